@@ -1,0 +1,106 @@
+// Layer norm with and without its residual branch, and dropout. Check, allocate, run, record.
+#include "autograd/check.h"
+#include "autograd/ops.h"
+#include "autograd/products.h"
+#include "autograd/with_dtype.h"
+#include "kernels/layer_norm.h"
+
+namespace selene {
+namespace {
+
+// One body for both public forms; without residual there is no dropout and s is x itself.
+Var normalise(Tape& t, const char* op, const Var& x, const Var* residual, const Var& gamma, const Var& beta,
+              double eps, const DropoutSite& drop) {
+  const int64_t C = x.dim(-1), R = rows_of(x.v), rows = rows_of_example(x.v);
+  need_dense(op, "x", x.v);
+  need_shape(op, "gamma", gamma.v, {C}, "last axis of x", x.v);
+  need_shape(op, "beta", beta.v, {C}, "last axis of x", x.v);
+  need_same_dtype(op, "gamma", gamma.v, x.v);
+  if (residual)
+    need_shape(op, "residual", residual->v, x.shape(), "shape of x", x.v), need_dense(op, "residual", residual->v);
+  const Var added = residual ? *residual : Var{};
+  Var out;
+  with_dtype(x.dtype(), [&]<class T>() {
+    using A = Acc<T>;
+    Tensor y = t.empty(x.shape(), x.dtype(), op), mean = t.empty({R}, dtype_of<A>, "mean"),
+           rstd = t.empty({R}, dtype_of<A>, "rstd");
+    const Tensor s = residual ? t.empty(x.shape(), x.dtype(), "residual sum") : x.v;
+    run(t.stream(), LayerNormFwd<T>{x.v.data<T>(), residual ? added.v.data<T>() : nullptr,
+                                    residual ? s.data<T>() : nullptr, gamma.v.data<T>(), beta.v.data<T>(),
+                                    y.data<T>(), mean.data<A>(), rstd.data<A>(), R, C, rows, A(eps), drop});
+    const bool same = drop.threshold == 65536;  // without dropout both branches get the same gradient
+    // x is captured for its slot and shape only: with a residual its values are not needed again.
+    Var branch = x;
+    if (residual) branch.v = s;
+    out = t.record(y, {&x, residual ? residual : &x, &gamma, &beta}, [=, &t](Tensor dy) {
+      const Tensor ds = dy.unique() ? dy : t.empty(dy.shape(), dy.dtype(), "gradient of layer norm");
+      const bool apart = added.v && !same && t.wants(branch);
+      const Tensor dx = apart ? t.empty(dy.shape(), dy.dtype(), "gradient of layer norm") : Tensor();
+      const bool affine = t.wants(gamma) && t.wants(beta);
+      const Tensor dgamma = affine ? t.grad(gamma) : t.zeros({C}, dtype_of<A>),
+                   dbeta = affine ? t.grad(beta) : t.zeros({C}, dtype_of<A>);
+      {
+        const Tensor scratch = workspace(t, layer_norm_workspace(R, C), dy.dtype());
+        run(t.stream(), LayerNormBwd<T>{s.data<T>(), gamma.v.data<T>(), dy.data<T>(), mean.data<A>(), rstd.data<A>(),
+                                        ds.data<T>(), apart ? dx.data<T>() : nullptr, dgamma.data<A>(),
+                                        dbeta.data<A>(), R, C, rows, drop, workspace_data<A>(scratch)});
+      }
+      if (added.v) t.add_grad(added, ds);
+      t.add_grad(branch, apart ? dx : ds);
+    });
+  });
+  return out;
+}
+
+Var drop_rows(Tape& t, const char* op, const Var& x, const Var* residual, const DropoutSite& drop,
+              const Tensor& zero_row) {
+  const int64_t C = x.dim(-1), R = rows_of(x.v), rows = rows_of_example(x.v);
+  need_dense(op, "x", x.v);
+  if (residual)
+    need_shape(op, "residual", residual->v, x.shape(), "shape of x", x.v),
+        need_same_dtype(op, "residual", residual->v, x.v);
+  if (zero_row) {
+    need_dtype(op, "zero_row", zero_row, DType::u8);
+    need_shape(op, "zero_row", zero_row, Shape(x.shape().begin(), x.shape().end() - 1), "rows of x", x.v);
+  }
+  if (!residual && !zero_row && drop.threshold == 65536) return x;
+  const Var added = residual ? *residual : Var{};
+  Var out;
+  with_dtype(x.dtype(), [&]<class T>() {
+    const auto pass = [=, &t](const Tensor& from, const Tensor* add, const Tensor& to) {
+      run(t.stream(), Dropout<T>{from.data<T>(), add ? add->data<T>() : nullptr,
+                                 zero_row ? zero_row.data<uint8_t>() : nullptr, to.data<T>(), R, C, rows, drop});
+    };
+    Tensor y = t.empty(x.shape(), x.dtype(), op);
+    pass(x.v, residual ? &added.v : nullptr, y);
+    Var branch = x;
+    branch.v = y;  // only its shape is looked at again; keeps x's memory free
+    out = t.record(y, {&x, residual ? residual : &x}, [=, &t](Tensor dy) {
+      const Tensor dx = dy.unique() && !added.v ? dy : t.empty(dy.shape(), dy.dtype(), "gradient of dropout");
+      if (t.wants(branch)) pass(dy, nullptr, dx), t.add_grad(branch, dx);
+      if (added.v) t.add_grad(added, std::move(dy));
+    });
+  });
+  return out;
+}
+
+}  // namespace
+
+Var layer_norm(Tape& t, const Var& x, const Var& gamma, const Var& beta, double eps) {
+  return normalise(t, "layer_norm", x, nullptr, gamma, beta, eps, {});
+}
+
+Var dropout_add_layer_norm(Tape& t, const Var& x, const Var& residual, const Var& gamma, const Var& beta, double eps,
+                           const DropoutSite& drop) {
+  return normalise(t, "dropout_add_layer_norm", x, &residual, gamma, beta, eps, drop);
+}
+
+Var dropout(Tape& t, const Var& x, const DropoutSite& drop, const Tensor& zero_row) {
+  return drop_rows(t, "dropout", x, nullptr, drop, zero_row);
+}
+
+Var dropout_add(Tape& t, const Var& x, const Var& residual, const DropoutSite& drop) {
+  return drop_rows(t, "dropout_add", x, &residual, drop, {});
+}
+
+}  // namespace selene

@@ -1,0 +1,61 @@
+// Softmax, log softmax and the classification loss.
+#include "autograd/check.h"
+#include "autograd/ops.h"
+#include "autograd/with_dtype.h"
+
+namespace selene {
+namespace {
+
+Var rows_softmax(Tape& t, const char* op, const Var& x, const Tensor& mask, bool causal, bool log) {
+  const int64_t C = x.dim(-1), R = rows_of(x.v);
+  need_dense(op, "x", x.v);
+  if (mask)
+    need_dtype(op, "mask", mask, DType::u8),
+        need_shape(op, "mask", mask, {x.dim(0), C}, "first and last axis of x", x.v);
+  Var out;
+  with_dtype(x.dtype(), [&]<class T>() {
+    Tensor y = t.empty(x.shape(), x.dtype(), op);
+    run(t.stream(), SoftmaxFwd<T>{x.v.data<T>(), mask ? mask.data<uint8_t>() : nullptr, y.data<T>(), R, C,
+                                  mask ? R / x.dim(0) : R, log, causal, x.v.rank() > 1 ? x.dim(-2) : 1});
+    out = t.record(y, {&x}, [=, &t](const Tensor& dy) {
+      const Tensor dx = dy.unique() ? dy : t.empty(dy.shape(), dy.dtype(), "gradient of softmax");
+      run(t.stream(), SoftmaxBwd<T>{y.data<T>(), dy.data<T>(), dx.data<T>(), R, C, log});
+      t.add_grad(x, dx);
+    });
+  });
+  return out;
+}
+
+}  // namespace
+
+Var softmax(Tape& t, const Var& x, const Tensor& mask, bool causal) {
+  return rows_softmax(t, "softmax", x, mask, causal, false);
+}
+Var log_softmax(Tape& t, const Var& x) { return rows_softmax(t, "log_softmax", x, {}, false, true); }
+
+Var cross_entropy(Tape& t, const Var& logits, const Tensor& target, double eps, int32_t ignore, const Tensor& sums) {
+  need_rank("cross_entropy", "logits", logits.v, 2);
+  need_dense("cross_entropy", "logits", logits.v);
+  const int64_t R = logits.dim(0), C = logits.dim(1);
+  need_dtype("cross_entropy", "target", target, DType::i32);
+  need_shape("cross_entropy", "target", target, {R}, "rows of logits", logits.v);
+  const Tensor total = sums ? sums : t.zeros({4}, DType::f64, "loss sums");
+  need_dtype("cross_entropy", "sums", total, DType::f64),
+      need_shape("cross_entropy", "sums", total, {4}, "LossSums beside", logits.v);
+  Var out;
+  with_dtype(logits.dtype(), [&]<class T>() {
+    using A = Acc<T>;
+    const Tensor lse = t.empty({R}, dtype_of<A>, "log sum exp"), row_loss = t.empty({R}, dtype_of<A>, "row loss");
+    run(t.stream(), CrossEntropyFwd<T>{logits.v.data<T>(), target.data<int32_t>(), lse.data<A>(), row_loss.data<A>(),
+                                       static_cast<LossSums*>(total.raw()), R, C, ignore, A(eps)});
+    out = t.record(total.slice(0, 0, 1), {&logits}, [=, &t](const Tensor& dloss) {
+      const Tensor dx = t.empty(logits.shape(), logits.dtype(), "gradient of cross_entropy");
+      run(t.stream(), CrossEntropyBwd<T>{logits.v.data<T>(), target.data<int32_t>(), lse.data<A>(), dloss.data<A>(),
+                                         dx.data<T>(), R, C, ignore, A(eps)});
+      t.add_grad(logits, dx);
+    });
+  });
+  return out;
+}
+
+}  // namespace selene

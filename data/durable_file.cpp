@@ -1,0 +1,137 @@
+#include "data/durable_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <system_error>
+
+#include "kernels/error.h"
+
+namespace selene::data {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::string_view SUFFIX = ".selene-tmp";
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = fs::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+/// A name that no other writer of this folder uses: hidden, with process and counter.
+std::string temporary_name(const std::string& path) {
+  static std::atomic<uint64_t> counter{0};
+  const fs::path p(path);
+  return (p.parent_path() / fmt::format(".{}.{}-{}{}", p.filename().string(), getpid(), counter++, SUFFIX)).string();
+}
+
+bool is_temporary_name(const std::string& name) {
+  return name.size() > SUFFIX.size() && name[0] == '.' && name.ends_with(SUFFIX);
+}
+
+/// True if no living process writes this file: its writer's lock went with the writer.
+bool is_abandoned(const std::string& path) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (file < 0) return errno == ELOOP;  // a symbolic link on its way to its name
+  const bool abandoned = flock(file, LOCK_EX | LOCK_NB) == 0;
+  close(file);
+  return abandoned;
+}
+
+}  // namespace
+
+void ignore_file_size_signal() { std::signal(SIGXFSZ, SIG_IGN); }
+
+DurableFile::DurableFile(const std::string& path) : path_(path) {
+  do {  // a name may be taken: by the leftover of a killed process that had our number
+    temporary_ = temporary_name(path);
+    file_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (file_ < 0 && errno == EEXIST);
+  if (file_ < 0) throw Error(fmt::format("{}: cannot be written: {}", path, reason(errno)));
+  flock(file_, LOCK_EX | LOCK_NB);  // where locks are not supported, only remove_leftovers knows less
+}
+
+DurableFile::~DurableFile() {
+  if (file_ >= 0) close(file_);
+  if (!temporary_.empty()) unlink(temporary_.c_str());
+}
+
+void DurableFile::fail(const std::string& what, int error) const {
+  throw Error(fmt::format("{}: {} failed after {} bytes: {}", path_, what, written_, reason(error)));
+}
+
+void DurableFile::write(const void* data, size_t size) {
+  const char* p = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t n = ::write(file_, p, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) fail("writing", n < 0 ? errno : ENOSPC);
+    p += n, size -= size_t(n), written_ += size_t(n);
+  }
+}
+
+void DurableFile::commit() {
+  if (temporary_.empty()) throw Error(path_ + ": committed twice");
+  if (fsync(file_) != 0) fail("making it durable", errno);
+  if (rename(temporary_.c_str(), path_.c_str()) != 0) fail("renaming", errno);
+  temporary_.clear();
+  const int result = close(file_);
+  file_ = -1;
+  if (result != 0) fail("closing", errno);
+  sync_folder(folder_of(path_));
+}
+
+void write_durably(const std::string& path, std::string_view text) {
+  DurableFile file(path);
+  file.write(text.data(), text.size());
+  file.commit();
+}
+
+void replace_link(const std::string& folder, const std::string& name, const std::string& target) {
+  const std::string path = (fs::path(folder) / name).string();
+  std::string temporary;
+  int result;
+  do {
+    temporary = temporary_name(path);
+    result = symlink(target.c_str(), temporary.c_str());
+  } while (result != 0 && errno == EEXIST);
+  if (result != 0) throw Error(fmt::format("{}: cannot be made a link to {}: {}", path, target, reason(errno)));
+  if (rename(temporary.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    unlink(temporary.c_str());
+    throw Error(fmt::format("{}: cannot be made a link to {}: {}", path, target, reason(error)));
+  }
+  sync_folder(folder);
+}
+
+void sync_folder(const std::string& folder) {
+  const int f = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (f < 0) throw Error(fmt::format("{}: folder cannot be opened: {}", folder, reason(errno)));
+  const int error = fsync(f) == 0 ? 0 : errno;
+  close(f);
+  if (error != 0 && error != EINVAL)  // EINVAL: a file system without it
+    throw Error(fmt::format("{}: folder cannot be made durable: {}", folder, reason(error)));
+}
+
+std::vector<std::string> remove_leftovers(const std::string& folder) {
+  std::vector<std::string> removed;
+  std::error_code error;
+  for (const fs::directory_entry& e : fs::directory_iterator(folder, error)) {
+    const std::string name = e.path().filename().string();
+    if (is_temporary_name(name) && is_abandoned(e.path().string()) && unlink(e.path().c_str()) == 0)
+      removed.push_back(name);
+  }
+  if (error && error != std::errc::no_such_file_or_directory)
+    throw Error(fmt::format("{}: folder cannot be read: {}", folder, error.message()));
+  return removed;
+}
+
+}  // namespace selene::data

@@ -1,0 +1,51 @@
+// Files that are complete or absent, whatever happens while they are written: a temporary name in the same folder,
+// write, fsync, rename, fsync of the folder. Every failure is an Error with the path and the system's reason.
+#pragma once
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace selene::data {
+
+/// Without this, a write beyond RLIMIT_FSIZE kills the process instead of failing. Programs call it first thing in
+/// main.
+void ignore_file_size_signal();
+
+/// One file being written. Nothing is seen under `path` before commit(); an object destroyed without commit() leaves
+/// no trace, and what was under `path` before stays as it was. While it lives, its temporary file is locked (flock).
+class DurableFile {
+ public:
+  /// Creates the temporary file beside `path`. Error where the folder is missing or not writable.
+  explicit DurableFile(const std::string& path);
+  DurableFile(const DurableFile&) = delete;
+  DurableFile& operator=(const DurableFile&) = delete;
+  ~DurableFile();
+
+  /// Appends `size` bytes. Error on a full disk, a file size limit or any other short write.
+  void write(const void* data, size_t size);
+  /// Makes the content durable and gives it its name, replacing an older file of that name.
+  void commit();
+
+ private:
+  [[noreturn]] void fail(const std::string& what, int error) const;
+
+  std::string path_, temporary_;  // temporary_ is empty once the file has its name
+  int file_ = -1;
+  size_t written_ = 0;  // bytes
+};
+
+/// The whole of `text` under `path`, complete or not at all.
+void write_durably(const std::string& path, std::string_view text);
+
+/// Makes folder/name a symbolic link to `target` (a name in the same folder), replacing an older link in one step.
+void replace_link(const std::string& folder, const std::string& name, const std::string& target);
+
+/// Makes creations, renames and removals in `folder` durable.
+void sync_folder(const std::string& folder);
+
+/// Removes the temporary files that killed processes left in `folder`, and only those: a file that is still being
+/// written is locked by its writer and stays. Returns their names; none where the folder does not exist.
+std::vector<std::string> remove_leftovers(const std::string& folder);
+
+}  // namespace selene::data

@@ -1,0 +1,144 @@
+#include "data/vocabulary.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <set>
+
+#include "kernels/error.h"
+
+namespace selene::data {
+namespace {
+
+constexpr int32_t luna_pad = 1, luna_eos = 2, luna_unknown = 3, luna_first = 4;
+
+int32_t luna_size(int64_t symbols) { return int32_t((luna_first + symbols + 7) / 8 * 8 + 1); }
+
+void set_luna(Vocabulary& v, const Dataset& train) {
+  const size_t K = train.symbol_names.size();
+  std::vector<int64_t> count(K, 0);
+  for (uint8_t s : train.symbols) ++count[s];
+  std::vector<size_t> order(K);
+  std::iota(order.begin(), order.end(), size_t(0));
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return count[a] != count[b] ? count[a] > count[b] : train.symbol_names[a] < train.symbol_names[b];
+  });
+  v.pad = luna_pad, v.eos = luna_eos, v.unknown = luna_unknown;
+  v.ids.assign(K, luna_unknown);
+  int32_t next = luna_first;
+  for (size_t s : order)
+    if (count[s] > 0) v.ids[s] = next++;
+  v.size = luna_size(next - luna_first);
+  v.cls_id = v.size - 1;
+}
+
+void set_lra(Vocabulary& v) {
+  v.cls = false;
+  v.ids.resize(v.symbol_names.size());
+  std::iota(v.ids.begin(), v.ids.end(), 1);
+  v.unknown = int32_t(v.ids.size()) + 1;
+  v.size = v.unknown + 1;
+}
+
+/// Throws Error unless the ids are what build_vocabulary could have given for some training set.
+void check(const Vocabulary& v) {
+  if (v.symbol_names.empty() || v.symbol_names.size() > 256)
+    throw Error(fmt::format("vocabulary: {} symbols, wanted 1 to 256", v.symbol_names.size()));
+  if (v.ids.size() != v.symbol_names.size())
+    throw Error(fmt::format("vocabulary: {} ids for {} symbols", v.ids.size(), v.symbol_names.size()));
+  Vocabulary wanted{v.frame, v.cls, v.symbol_names, v.ids};
+  if (v.frame == Frame::lra) {
+    set_lra(wanted);
+  } else {
+    std::set<int32_t> used(v.ids.begin(), v.ids.end());
+    used.erase(luna_unknown);
+    const auto K = int32_t(used.size());
+    if (K > 0 && (*used.begin() != luna_first || *used.rbegin() != luna_first + K - 1))
+      throw Error("vocabulary: ids of frame luna are not 4, 5, ... without gaps");
+    if (std::count(v.ids.begin(), v.ids.end(), luna_unknown) + K != int64_t(v.ids.size()))
+      throw Error("vocabulary: two symbols have the same id");
+    wanted.pad = luna_pad, wanted.eos = luna_eos, wanted.unknown = luna_unknown;
+    wanted.size = luna_size(K), wanted.cls_id = wanted.size - 1;
+  }
+  if (v != wanted) throw Error(fmt::format("vocabulary: ids do not follow frame {}", name_of(v.frame)));
+}
+
+}  // namespace
+
+const char* name_of(Frame frame) { return frame == Frame::luna ? "luna" : "lra"; }
+
+Frame frame_named(std::string_view name) {
+  if (name == "luna") return Frame::luna;
+  if (name == "lra") return Frame::lra;
+  throw Error(fmt::format("frame '{}', wanted luna or lra", name));
+}
+
+std::vector<int32_t> Vocabulary::frame_row(std::span<const uint8_t> symbols, int64_t max_length) const {
+  if (max_length < 1) throw Error(fmt::format("max_length is {} tokens, wanted at least 1", max_length));
+  const auto n = size_t(std::min(framed_length(int64_t(symbols.size())), max_length));
+  std::vector<int32_t> row;
+  row.reserve(n + 1);
+  if (frame == Frame::luna && cls) row.push_back(cls_id);
+  for (size_t i = 0; i < symbols.size() && row.size() < n; ++i) {
+    if (symbols[i] >= ids.size())
+      throw Error(fmt::format("raw symbol {}, wanted one of the vocabulary's {}", symbols[i], ids.size()));
+    row.push_back(ids[symbols[i]]);
+  }
+  if (frame == Frame::luna && row.size() < n) row.push_back(eos);
+  return row;
+}
+
+int64_t Vocabulary::count_cut(const Dataset& data, int64_t max_length) const {
+  int64_t cut = 0;
+  for (int64_t i = 0; i < data.examples(); ++i)
+    for (int32_t t = 0; t < data.towers; ++t)
+      if (framed_length(int64_t(data.row(i, t).size())) > max_length) {
+        ++cut;
+        break;
+      }
+  return cut;
+}
+
+std::string Vocabulary::to_json() const {
+  const nlohmann::ordered_json j{
+      {"frame", name_of(frame)}, {"cls", cls}, {"symbols", symbol_names}, {"ids", ids},  {"pad", pad},
+      {"unknown", unknown},      {"eos", eos}, {"cls_id", cls_id},        {"size", size}};
+  return j.dump();
+}
+
+Vocabulary build_vocabulary(const Dataset& train, Frame frame, bool cls) {
+  for (uint8_t s : train.symbols)
+    if (s >= train.symbol_names.size())
+      throw Error(fmt::format("{}: raw symbol {}, wanted one of {}", train.name, s, train.symbol_names.size()));
+  Vocabulary v;
+  v.frame = frame, v.cls = cls, v.symbol_names = train.symbol_names;
+  if (frame == Frame::luna) set_luna(v, train);
+  else set_lra(v);
+  return v;
+}
+
+Vocabulary vocabulary_from_json(const std::string& text) {
+  Vocabulary v;
+  try {
+    const auto j = nlohmann::json::parse(text);
+    v.frame = frame_named(j.at("frame").get<std::string>());
+    j.at("cls").get_to(v.cls);
+    j.at("symbols").get_to(v.symbol_names);
+    j.at("ids").get_to(v.ids);
+    j.at("pad").get_to(v.pad);
+    j.at("unknown").get_to(v.unknown);
+    j.at("eos").get_to(v.eos);
+    j.at("cls_id").get_to(v.cls_id);
+    j.at("size").get_to(v.size);
+  } catch (const nlohmann::json::exception& e) {
+    throw Error(fmt::format("vocabulary: {}", e.what()));
+  } catch (const Error& e) {
+    throw Error(fmt::format("vocabulary: {}", e.what()));
+  }
+  check(v);
+  return v;
+}
+
+}  // namespace selene::data

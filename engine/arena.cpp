@@ -1,0 +1,109 @@
+#include "engine/arena.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "kernels/error.h"
+
+namespace selene {
+namespace {
+
+constexpr unsigned char kGuardByte = 0xA5;
+constexpr int kNaNByte = 0xFF;  // every float type reads four or two of these as NaN
+
+int64_t padded(int64_t bytes, bool guard) {
+  const int64_t wanted = std::max<int64_t>(bytes, 1) + (guard ? Arena::kAlignment : 0);
+  return (wanted + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
+}
+
+}  // namespace
+
+Arena::Arena(std::string name, char* base, int64_t capacity, bool guard)
+    : name_(std::move(name)), base_(base), capacity_(capacity), guard_(guard && base) {}
+
+Arena::~Arena() {
+  while (first_) {  // tensors that outlive their arena keep a harmless record without memory
+    Storage* block = first_;
+    first_ = block->next;
+    block->arena = nullptr, block->data = nullptr;
+  }
+}
+
+int64_t Arena::place(int64_t bytes) {
+  auto best = holes_.end();
+  for (auto hole = holes_.begin(); hole != holes_.end(); ++hole)
+    if (hole->second >= bytes && (best == holes_.end() || hole->second < best->second)) best = hole;
+  if (best == holes_.end()) {
+    const int64_t offset = top_;
+    top_ += bytes;
+    return offset;
+  }
+  const auto [offset, size] = *best;
+  holes_.erase(best);
+  if (size > bytes) holes_[offset + bytes] = size - bytes;
+  return offset;
+}
+
+Storage* Arena::allocate(int64_t bytes, std::string label) {
+  const int64_t size = padded(bytes, guard_);
+  const int64_t offset = place(size);
+  if (top_ > capacity_) {
+    give_back(offset, size);
+    full(bytes, label);
+  }
+  peak_ = std::max(peak_, top_);
+  used_ += size, ++count_;
+  auto* block =
+      new Storage{this, base_ ? base_ + offset : nullptr, offset, size, 1, std::move(label), nullptr, first_};
+  if (first_) first_->previous = block;
+  first_ = block;
+  if (guard_) memset(block->data + size - kAlignment, kGuardByte, kAlignment);
+  return block;
+}
+
+void Arena::give_back(int64_t offset, int64_t bytes) {
+  auto next = holes_.lower_bound(offset);
+  if (next != holes_.end() && offset + bytes == next->first) bytes += next->second, next = holes_.erase(next);
+  if (next != holes_.begin()) {
+    auto before = std::prev(next);
+    if (before->first + before->second == offset)
+      offset = before->first, bytes += before->second, holes_.erase(before);
+  }
+  if (offset + bytes == top_) top_ = offset;
+  else holes_[offset] = bytes;
+}
+
+void Arena::release(Storage* block) {
+  if (block->previous) block->previous->next = block->next;
+  else first_ = block->next;
+  if (block->next) block->next->previous = block->previous;
+  used_ -= block->bytes, --count_;
+  if (guard_) {
+    const auto* guard = reinterpret_cast<unsigned char*>(block->data + block->bytes - kAlignment);
+    for (int64_t i = 0; i < kAlignment; ++i)
+      if (guard[i] != kGuardByte) {
+        fmt::print(stderr, "{} arena: {} was written behind its end\n", name_, block->label);
+        std::abort();
+      }
+    memset(block->data, kNaNByte, size_t(block->bytes));
+  }
+  give_back(block->offset, block->bytes);
+}
+
+void Arena::full(int64_t bytes, const std::string& label) const {
+  std::vector<const Storage*> blocks;
+  for (const Storage* b = first_; b; b = b->next) blocks.push_back(b);
+  std::sort(blocks.begin(), blocks.end(), [](auto* a, auto* b) { return a->bytes > b->bytes; });
+  constexpr double kMiB = 1 << 20;
+  std::string text =
+      fmt::format("{} arena: {:.2f} MiB wanted for {}, {:.2f} of {:.2f} MiB in use; the largest tensors are", name_,
+                  double(bytes) / kMiB, label, double(used_) / kMiB, double(capacity_) / kMiB);
+  for (size_t i = 0; i < std::min<size_t>(12, blocks.size()); ++i)
+    text += fmt::format("{} {} {:.2f} MiB", i ? "," : "", blocks[i]->label, double(blocks[i]->bytes) / kMiB);
+  throw Error(text);
+}
+
+}  // namespace selene

@@ -1,0 +1,62 @@
+// A region of the slab that hands out blocks at deterministic offsets: the same sequence of requests gives the same
+// addresses, whatever the region's size, which is what a captured step needs and what makes a dry run exact.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "kernels/dtype.h"
+
+namespace selene {
+
+class Arena;
+
+/// One block of an arena, counted by the tensors that look at it; given back when the last one goes. Counts are not
+/// atomic: one thread computes.
+struct Storage {
+  Arena* arena;
+  char* data;             // null in a dry run
+  int64_t offset, bytes;  // bytes include padding to the alignment
+  int64_t references;
+  std::string label;         // what it was made for: printed when memory runs out
+  Storage *previous, *next;  // the arena's live blocks
+};
+
+class Arena {
+ public:
+  static constexpr int64_t kAlignment = 256;  // bytes
+  static constexpr int64_t kUnbounded = INT64_MAX;
+
+  /// `base` may be null (dry run). Capacity in bytes; kUnbounded plans without a limit. With `guard`, blocks are
+  /// followed by a checked pattern and freed blocks are filled with NaN.
+  Arena(std::string name, char* base, int64_t capacity, bool guard);
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  /// A block of at least `bytes` (0 allowed): best fit among the holes, else at the top. Error when full: names the
+  /// largest live blocks, what was asked and what there is.
+  Storage* allocate(int64_t bytes, std::string label);
+  void release(Storage* block);
+
+  const std::string& name() const { return name_; }
+  int64_t used() const { return used_; }   // bytes in live blocks
+  int64_t peak() const { return peak_; }   // highest top so far, bytes: the capacity that suffices
+  int64_t live() const { return count_; }  // blocks
+  void reset_peak() { peak_ = top_; }
+
+ private:
+  int64_t place(int64_t bytes);
+  void give_back(int64_t offset, int64_t bytes);
+  [[noreturn]] void full(int64_t bytes, const std::string& label) const;
+
+  std::string name_;
+  char* base_;
+  int64_t capacity_;
+  bool guard_;
+  std::map<int64_t, int64_t> holes_;  // offset -> bytes, below top_, never adjacent
+  int64_t top_ = 0, used_ = 0, peak_ = 0, count_ = 0;
+  Storage* first_ = nullptr;
+};
+
+}  // namespace selene

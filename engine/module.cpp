@@ -1,0 +1,66 @@
+#include "engine/module.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include "kernels/error.h"
+
+namespace selene {
+namespace {
+
+constexpr const char* kCudaModule = "libselene_cuda.so";
+
+// Beside the program, in ../lib, or wherever the loader looks.
+std::string find_module() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<void*>(&find_module), &info) && info.dli_fname) {
+    const std::string program = info.dli_fname;
+    const std::string folder = program.substr(0, program.find_last_of('/') + 1);
+    for (const char* place : {"", "../lib/", "../kernels/cuda/"}) {
+      const std::string path = folder + place + kCudaModule;
+      if (FILE* f = fopen(path.c_str(), "rb")) return fclose(f), path;
+    }
+  }
+  return kCudaModule;
+}
+
+}  // namespace
+
+Module::Module(const std::string& path) : library_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)), table_(nullptr) {
+  if (!library_) throw Error(fmt::format("no backend module: {}", dlerror()));
+  const char* why = "it gave no reason";
+  if (auto entry = reinterpret_cast<ModuleEntry>(dlsym(library_, kModuleEntry))) table_ = entry(&why);
+  else why = "it has no entry selene_module";
+  std::string failure;
+  if (!table_) failure = fmt::format("backend module {}: {}", path, why);
+  else if (table_->abi != abi_hash())
+    failure =
+        fmt::format("backend module {}: built for ABI {:016x}, this program has {:016x}; build both from one source",
+                    path, table_->abi, abi_hash());
+  if (failure.empty()) return;
+  dlclose(library_);
+  throw Error(failure);
+}
+
+Module::~Module() { dlclose(library_); }
+
+std::string Module::describe() const {
+  char text[256] = "";
+  const char* failure = table_->describe(text, sizeof(text));
+  return failure ? failure : text;
+}
+
+std::unique_ptr<Module> choose_device(const std::string& device, std::string* why) {
+  if (device == "cpu") return nullptr;
+  if (device != "cuda" && device != "auto")
+    throw Error(fmt::format("device is '{}', wanted auto, cpu or cuda", device));
+  try {
+    return std::make_unique<Module>(find_module());
+  } catch (const Error& e) {
+    if (device == "cuda") throw;
+    *why = e.what();
+    return nullptr;
+  }
+}
+
+}  // namespace selene

@@ -1,0 +1,30 @@
+// Backends that are loaded at run time: libselene_cuda.so, and in tests the same entry served by the host.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "kernels/module_abi.h"
+
+namespace selene {
+
+class Module {
+ public:
+  /// Opens a shared library and checks its ABI. Error with the reason: no such file, a library it needs is missing,
+  /// another ABI, or what the module itself says (no driver, no device).
+  explicit Module(const std::string& path);
+  ~Module();
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+  const ModuleTable* table() const { return table_; }
+  std::string describe() const;  // the device in words
+
+ private:
+  void* library_;
+  const ModuleTable* table_;
+};
+
+/// --device auto | cpu | cuda. Null means the CPU. auto: the CUDA module where it works, else null and the reason in
+/// *why. cuda: the module or an Error with the reason.
+std::unique_ptr<Module> choose_device(const std::string& device, std::string* why);
+
+}  // namespace selene

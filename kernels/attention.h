@@ -1,0 +1,45 @@
+// Softmax attention, fused and blocked: softmax(scale Q K^T) V per head without ever keeping an n x n (or n x l) matrix. One
+// kernel serves full attention (Vaswani et al. 2017, eq. 1) and Luna's pack (few queries, many keys) and unpack (many queries,
+// few keys; Ma et al. 2021, eq. 4 and 5). Online softmax and recomputation as in Dao et al. 2022; only the log-sum-exp is kept.
+// Gradient: docs/math.md, "Attention".
+#pragma once
+#include "kernels/dropout.h"
+
+namespace selene {
+
+// Shapes: Nq queries, Nk keys, H heads of K channels. Head h of row n of example b starts at q + b * q_batch + n * q_row + h * K.
+template <class T> struct AttentionFwd {
+  const T *q, *k, *v;              // [B, Nq, H, K], [B, Nk, H, K] twice; v may be k
+  const uint8_t* key_mask;         // [B, Nk] or null: 1 = padding, probability 0; every example has a key that counts
+  T* o;                            // [B, Nq, H, K]
+  Acc<T>* lse;                     // [B, H, Nq] natural log of the sum of exp(scale q k), kept for the backward pass
+  int64_t B, H, Nq, Nk, K;
+  int64_t q_batch, q_row, k_batch, k_row, v_batch, v_row, o_batch, o_row;  // strides, elements
+  Acc<T> scale;                    // K^-0.5
+  int32_t causal;                  // 1: query n sees keys 0 .. n + (Nk - Nq)
+  DropoutSite drop;                // on the probabilities, dropout_attention_block
+  Acc<T>* workspace;               // attention_workspace(...).forward elements, or null where that is 0
+};
+template <class T> struct AttentionBwd {
+  const T *q, *k, *v, *o, *d_o;    // as above; d_o has o's strides
+  const uint8_t* key_mask;
+  const Acc<T>* lse;
+  T *dq, *dk, *dv;                 // overwritten, strides of q, k, v; dv may be dk: then it receives the sum of both
+  int64_t B, H, Nq, Nk, K;
+  int64_t q_batch, q_row, k_batch, k_row, v_batch, v_row, o_batch, o_row;
+  int64_t dq_batch, dq_row, dk_batch, dk_row, dv_batch, dv_row;
+  Acc<T> scale;
+  int32_t causal;
+  DropoutSite drop;
+  Acc<T>* workspace;               // attention_workspace(...).backward elements
+};
+
+/// Elements of Acc<T>. Work is cut along the longer axis into groups that depend on the shape alone; each group's partial
+/// sums are added in group order.
+struct AttentionWorkspace { int64_t forward, backward; };
+AttentionWorkspace attention_workspace(int64_t B, int64_t H, int64_t Nq, int64_t Nk, int64_t K);
+
+DECLARE_OPERATION(AttentionFwd)
+DECLARE_OPERATION(AttentionBwd)
+
+}  // namespace selene

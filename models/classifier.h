@@ -1,0 +1,38 @@
+// A sequence classifier: encoder, pooling, head (spec/luna.md sections 5.2 and 5.4). One or two documents an example.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "models/encoder.h"
+
+namespace selene {
+
+class Classifier {
+ public:
+  /// Declares its parameters in `parameters` (which is not allocated yet). config.max_positions must be set.
+  Classifier(const ModelConfig& config, const Symbols& symbols, int64_t classes, Parameters& parameters,
+             Context& context, DType compute);
+
+  struct Result {
+    Var logits;          // [B, classes]
+    Var representation;  // [B, D] of the first tower
+    Encoded first;       // last states of the first tower
+  };
+  /// everything: also computes what the logits don't need (x under P pooling).
+  Result forward(Tape& t, const std::vector<TowerInput>& towers, bool everything = false) const;
+
+  const ModelConfig& config() const { return config_; }
+  int64_t classes() const { return classes_; }
+
+ private:
+  Var pool(Tape& t, const Encoded& encoded, const TowerInput& input) const;
+  Var head(Tape& t, Var r) const;
+
+  ModelConfig config_;
+  int64_t classes_;
+  std::unique_ptr<Encoder> encoder_;
+  std::vector<Linear> hidden_;
+  Linear output_;
+};
+
+}  // namespace selene

@@ -1,0 +1,58 @@
+// From symbols to vectors: the interface of every encoder, and what all of them share at the bottom.
+#pragma once
+#include <memory>
+
+#include "models/layers.h"
+
+namespace selene {
+
+/// One document of a batch in device memory.
+struct TowerInput {
+  Tensor tokens;   // i32[B, N], or empty
+  Tensor pixels;   // compute type [B, N], or empty
+  Tensor lengths;  // i32[B]: positions that are not padding
+  Tensor longest;  // i32[1]: the largest of them, whatever N was rounded up to
+  int64_t B = 0, N = 0;
+};
+
+struct Encoded {
+  Var x;  // [B, N, D]; empty where it was not asked for
+  Var p;  // Luna: [B, l', D]; else empty
+};
+
+/// What the vocabulary says about the model: rows of the token table and the padding symbol (-1: none).
+struct Symbols {
+  int64_t count = 0;
+  int32_t pad = 1;
+};
+
+class Encoder {
+ public:
+  virtual ~Encoder() = default;
+  /// `tower` keeps the dropout of two documents apart. need_x false: only P is wanted, and what only x needs is left
+  /// out.
+  virtual Encoded forward(Tape& t, const TowerInput& input, int tower, bool need_x) const = 0;
+};
+
+/// Ids of dropout sites: fixed by the place in the model, so that a rerun or another order of calls draws the same
+/// masks.
+constexpr uint32_t dropout_site(int tower, int64_t layer, int place) {
+  return uint32_t(tower) << 24 | uint32_t(layer + 1) << 8 | uint32_t(place);
+}
+
+/// Token, position and pixel embeddings with their norm and dropout (spec/luna.md 2.2, 2.3): X0[B, N, D], padded rows
+/// 0.
+class Embeddings {
+ public:
+  Embeddings(const Builder& b, const Symbols& symbols, Context& context, DType compute);
+  Var operator()(Tape& t, const TowerInput& input, const Tensor& padding, int tower) const;
+
+ private:
+  ModelConfig config_;
+  Symbols symbols_;
+  int table_ = -1, pixel_weight_ = -1, pixel_bias_ = -1, positions_ = -1;
+  Tensor sinusoids_;
+  Norm norm_;
+};
+
+}  // namespace selene

@@ -1,0 +1,140 @@
+// Recipes from files: extends, unreadable files, the recipes of this repository, and docs/recipes.md.
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "kernels/error.h"
+#include "tests/catch.h"
+#include "train/recipe.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using selene::load_recipe;
+using selene::Recipe;
+
+/// A folder of small files that goes away with it.
+class Folder {
+ public:
+  Folder() : path_(fs::temp_directory_path() / ("selene-recipe-" + std::to_string(getpid()))) {
+    fs::remove_all(path_);
+    fs::create_directories(path_ / "sub");
+  }
+  ~Folder() { fs::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  std::string write(const std::string& name, const std::string& text) const {
+    std::ofstream(path_ / name, std::ios::binary) << text;
+    return at(name);
+  }
+  std::string at(const std::string& name) const { return (path_ / name).string(); }
+
+ private:
+  fs::path path_;
+};
+
+std::string error_of(const std::string& path, const std::vector<std::string>& sets = {}) {
+  try {
+    load_recipe(path, sets);
+  } catch (const selene::Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+const fs::path ROOT = SELENE_SOURCE_ROOT;
+
+}  // namespace
+
+TEST_CASE("recipe: extends takes the parent's values, children and --set replace them") {
+  const Folder f;
+  f.write("base.yaml", "name: of-base\nschedule: {warmup: 7}\nmodel: {dim: 64, heads: 2}\noptim: {lr: 1}\n");
+  f.write("sub/middle.yaml", "extends: ../base.yaml\nmodel: {dim: 32}\noptim: {lr: 2}\n");
+  const std::string child = f.write("child.yaml", "extends: sub/middle.yaml\noptim: {lr: 3}\ndescription: d\n");
+  const Recipe r = load_recipe(child, {"model.heads=4"});
+  CHECK(r.schedule.warmup == 7);
+  CHECK(r.model.dim == 32);
+  CHECK(r.model.heads == 4);
+  CHECK(r.optim.lr == 3);
+  CHECK(r.name == "child");
+  CHECK(load_recipe(f.at("base.yaml")).name == "of-base");
+  CHECK(load_recipe(child, {"name=mine"}).name == "mine");
+  CHECK(selene::parse_recipe(to_yaml(r), "back") == r);
+}
+
+TEST_CASE("recipe: extends in a circle names the chain") {
+  const Folder f;
+  const std::string self = f.write("self.yaml", "extends: self.yaml\n");
+  CHECK(error_of(self) == self + ":1:10: recipes extend each other in a circle: " + self + " -> " + self);
+  const std::string a = f.write("a.yaml", "name: a\nextends: sub/b.yaml\n");
+  const std::string b = f.write("sub/b.yaml", "extends: ../sub/../a.yaml\n");
+  CHECK(error_of(a) == b + ":1:10: recipes extend each other in a circle: " + a + " -> " + b + " -> " + a);
+}
+
+TEST_CASE("recipe: errors in a parent name the parent") {
+  const Folder f;
+  const std::string base = f.write("base.yaml", "schedule: {warmup: 7}\nmodel:\n  dim: 99\n");
+  const std::string child = f.write("child.yaml", "extends: base.yaml\n");
+  CHECK(error_of(child) == base + ":3:8: model.dim is 99, wanted a multiple of model.heads (4)");
+  f.write("base.yaml", "modell:\n  dim: 99\n");
+  CHECK(error_of(child) == base + ":1:1: unknown key modell (did you mean model?)");
+  f.write("base.yaml", "");
+  CHECK(error_of(child) == base + ":1:1: the recipe is empty, wanted keys and values");
+  fs::remove(base);
+  CHECK(error_of(child) == child + ":1:10: cannot open the recipe " + base + ": No such file or directory");
+  f.write("child.yaml", "extends:\n");
+  CHECK(error_of(child) == child + ":1:1: extends has no file name, wanted one recipe file");
+  f.write("child.yaml", "extends: [a.yaml, b.yaml]\n");
+  CHECK(error_of(child) == child + ":1:10: extends has no file name, wanted one recipe file");
+}
+
+TEST_CASE("recipe: files that cannot be read") {
+  const Folder f;
+  CHECK(error_of(f.at("none.yaml")) == "cannot open the recipe " + f.at("none.yaml") + ": No such file or directory");
+  CHECK(error_of(f.at("sub")) == f.at("sub") + " is a folder, wanted a recipe file");
+  const std::string big = f.write("big.yaml", std::string(100000, '#'));
+  CHECK(error_of(big) == big + ": more than 65536 bytes, wanted a recipe");
+  std::string next = "end.yaml";
+  for (int i = 0; i < 40; ++i) {
+    f.write(std::to_string(i) + ".yaml", "extends: " + next + "\n");
+    next = std::to_string(i) + ".yaml";
+  }
+  CHECK(error_of(f.at("39.yaml")) ==
+        f.at("8.yaml") + ":1:10: more than 32 recipes extend each other, wanted a shorter chain");
+}
+
+TEST_CASE("recipe: those of the repository load") {
+  int count = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(ROOT / "recipes")) {
+    if (entry.path().extension() != ".yaml") continue;
+    INFO(entry.path().string());
+    CHECK(error_of(entry.path().string()) == "no error");
+    ++count;
+  }
+  CHECK(count >= 6);
+  const fs::path listops = ROOT / "recipes/lra/listops";
+  for (const int64_t l : {16, 128, 256}) {
+    const Recipe r = load_recipe((listops / ("luna-" + std::to_string(l) + ".yaml")).string());
+    CHECK(r.name == "listops-luna-" + std::to_string(l));
+    CHECK(r.model.projection_length == l);
+    CHECK(r.model.init == "bert");
+    CHECK(r.model.ffn_dim == 2048);
+    CHECK(r.optim.lr == 1e-4);
+    CHECK(r.schedule.init_lr == 1e-7);
+    CHECK(r.train.updates == 5000);
+  }
+  CHECK(load_recipe((listops / "transformer.yaml").string()).data.max_length == 2002);
+}
+
+TEST_CASE("recipe: docs/recipes.md is current") {
+  std::stringstream text;
+  text << std::ifstream(ROOT / "docs/recipes.md").rdbuf();
+  INFO("docs/recipes.md differs from the schema: write it anew with selene-train --describe");
+  CHECK(text.str() == selene::describe_markdown());
+  CHECK(selene::describe_text().find("\nmodel.dim = 128\n") != std::string::npos);
+}

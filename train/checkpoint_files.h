@@ -1,0 +1,80 @@
+// Checkpoints on disk: one safetensors file each, complete or absent, verified by a checksum, with the links `last`
+// and `best` beside them. Knows names, shapes and bytes only; what the tensors and the metadata mean is the trainer's
+// business.
+//
+// Format 1: a safetensors file whose __metadata__ has `format_version` ("1"), `update` (decimal), `checksum` and the
+// caller's own strings. The checksum is 16 hexadecimal digits: XXH64 (data/xxhash64.h) of the whole file, header and
+// tensors, read with these 16 digits as zeros. So every changed, missing or extra byte of the file is found.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/safetensors.h"
+
+namespace selene::train {
+
+/// A checkpoint that was found whole.
+struct Checkpoint {
+  data::SafetensorsFile file;
+  int64_t update = 0;
+
+  /// The caller's string of that name. Error if the file has none.
+  const std::string& metadata(const std::string& key) const;
+};
+
+struct KeepRule {
+  int64_t newest = 0;  // checkpoints kept, by update; 0 = all. Those that `last` and `best` name stay in any case
+  bool best = false;   // `best` is made to point to the new one
+};
+
+/// "update-00005000.safetensors"
+std::string checkpoint_name(int64_t update);
+
+/// Writes folder/update-XXXXXXXX.safetensors and returns its path. In this order, each step durable before the next:
+/// the file, the link `last`, the link `best` if wanted, removal of old checkpoints. The folder is created if it is
+/// missing. The tensors must not change during the call. Error (path, reason) on a full disk, an unwritable folder,
+/// metadata with one of the format's own keys; older checkpoints and links are then untouched.
+std::string write_checkpoint(const std::string& folder, int64_t update, std::span<const data::TensorBytes> tensors,
+                             const data::Metadata& metadata, const KeepRule& keep = {});
+
+/// Lets folder/best point to the checkpoint of `update`. Error if there is none.
+void mark_best(const std::string& folder, int64_t update);
+
+/// Opens and verifies a checkpoint (or a link to one). Error: not a safetensors file, no checkpoint of ours, other
+/// format version, wrong checksum.
+Checkpoint open_checkpoint(const std::string& path);
+
+/// Opens a file for its tensors only: a verified checkpoint, or any plain safetensors file.
+data::SafetensorsFile open_weights(const std::string& path);
+
+/// True if the file says that it is a checkpoint of ours, of whatever version: has `format_version` or `checksum`.
+bool is_checkpoint(const data::SafetensorsFile& file);
+
+/// Checks version and checksum; returns the update. Errors as open_checkpoint.
+int64_t verify_checkpoint(const data::SafetensorsFile& file);
+
+struct CheckpointName {
+  int64_t update = 0;
+  std::string path;
+};
+
+/// The files of a folder that are named like checkpoints, newest (largest update) first. None if there is no such
+/// folder.
+std::vector<CheckpointName> list_checkpoints(const std::string& folder);
+
+struct RefusedCheckpoint {
+  std::string path, reason;
+};
+
+struct NewestCheckpoint {
+  std::optional<Checkpoint> found;         // none: there is no checkpoint, or none that verifies
+  std::vector<RefusedCheckpoint> refused;  // newer ones that did not verify, newest first
+};
+
+/// Tries the folder's checkpoints from newest to oldest and takes the first that verifies.
+NewestCheckpoint newest_valid_checkpoint(const std::string& folder);
+
+}  // namespace selene::train

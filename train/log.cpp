@@ -1,0 +1,98 @@
+#include "train/log.h"
+
+#include <fmt/format.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+
+#include "data/progress.h"
+#include "kernels/error.h"
+
+namespace selene::train {
+namespace {
+
+spdlog::level::level_enum level_of(LogLevel level) {
+  switch (level) {
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::info:
+      return spdlog::level::info;
+    case LogLevel::warning:
+      return spdlog::level::warn;
+    case LogLevel::error:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+struct Logger {
+  std::mutex mutex;
+  spdlog::logger screen{"screen", std::make_shared<spdlog::sinks::stderr_color_sink_mt>()};
+  std::unique_ptr<spdlog::logger> file;
+  LogLevel file_level = LogLevel::debug;
+  bool file_failed = false;
+
+  Logger() { screen.set_pattern("%H:%M:%S %^%l%$ %v"); }
+};
+
+Logger& logger() {
+  static Logger instance;
+  return instance;
+}
+
+}  // namespace
+
+void set_log_levels(LogLevel screen, LogLevel file) {
+  Logger& l = logger();
+  const std::lock_guard lock(l.mutex);
+  l.screen.set_level(level_of(screen));
+  l.file_level = file;
+  if (l.file) l.file->set_level(level_of(file));
+}
+
+void open_log(const std::string& path) {
+  Logger& l = logger();
+  const std::lock_guard lock(l.mutex);
+  l.file.reset();
+  l.file_failed = false;
+  try {
+    l.file = std::make_unique<spdlog::logger>("file", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path));
+  } catch (const spdlog::spdlog_ex& error) {
+    throw Error(fmt::format("{}: cannot open the log: {}", path, error.what()));
+  }
+  l.file->set_pattern("%Y-%m-%dT%H:%M:%S%z %l %v");
+  l.file->set_level(level_of(l.file_level));
+  l.file->flush_on(spdlog::level::trace);
+  l.file->set_error_handler([&l, path](const std::string& reason) {
+    if (!l.file_failed) l.screen.error("{}: cannot write the log: {}", path, reason);
+    l.file_failed = true;
+  });
+}
+
+void close_log() {
+  Logger& l = logger();
+  const std::lock_guard lock(l.mutex);
+  l.file.reset();
+}
+
+void log_line(LogLevel level, std::string_view text) {
+  std::string line(text);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  Logger& l = logger();
+  const std::lock_guard lock(l.mutex);
+  const data::AboveProgress above;
+  l.screen.log(level_of(level), spdlog::string_view_t(line));
+  if (l.file) l.file->log(level_of(level), spdlog::string_view_t(line));
+}
+
+std::string key_values(const MetricsRow& row) {
+  std::string text = fmt::format("kind={} update={}", row.kind, row.update);
+  for (const Metric& m : row.values) text += fmt::format(" {}={:.5g}", m.name, m.value);
+  return text;
+}
+
+}  // namespace selene::train

@@ -1,0 +1,167 @@
+#include "train/metrics.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "data/durable_file.h"
+#include "kernels/error.h"
+
+namespace selene::train {
+namespace {
+
+Error failed(const std::string& path, const char* what) {
+  return Error(fmt::format("{}: cannot {}: {}", path, what, std::strerror(errno)));
+}
+
+std::string number(double value) {
+  if (std::isnan(value)) return "\"nan\"";
+  if (std::isinf(value)) return value > 0 ? "\"inf\"" : "\"-inf\"";
+  if (value == 0 && std::signbit(value)) return "-0.0";  // "-0" would be read as an integer, which has no sign
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
+double number_of(const nlohmann::ordered_json& value, const std::string& name) {
+  if (value.is_number()) return value.get<double>();
+  if (value == "nan") return std::numeric_limits<double>::quiet_NaN();
+  if (value == "inf") return std::numeric_limits<double>::infinity();
+  if (value == "-inf") return -std::numeric_limits<double>::infinity();
+  throw Error(fmt::format("\"{}\" is {}, not a number", name, value.dump()));
+}
+
+std::string quoted(const std::string& text) { return nlohmann::json(text).dump(); }
+
+/// All bytes go out or Error is thrown; interrupted and partial writes are continued.
+void write_all(int fd, std::string_view bytes, const std::string& path) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) throw failed(path, "write");
+    bytes.remove_prefix(size_t(n));
+  }
+}
+
+std::string read_text(const std::string& path) {
+  if (std::filesystem::is_directory(path)) throw Error(fmt::format("{}: is a folder; wanted a file", path));
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw failed(path, "open");
+  std::ostringstream text;
+  text << in.rdbuf();
+  if (text.bad()) throw failed(path, "read");
+  return text.str();
+}
+
+/// Calls line(number from 1, text without its end, whether it had an end) for each line that is not empty.
+template <class F>
+void for_lines(std::string_view text, const F& line) {
+  for (int64_t n = 1; !text.empty(); ++n) {
+    const size_t end = text.find('\n');
+    const bool ended = end != std::string_view::npos;
+    const std::string_view content = text.substr(0, end);
+    text.remove_prefix(ended ? end + 1 : text.size());
+    if (!content.empty()) line(n, content, ended);
+  }
+}
+
+}  // namespace
+
+MetricsRow& MetricsRow::add(std::string_view name, double value) {
+  values.push_back({std::string(name), value});
+  return *this;
+}
+
+std::optional<double> MetricsRow::find(std::string_view name) const {
+  for (const Metric& m : values)
+    if (m.name == name) return m.value;
+  return std::nullopt;
+}
+
+bool is_time(std::string_view name) { return name.size() > 2 && name.substr(name.size() - 2) == "_s"; }
+
+std::string to_json(const MetricsRow& row, Times times) {
+  std::string text = fmt::format("{{\"kind\":{},\"update\":{}", quoted(row.kind), row.update);
+  for (bool time : {false, true}) {
+    if (time && times == Times::drop) break;
+    for (const Metric& m : row.values)
+      if (is_time(m.name) == time) text += fmt::format(",{}:{}", quoted(m.name), number(m.value));
+  }
+  return text + '}';
+}
+
+MetricsRow parse_row(std::string_view line) {
+  nlohmann::ordered_json object;
+  try {
+    object = nlohmann::ordered_json::parse(line);
+  } catch (const nlohmann::json::exception&) {
+    throw Error("not a JSON object");
+  }
+  if (!object.is_object()) throw Error("not a JSON object");
+  MetricsRow row;
+  const auto kind = object.find("kind"), update = object.find("update");
+  if (kind == object.end() || !kind->is_string()) throw Error("no \"kind\" with a text");
+  if (update == object.end() || !update->is_number_integer() || update->get<double>() < 0 ||
+      update->get<double>() > 9e18)
+    throw Error("no \"update\" with a count");
+  row.kind = kind->get<std::string>();
+  row.update = update->get<int64_t>();
+  for (const auto& [name, value] : object.items())
+    if (name != "kind" && name != "update") row.add(name, number_of(value, name));
+  return row;
+}
+
+MetricsFile read_metrics(const std::string& path) {
+  MetricsFile file;
+  for_lines(read_text(path), [&](int64_t n, std::string_view line, bool ended) {
+    try {
+      file.rows.push_back(parse_row(line));
+    } catch (const Error& error) {
+      if (ended) file.problems.push_back(fmt::format("{}:{}: {}", path, n, error.what()));
+      file.cut = file.cut || !ended;
+    }
+  });
+  return file;
+}
+
+int64_t truncate_after(const std::string& path, int64_t update) {
+  if (!std::filesystem::is_regular_file(path)) return 0;
+  const std::string text = read_text(path);
+  std::string kept;
+  int64_t dropped = 0;
+  for_lines(text, [&](int64_t, std::string_view line, bool) {
+    bool keep = false;
+    try {
+      keep = parse_row(line).update <= update;
+    } catch (const Error&) {
+    }
+    if (keep) kept.append(line) += '\n';
+    dropped += !keep;
+  });
+  if (kept != text) data::write_durably(path, kept);
+  return dropped;
+}
+
+MetricsWriter::MetricsWriter(const std::string& path) : path_(path) {
+  truncate_after(path);
+  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (fd_ < 0) throw failed(path, "open for writing");
+}
+
+MetricsWriter::~MetricsWriter() { ::close(fd_); }
+
+void MetricsWriter::append(const MetricsRow& row) { write_all(fd_, to_json(row) + '\n', path_); }
+
+void MetricsWriter::sync() {
+  if (::fsync(fd_) != 0) throw failed(path_, "write");
+}
+
+}  // namespace selene::train

@@ -1,0 +1,61 @@
+// Adam over the flat buffers with clipping (spec/luna.md 7.1, 7.2; fairseq optim/adam.py, utils.clip_grad_norm_), and
+// the tree that adds up the gradients of micro-batches.
+#pragma once
+#include <string>
+
+#include "autograd/parameters.h"
+#include "train/recipe.h"
+
+namespace selene {
+
+class Optimizer {
+ public:
+  /// Allocates its few scratch tensors in the persistent arena; moments live in `parameters`.
+  Optimizer(const OptimConfig& config, Parameters& parameters, Context& context);
+
+  /// Fills the optimiser's part of the per-step scalars for the update that follows `finished` ones. sample_size:
+  /// what the summed loss is divided by (examples).
+  void scalars(StepScalars& s, int64_t finished, double lr, double sample_size) const;
+  /// Launches norm, clip and update from the gradient sums in the flat buffer; writes the compute copy. Reads nothing
+  /// back.
+  void step();
+  /// Norm of the mean gradient before clipping, of the last step; waits.
+  double norm();
+  /// The first parameter whose gradient was not finite in the last step; empty if all were. Waits.
+  std::string first_not_finite();
+
+ private:
+  struct Unit {
+    int64_t begin, end, norm;
+  };  // elements of the flat buffers, index of the norm that clips them
+  template <class T>
+  void launch();
+  OptimConfig config_;
+  Parameters& parameters_;
+  Context& context_;
+  std::vector<Unit> units_;
+  Tensor partial_, norms_, bad_;
+};
+
+/// Sums the gradients of an update's micro-batches in a binary tree over their index, so that ranks x accumulation
+/// can be split in any way (powers of two) with the same bits.
+class GradientTree {
+ public:
+  /// Spare flat buffers that `micro_batches` leaves need: Parameters::allocate.
+  static int spares(int64_t micro_batches);
+  GradientTree(Parameters& parameters, Context& context, int64_t micro_batches)
+      : parameters_(parameters), context_(context), micro_batches_(micro_batches) {}
+  /// Zeroes the gradient buffer: every micro-batch starts from nothing.
+  void begin();
+  /// The gradient buffer holds leaf `index`; after the last one it holds the sum.
+  void end(int64_t index);
+
+ private:
+  template <class T>
+  void end_as(int64_t index);
+  Parameters& parameters_;
+  Context& context_;
+  int64_t micro_batches_;
+};
+
+}  // namespace selene

@@ -1,0 +1,128 @@
+// Values that are allowed by themselves but do not fit together.
+#include <algorithm>
+#include <initializer_list>
+
+#include <fmt/format.h>
+
+#include "kernels/error.h"
+#include "train/recipe_schema.h"
+
+namespace selene::recipe {
+namespace {
+
+/// Collects what a rule needs: the recipe, and the place to blame.
+class Checker {
+ public:
+  Checker(const Recipe& recipe, const Places& places, const std::string& origin)
+      : r_(recipe), places_(places), origin_(origin) {}
+
+  void run() const {
+    model();
+    input();
+    schedule();
+    name();
+  }
+
+ private:
+  /// Throws unless `good`. The place is that of the first of `keys` that was given at all.
+  void need(bool good, std::initializer_list<std::string_view> keys, const std::string& what) const {
+    if (good) return;
+    for (const std::string_view key : keys)
+      if (const auto found = places_.find(key); found != places_.end()) throw Error(found->second + ": " + what);
+    throw Error(origin_ + ": " + what);
+  }
+
+  void model() const {
+    const ModelConfig& m = r_.model;
+    const bool luna = m.name == "luna";
+    const int64_t pack = m.pack_heads > 0 ? m.pack_heads : m.heads;
+    need(m.dim % m.heads == 0, {"model.dim", "model.heads"},
+         fmt::format("model.dim is {}, wanted a multiple of model.heads ({})", m.dim, m.heads));
+    need(!luna || m.dim % pack == 0, {"model.pack_heads", "model.dim"},
+         fmt::format("model.dim is {}, wanted a multiple of model.pack_heads ({})", m.dim, pack));
+    need(m.positions != "sinusoidal" || (m.dim % 2 == 0 && m.dim >= 4), {"model.dim", "model.positions"},
+         fmt::format("model.dim is {}, wanted an even number of at least 4 for sinusoidal positions", m.dim));
+    need(luna || m.pooling != "p", {"model.pooling", "model.name"},
+         fmt::format("model.pooling is p, wanted cls, mean or real_mean: a {} has no P", m.name));
+    const bool table = m.positions == "learned" && m.max_positions > 0;
+    need(!table || m.max_positions >= r_.data.max_length, {"model.max_positions", "data.max_length"},
+         fmt::format("model.max_positions is {}, wanted at least data.max_length ({}) or 0", m.max_positions,
+                     r_.data.max_length));
+  }
+
+  void input() const {
+    const ModelConfig& m = r_.model;
+    const DataConfig& d = r_.data;
+    const bool listops = d.task == "listops";
+    need(!listops || m.input == "tokens", {"model.input", "data.task"},
+         fmt::format("model.input is {}, wanted tokens: {} has no pixels", m.input, d.task));
+    need(!listops || m.towers == 1, {"model.towers", "data.task"},
+         fmt::format("model.towers is {}, wanted 1: an example of {} is one document", m.towers, d.task));
+    need(m.pooling != "cls" || d.frame == "luna", {"model.pooling", "data.frame"},
+         fmt::format("model.pooling is cls, wanted mean, real_mean or p: data.frame {} puts no CLS token in front",
+                     d.frame));
+    const int64_t shortest = d.frame == "luna" ? 3 : 1;  // CLS, one symbol, EOS
+    need(d.max_length >= shortest, {"data.max_length", "data.frame"},
+         fmt::format("data.max_length is {}, wanted at least {} for data.frame {}", d.max_length, shortest, d.frame));
+    need(!d.path.empty(), {"data.path"}, "data.path is empty, wanted the folder of the prepared files");
+  }
+
+  void schedule() const {
+    const ScheduleConfig& s = r_.schedule;
+    const bool divides_by_warmup = s.name == "inverse_sqrt" || s.name.starts_with("lra_");
+    need(!divides_by_warmup || s.warmup >= 1, {"schedule.warmup", "schedule.name"},
+         fmt::format("schedule.warmup is 0, wanted at least 1 for {}", s.name));
+    need(!uses_schedule_end(r_) || s.warmup < schedule_end(r_),
+         {"schedule.warmup", "schedule.total", "train.updates", "schedule.name"},
+         fmt::format("schedule.warmup is {}, wanted less than the end of the {} decay ({}, from {})", s.warmup,
+                     s.name, schedule_end(r_), s.total > 0 ? "schedule.total" : "train.updates"));
+    need(s.init_lr == -1 || s.init_lr >= 0, {"schedule.init_lr"},
+         fmt::format("schedule.init_lr is {}, wanted a learning rate >= 0, or -1 for unset", s.init_lr));
+    need(s.name != "step" || s.decay_steps >= 1, {"schedule.decay_steps", "schedule.name"},
+         "schedule.decay_steps is 0, wanted at least 1 for step");
+    need(s.name != "lra_cosine" || s.cycle >= 1, {"schedule.cycle", "schedule.name"},
+         "schedule.cycle is 0, wanted at least 1 for lra_cosine");
+    if (s.name == "milestone") milestones();
+  }
+
+  void milestones() const {
+    const ScheduleConfig& s = r_.schedule;
+    const auto& list = s.milestones;
+    need(!list.empty(), {"schedule.milestones", "schedule.name"},
+         "schedule.milestones is empty, wanted at least one update for milestone");
+    const auto fall = std::adjacent_find(list.begin(), list.end(), [](int64_t a, int64_t b) { return a >= b; });
+    need(fall == list.end(), {"schedule.milestones"},
+         "schedule.milestones do not ascend, wanted each after the last");
+    need(
+        list.front() > s.warmup, {"schedule.milestones", "schedule.warmup"},
+        fmt::format("schedule.milestones begin at {}, wanted updates after the warmup ({})", list.front(), s.warmup));
+  }
+
+  /// The name becomes a folder.
+  void name() const {
+    const auto inside = [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+             c == '-';
+    };
+    const bool good = std::all_of(r_.name.begin(), r_.name.end(), inside) && !r_.name.starts_with('.');
+    need(good && r_.name.size() <= 200, {"name"},
+         fmt::format("name is {}, wanted at most 200 letters, digits, '_', '-' and '.', and no '.' in front",
+                     shown(r_.name)));
+  }
+
+  const Recipe& r_;
+  const Places& places_;
+  const std::string& origin_;
+};
+
+}  // namespace
+
+void check(const Recipe& recipe, const Places& places, const std::string& origin) {
+  Checker(recipe, places, origin).run();
+}
+
+int64_t schedule_end(const Recipe& r) { return r.schedule.total > 0 ? r.schedule.total : r.train.updates; }
+
+bool uses_schedule_end(const Recipe& r) { return r.schedule.name == "polynomial" || r.schedule.name == "linear"; }
+
+}  // namespace selene::recipe

@@ -1,0 +1,100 @@
+// The recipe schema as a table, for the files train/recipe_*.cpp only.
+#pragma once
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "train/recipe.h"
+
+namespace selene::recipe {
+
+/// Where a key's value lives in a Recipe; the alternative is also the key's type.
+using Slot = std::variant<bool*, int64_t*, double*, std::string*, std::vector<int64_t>*>;
+
+/// Allowed numbers (for a list: of each element). An open end excludes the bound itself.
+struct Range {
+  double min = -std::numeric_limits<double>::infinity(), max = std::numeric_limits<double>::infinity();
+  bool min_open = false, max_open = false;
+};
+
+/// One row of the schema. The default is what a fresh Recipe holds.
+struct Key {
+  std::string_view name;                  // dotted: section.key
+  Slot (*slot)(Recipe&);                  // its place
+  std::string_view unit;                  // empty where there is none
+  Range range;                            // numbers only
+  std::vector<std::string_view> choices;  // text only; empty = any text
+  bool free_on_resume;
+  std::string_view help;    // what it is
+  std::string_view source;  // where the meaning or the default is from
+};
+
+/// All keys, in the order of the structs: the order of to_yaml and of the documentation.
+std::span<const Key> schema();
+/// The row of a dotted name, nullptr where there is none.
+const Key* find_key(std::string_view name);
+/// Whether `name` is the part of keys before the dot.
+bool is_section(std::string_view name);
+/// The known key that `name` was perhaps meant to be, as " (did you mean KEY?)"; empty where none is near.
+std::string suggest_key(std::string_view name);
+
+/// One value as read: the scalars' texts and where they are from.
+struct Value {
+  std::string place = {};                // "file:line:column" or "--set key=value"
+  std::vector<std::string> items = {};   // one for a scalar
+  std::vector<std::string> places = {};  // of each item
+  bool list = false;                     // was a sequence
+  bool quoted = false;                   // was a quoted scalar, so it is text
+};
+
+/// Checks type, range and choices and stores the value. Throws Error that begins with the value's place.
+void assign(Recipe& recipe, const Key& key, const Value& value);
+/// The value as YAML on one line; text is quoted where YAML could take it for something else.
+std::string format_value(const Recipe& recipe, const Key& key);
+/// "integer", "real", "true or false", "text", "list of integers", "one of a, b".
+std::string type_name(const Key& key);
+/// ">= 1", "0 <= x < 1", or empty.
+std::string format_range(const Range& range);
+/// The texts with `between` between them.
+template <class Texts>
+std::string join(const Texts& texts, std::string_view between) {
+  std::string out;
+  for (const auto& text : texts) out.append(&text == &*texts.begin() ? "" : between).append(text);
+  return out;
+}
+/// Bytes of the UTF-8 character that `text` begins with (Unicode 15, table 3-7); 0 where it begins with none.
+size_t utf8_size(std::string_view text);
+/// Foreign text for an error line: quoted, control characters and what is not UTF-8 as '?', cut to about 60 bytes.
+std::string shown(std::string_view text);
+/// The same without the quotes.
+std::string shown_bare(std::string_view text);
+
+/// Where each key that was given got its value from.
+using Places = std::map<std::string, std::string, std::less<>>;
+/// Whether the values fit together. Throws Error that begins with the place of a key at fault, or `origin`.
+void check(const Recipe& recipe, const Places& places, const std::string& origin);
+/// The last update of a decay: schedule.total, or train.updates where that is 0.
+int64_t schedule_end(const Recipe& recipe);
+/// Whether the schedule reads schedule_end().
+bool uses_schedule_end(const Recipe& recipe);
+
+/// What one YAML text says, flat: dotted keys in order of appearance, and its parent.
+struct Document {
+  struct Entry {
+    const Key* key;
+    Value value;
+  };
+  std::vector<Entry> entries;
+  std::string extends, extends_place;  // empty where there is no parent
+};
+/// Bytes of the longest text that is read as a recipe.
+constexpr size_t LARGEST_RECIPE = 65536;
+/// Reads YAML text; `origin` names it in errors. Throws Error.
+Document read_document(std::string_view text, const std::string& origin);
+
+}  // namespace selene::recipe

@@ -1,0 +1,87 @@
+// Texts of recipe errors: foreign text made safe to print, and the nearest known key.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "train/recipe_schema.h"
+
+namespace selene::recipe {
+namespace {
+
+constexpr size_t LONGEST_GUESS = 64;  // bytes; longer names get no suggestion
+
+/// Insertions, deletions, replacements and swaps of neighbours (optimal string alignment distance).
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
+  for (size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
+  for (size_t i = 1; i <= a.size(); ++i)
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, replaced});
+      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+    }
+  return d[a.size()][b.size()];
+}
+
+std::string_view last_part(std::string_view name) {
+  const size_t dot = name.rfind('.');
+  return dot == name.npos ? name : name.substr(dot + 1);
+}
+
+/// How far `name` is from `known`. A right key in the wrong section costs 1, so does a name that goes on or stops
+/// early.
+size_t name_distance(std::string_view name, std::string_view known) {
+  if (last_part(name) == last_part(known)) return 1;
+  if (std::min(name.size(), known.size()) >= 4 && (name.starts_with(known) || known.starts_with(name))) return 1;
+  size_t best = edit_distance(name, known);
+  if (name.find('.') == name.npos) best = std::min(best, edit_distance(name, last_part(known)));
+  return best;
+}
+
+}  // namespace
+
+size_t utf8_size(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  const unsigned first = byte(0);
+  if (text.empty() || (first >= 0x80 && first < 0xc2) || first > 0xf4) return 0;
+  const size_t size = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  for (size_t i = 1; i < size; ++i)
+    if (byte(i) < 0x80 || byte(i) > 0xbf) return 0;
+  const bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
+  const bool surrogate = first == 0xed && byte(1) > 0x9f, beyond = first == 0xf4 && byte(1) > 0x8f;
+  return overlong || surrogate || beyond ? 0 : size;
+}
+
+std::string shown_bare(std::string_view text) {
+  std::string out;
+  while (!text.empty() && out.size() < 60) {
+    const size_t size = utf8_size(text);
+    const bool control = static_cast<unsigned char>(text[0]) < 0x20 || text[0] == 0x7f;
+    if (size == 0 || control) out += '?';
+    else out += text.substr(0, size);
+    text.remove_prefix(std::max<size_t>(size, 1));
+  }
+  return text.empty() ? out : out + "...";
+}
+
+std::string shown(std::string_view text) { return fmt::format("\"{}\"", shown_bare(text)); }
+
+std::string suggest_key(std::string_view name) {
+  if (name.size() > LONGEST_GUESS) return "";
+  std::string_view nearest;
+  size_t best = std::max<size_t>(2, last_part(name).size() / 3) + 1;  // further away is no likely slip
+  const auto offer = [&](std::string_view known) {
+    const size_t distance = name_distance(name, known);
+    if (distance < best) best = distance, nearest = known;
+  };
+  for (const Key& key : schema()) {
+    const std::string_view section = key.name.substr(0, std::min(key.name.find('.'), key.name.size()));
+    if (name.find('.') == name.npos && is_section(section)) offer(section);
+    offer(key.name);
+  }
+  return nearest.empty() ? "" : fmt::format(" (did you mean {}?)", nearest);
+}
+
+}  // namespace selene::recipe
