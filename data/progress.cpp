@@ -66,7 +66,8 @@ std::string progress_bar(const ProgressState& s, int width) {
     return text.substr(0, size_t(std::max(width, 0)));
   }
   const std::string left = fmt::format("{} {:3}% ", s.what, percent(s));
-  std::string right = fmt::format("{}/{} {}  {}/s  {}", s.done, s.total, s.unit, rate_text(rate(s)), left_text(s));
+  std::string right = fmt::format("{:>{}}/{} {}  {}/s  {}", s.done, fmt::formatted_size("{}", s.total), s.total,
+                                  s.unit, rate_text(rate(s)), left_text(s));
   if (!s.note.empty()) right += "  " + s.note;
   const int room = std::min(40, width - int(left.size() + right.size()) - 3);  // inside the brackets
   if (room < 5) return (left + right).substr(0, size_t(std::max(width, 0)));

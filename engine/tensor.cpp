@@ -36,7 +36,11 @@ bool Shape::operator==(const Shape& o) const {
   return true;
 }
 
-std::string Shape::text() const { return fmt::format("[{}]", fmt::join(begin(), end(), ", ")); }
+std::string Shape::text() const {
+  std::string text = "[";
+  for (const int64_t n : *this) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
+  return text + "]";
+}
 
 static Shape dense_strides(const Shape& shape) {
   Shape strides = shape;

@@ -15,8 +15,8 @@ template <class T> struct AttentionFwd {
   Acc<T>* lse;                     // [B, H, Nq] natural log of the sum of exp(scale q k), kept for the backward pass
   int64_t B, H, Nq, Nk, K;
   int64_t q_batch, q_row, k_batch, k_row, v_batch, v_row, o_batch, o_row;  // strides, elements
-  Acc<T> scale;                    // K^-0.5
-  int32_t causal;                  // 1: query n sees keys 0 .. n + (Nk - Nq)
+  Acc<T> scale;                    // K^-0.5, positive
+  int32_t causal;                  // 1: query n sees keys 0 .. n + (Nk - Nq); one that sees none gets NaN
   DropoutSite drop;                // on the probabilities, dropout_attention_block
   Acc<T>* workspace;               // attention_workspace(...).forward elements, or null where that is 0
 };
@@ -24,7 +24,7 @@ template <class T> struct AttentionBwd {
   const T *q, *k, *v, *o, *d_o;    // as above; d_o has o's strides
   const uint8_t* key_mask;
   const Acc<T>* lse;
-  T *dq, *dk, *dv;                 // overwritten, strides of q, k, v; dv may be dk: then it receives the sum of both
+  T *dq, *dk, *dv;                 // overwritten, strides of q, k, v; dv may be dk (same strides): then it receives the sum of both
   int64_t B, H, Nq, Nk, K;
   int64_t q_batch, q_row, k_batch, k_row, v_batch, v_row, o_batch, o_row;
   int64_t dq_batch, dq_row, dk_batch, dk_row, dv_batch, dv_row;

@@ -45,7 +45,10 @@ void Stream::replay(const Graph& graph) {
 
 void Stream::launch(Operation operation, DType dtype, void (*on_cpu)(Stream&, const void*), const void* arguments,
                     size_t size) {
-  if (dry) return;
+  if (dry) {
+    if (observer) observer(operation, dtype, 0, arguments);
+    return;
+  }
   if (capturing_) {
     const auto* bytes = static_cast<const std::byte*>(arguments);
     captured_.push_back({operation, dtype, on_cpu, {bytes, bytes + size}});

@@ -39,7 +39,7 @@ class Stream {
 
   /// Launches are counted but nothing runs: the memory plan of a step (DESIGN.md, dry run).
   bool dry = false;
-  /// Called around every launch that runs: name of the operation, seconds. Empty: no timing.
+  /// Called after every launch with its seconds (0 in a dry run) and its argument struct. Empty: no timing.
   std::function<void(Operation, DType, double seconds, const void* arguments)> observer;
 
   /// From here to end_capture launches are recorded, not run. Error if capturing already.

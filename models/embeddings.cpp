@@ -34,7 +34,7 @@ Var Embeddings::operator()(Tape& t, const TowerInput& input, const Tensor& paddi
     add = {&rows, positions(t, any, symbols_.pad), symbols_.pad};
   }
   Var x = table_ >= 0 ? embedding(t, input.tokens, t.parameter(table_), factor, symbols_.pad, add)
-                      : pixel_embedding(t, t.constant(input.pixels), t.parameter(pixel_weight_),
+                      : pixel_embedding(t, Var{input.pixels, input.pixels_slot, -1}, t.parameter(pixel_weight_),
                                         t.parameter(pixel_bias_), factor, add);
   if (norm_) x = norm_(t, x);
   return dropout(t, x, t.dropout(config_.dropout, dropout_site(tower, -1, 0)), padding);

@@ -13,6 +13,7 @@ struct TowerInput {
   Tensor lengths;  // i32[B]: positions that are not padding
   Tensor longest;  // i32[1]: the largest of them, whatever N was rounded up to
   int64_t B = 0, N = 0;
+  int pixels_slot = -1;  // Var::slot of the pixels where somebody wants their gradient
 };
 
 struct Encoded {

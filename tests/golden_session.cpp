@@ -16,14 +16,15 @@ constexpr MemoryPlan kMemory{16 << 20, 32 << 20, 1 << 20};  // far more than any
 /// [A, B, rest] -> [B, A, rest].
 template <class T>
 std::vector<T> exchanged(std::span<const T> x, int64_t A, int64_t B) {
-  const int64_t width = A * B ? int64_t(x.size()) / (A * B) : 0;
+  const int64_t width = A * B > 0 ? int64_t(x.size()) / (A * B) : 0;
   std::vector<T> y(x.size());
   for (int64_t a = 0; a < A; ++a)
-    for (int64_t b = 0; b < B; ++b) std::copy_n(&x[size_t((a * B + b) * width)], width, &y[size_t((b * A + a) * width)]);
+    for (int64_t b = 0; b < B; ++b)
+      std::copy_n(&x[size_t((a * B + b) * width)], width, &y[size_t((b * A + a) * width)]);
   return y;
 }
 
-std::string text(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string text(const std::vector<int64_t>& shape) { return Shape(shape.begin(), shape.end()).text(); }
 
 std::vector<int64_t> sizes(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
@@ -179,7 +180,7 @@ void Session::backward(const Var& loss, double value) {
 void Session::check_gradients() {
   const auto compare = [&](const std::string& name, const Shape& shape, const Tensor& gradient) {
     if (gradient) expect("grad." + name, gradient);
-    else expect_ordered("grad." + name, sizes(shape), std::vector<double>(size_t(shape.numel()), 0.0));
+    else expect("grad." + name, sizes(shape), std::vector<double>(size_t(shape.numel()), 0.0));
   };
   for (const Output& x : leaves_) compare(x.name, x.y.shape(), tape().gradient(x.y));
   for (int i = 0; i < int(parameters.count()); ++i)
@@ -188,11 +189,7 @@ void Session::check_gradients() {
 
 void Session::expect(const std::string& name, const Tensor& got) {
   if (!got) throw Error(fmt::format("{}: the model did not compute it", name));
-  expect_ordered(name, sizes(got.shape()), host_values(context, got));
-}
-
-void Session::expect(const std::string& name, std::vector<int64_t> shape, std::span<const double> got) {
-  expect_ordered(name, shape, got);
+  expect(name, sizes(got.shape()), host_values(context, got));
 }
 
 Tolerance Session::tolerance(const std::string& name) const {
@@ -202,9 +199,10 @@ Tolerance Session::tolerance(const std::string& name) const {
   return found->second;
 }
 
-void Session::expect_ordered(const std::string& name, const std::vector<int64_t>& shape, std::span<const double> got) {
-  Check check{name, 0, 0, ""};
+/// The expected values as numbers, in our order of axes, and their shape.
+std::pair<std::vector<int64_t>, std::vector<double>> Session::wanted(const std::string& name) const {
   const data::TensorEntry& e = file_.at(name);
+  std::vector<int64_t> shape = e.shape;
   std::vector<double> want;
   if (e.dtype == DType::i64) {
     const std::vector<int64_t> v = integers(name);
@@ -213,15 +211,19 @@ void Session::expect_ordered(const std::string& name, const std::vector<int64_t>
     const std::vector<float> v = floats(name);
     want.assign(v.begin(), v.end());
   }
-  std::vector<int64_t> wanted = e.shape;
   if (described(name).batch_second()) {
-    want = exchanged<double>(want, wanted[0], wanted[1]);
-    std::swap(wanted[0], wanted[1]);
+    want = exchanged<double>(want, shape[0], shape[1]);
+    std::swap(shape[0], shape[1]);
   }
+  return {shape, want};
+}
+
+void Session::expect(const std::string& name, const std::vector<int64_t>& shape, std::span<const double> got) {
+  Check& check = checks_.emplace_back(Check{name, 0, 0, ""});
   checked_.insert(name);
-  if (shape != wanted) {
-    check.complaint = fmt::format("shape is {}, wanted {}", text(shape), text(wanted));
-    checks_.push_back(check);
+  const auto [wanted_shape, want] = wanted(name);
+  if (shape != wanted_shape || got.size() != want.size()) {
+    check.complaint = fmt::format("shape is {}, wanted {}", text(shape), text(wanted_shape));
     return;
   }
   double largest = 0;
@@ -231,12 +233,11 @@ void Session::expect_ordered(const std::string& name, const std::vector<int64_t>
     largest = std::max(largest, std::abs(want[i]));
     check.error = std::max(check.error, std::abs(got[i] - want[i]));
   }
-  const Tolerance allowed = e.dtype == DType::i64 ? Tolerance{} : tolerance(name);
+  const Tolerance allowed = file_.at(name).dtype == DType::i64 ? Tolerance{} : tolerance(name);
   check.bound = allowed.rtol * largest + allowed.atol;
   if (!finite) check.complaint = "NaN or infinity";
   else if (!(check.error <= check.bound))
     check.complaint = fmt::format("error {:.3g}, allowed {:.3g}", check.error, check.bound);
-  checks_.push_back(check);
 }
 
 std::vector<Check> Session::finish() {

@@ -1,5 +1,5 @@
-// One golden case while it runs: its file, a CPU context, the leaves and outputs of the computation, and the result of
-// every comparison. Tensors that the reference keeps as [T, B, ...] enter and leave as [B, T, ...].
+// One golden case while it runs: its file, a CPU context, the leaves and outputs of the computation, and the result
+// of every comparison. Tensors that the reference keeps as [T, B, ...] enter and leave as [B, T, ...].
 #pragma once
 #include <memory>
 #include <set>
@@ -56,7 +56,7 @@ class Session {
   void backward(const Var& loss, double value);
   /// Compares any tensor of the file; `got` in our order of axes.
   void expect(const std::string& name, const Tensor& got);
-  void expect(const std::string& name, std::vector<int64_t> shape, std::span<const double> got);
+  void expect(const std::string& name, const std::vector<int64_t>& shape, std::span<const double> got);
 
   /// Every comparison so far, and a complaint for each out.*, loss and grad.* tensor that none has touched.
   std::vector<Check> finish();
@@ -72,7 +72,7 @@ class Session {
   void check_file() const;
   void check_gradient_paths() const;
   void check_gradients();
-  void expect_ordered(const std::string& name, const std::vector<int64_t>& shape, std::span<const double> got);
+  std::pair<std::vector<int64_t>, std::vector<double>> wanted(const std::string& name) const;
 
   data::SafetensorsFile file_;
   std::vector<Output> leaves_, outputs_;

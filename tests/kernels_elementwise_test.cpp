@@ -132,7 +132,7 @@ TEMPLATE_TEST_CASE("mean pooling: own lengths, the batch's length, all rows", ""
     }
 }
 
-TEST_CASE("pooling, running sums: same bits for any number of threads") {
+TEST_CASE("pooling and running sums: same bits for any number of threads") {
   const int64_t B = 5, N = 130, D = 100;
   const std::vector<float> x = numbers<float>(B * N * D, 1);
   CHECK(same_bits([&] {

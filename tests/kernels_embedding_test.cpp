@@ -104,12 +104,12 @@ TEMPLATE_TEST_CASE("pixels: values and gradients", "", float, double, bf16, f16)
       }
       CHECK(differs(y, want, 6e-7) == "");
       CHECK(differs(dx, wdx, 2e-5) == "");
-      CHECK(differs(dw, wdw, 2e-5) == "");
-      CHECK(differs(db, wdb, 2e-5) == "");
+      CHECK(differs(dw, wdw, 5e-5) == "");
+      CHECK(differs(db, wdb, 5e-5) == "");
     }
 }
 
-TEST_CASE("embedding, pixels: same bits for any number of threads") {
+TEST_CASE("embedding and pixels: same bits for any number of threads") {
   const int64_t R = 700, D = 100;
   const std::vector<int32_t> ids = symbols(R, 11, 1);
   const std::vector<float> dy = numbers<float>(R * D, 1), x = numbers<float>(R, 2), w = numbers<float>(D, 3);

@@ -148,6 +148,9 @@ const std::vector<Case> thread_cases = {
     {20, 31, 1100, false, true, true, true},
     {128, 257, 4100, false, true, true},
     {40, 16, 33, false, true, false, false, false, 5, 13},
+    {300, 256, 100, false, false, true},            // row strides that gemm() does not like: it copies B,
+    {512, 33, 290, true, false, true, true, true},  // A,
+    {256, 512, 270, true, false, true, true},       // or both
     {7, 16, 4096, false, false, true, true, false, 1, 2, 3},
 };
 

@@ -44,7 +44,7 @@ constexpr double kRounding<bf16> = 0x1p-8;
 template <class T>
 std::string differs(const std::vector<T>& got, const std::vector<double>& want, double arithmetic) {
   if (got.size() != want.size()) return "sizes " + std::to_string(got.size()) + " and " + std::to_string(want.size());
-  const double floor = std::is_same_v<T, double> ? arithmetic * 0x1p-28 : arithmetic;
+  const double floor = std::is_same_v<T, double> ? arithmetic * 0x1p-26 : arithmetic;
   const double tiny = std::is_same_v<T, f16> ? 0x1p-25 : 0;  // half a subnormal
   for (size_t i = 0; i < got.size(); ++i) {
     const double g = double(up(got[i])), allowed = 1.01 * kRounding<T> * std::fabs(want[i]) + floor + tiny;

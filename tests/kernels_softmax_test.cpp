@@ -153,7 +153,7 @@ TEST_CASE("cross-entropy: refuses a target that is no class") {
   CHECK_THROWS_WITH(l.run_both(-1, 0, 1), "cross_entropy: target[2] is -1, wanted a class from 0 to 4");
 }
 
-TEMPLATE_TEST_CASE("softmax, cross-entropy: same bits for any number of threads", "", float, bf16) {
+TEMPLATE_TEST_CASE("softmax and cross-entropy: same bits for any number of threads", "", float, bf16) {
   CHECK(same_bits([] {
     Stream stream;
     Loss<TestType> l(300, 257);

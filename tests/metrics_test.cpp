@@ -223,8 +223,8 @@ TEST_CASE("the log goes to stderr and to the file") {
 TEST_CASE("a progress bar fits every width") {
   data::ProgressState s{"train", "updates", 1000, 0, 420, 34.0, "loss 1.234"};
   CHECK(data::progress_bar(s, 86) ==
-        "train  42% [==========>              ] 420/1000 updates  12.4/s  0:47 left  loss 1.234");
-  CHECK(data::progress_bar(s, 60) == "train  42% 420/1000 updates  12.4/s  0:47 left  loss 1.234");
+        "train  42% [==========>             ]  420/1000 updates  12.4/s  0:47 left  loss 1.234");
+  CHECK(data::progress_bar(s, 60) == "train  42%  420/1000 updates  12.4/s  0:47 left  loss 1.234");
   for (int width = 0; width < 200; ++width) CHECK(int(data::progress_bar(s, width).size()) <= width);
   s.done = 1000;
   CHECK(data::progress_bar(s, 90).find("train 100% [=====") == 0);

@@ -7,10 +7,10 @@ namespace selene {
 namespace cpu {
 
 AttentionPlan::AttentionPlan(int64_t Nq, int64_t Nk) : key_rows(round_up(Nk, kKeyStep)) {
-  constexpr int64_t area = 65536, side = 256, longest = 1024, group = 2048;
+  constexpr int64_t area = 65536, side = 256, most_keys = 512, group = 2048;
   const int64_t queries = std::max<int64_t>(Nq, 1), keys = std::max(key_rows, kKeyStep);
-  q_block = std::min(std::clamp(area / keys, side, longest), queries);
-  k_block = std::clamp(area / round_up(queries, kKeyStep) / kKeyStep * kKeyStep, side, longest);
+  q_block = std::min(keys <= area / 1024 ? 1024 : side, queries);
+  k_block = std::clamp(area / round_up(queries, kKeyStep) / kKeyStep * kKeyStep, side, most_keys);
   q_group = round_up(std::max(keys, group), q_block);
   k_group = round_up(std::max(queries, group), k_block);
   q_groups = ceil_div(queries, q_group), k_groups = ceil_div(keys, k_group);

@@ -57,29 +57,34 @@ SELENE_CLONES void delta_rows(const T* o, const T* d_o, int64_t row, int64_t row
   }
 }
 
-// to[n, c] = sum over parts of from[part * part_stride + n * K + c], in order, then the same of `and_from` (or null),
-// as T.
-template <class T>
-SELENE_CLONES void write_rows(const Acc<T>* from, const Acc<T>* and_from, int64_t parts, int64_t part_stride,
-                              int64_t rows, int64_t K, T* to, int64_t to_row) {
-  constexpr int64_t width = 64;
-  Acc<T> sum[width];
-  for (int64_t n = 0; n < rows; ++n)
-    for (int64_t c = 0; c < K; c += width) {
-      const int64_t w = std::min(width, K - c), at = n * K + c;
-      for (int64_t i = 0; i < w; ++i) sum[i] = 0;
-      for (int64_t g = 0; g < parts; ++g)
-        for (int64_t i = 0; i < w; ++i) sum[i] += from[g * part_stride + at + i];
-      for (int64_t g = 0; and_from && g < parts; ++g)
-        for (int64_t i = 0; i < w; ++i) sum[i] += and_from[g * part_stride + at + i];
-      for (int64_t i = 0; i < w; ++i) to[n * to_row + c + i] = down<T>(sum[i]);
-    }
+// to[c] = sum over parts of from[part * stride + c], in order, then the same of `and_from` (or null); W channels.
+template <class T, int W>
+SELENE_INLINE void write_piece(const Acc<T>* from, const Acc<T>* and_from, int64_t parts, int64_t stride, T* to) {
+  Acc<T> sum[W] = {};
+  for (int64_t g = 0; g < parts; ++g)
+    for (int c = 0; c < W; ++c) sum[c] += from[g * stride + c];
+  for (int64_t g = 0; and_from && g < parts; ++g)
+    for (int c = 0; c < W; ++c) sum[c] += and_from[g * stride + c];
+  for (int c = 0; c < W; ++c) to[c] = down<T>(sum[c]);
 }
 
-// Where the gradients of some keys are summed, [keys, K] each.
+// The same for dense rows [rows, K] of sums.
 template <class T>
-struct KeyGradients {
+SELENE_CLONES void write_rows(const Acc<T>* from, const Acc<T>* and_from, int64_t parts, int64_t stride, int64_t rows,
+                              int64_t K, T* to, int64_t to_row) {
+  for (int64_t n = 0; n < rows; ++n) {
+    const Acc<T>*x = from + n * K, *y = and_from ? and_from + n * K : nullptr;
+    int64_t c = 0;
+    for (; c + 16 <= K; c += 16) write_piece<T, 16>(x + c, y ? y + c : nullptr, parts, stride, to + n * to_row + c);
+    for (; c < K; ++c) write_piece<T, 1>(x + c, y ? y + c : nullptr, parts, stride, to + n * to_row + c);
+  }
+}
+
+// Where the gradients of some keys are summed: [keys, K] each, with row strides. The same place where they are tied.
+template <class T>
+struct KeySums {
   Acc<T>*d_k, *d_v;
+  int64_t d_k_row, d_v_row;
 };
 
 // Workspace: d_q [B H, k_groups, Nq, K] where there are several groups of keys; d_k [B H, q_groups, key_rows, K] and
@@ -96,11 +101,12 @@ struct Task {
   int64_t keys_size() const { return plan.key_rows * a.K; }
   bool one_block() const { return plan.one_q_block(a.Nq); }
   Acc<T>* d_q(int64_t k_group) const { return a.workspace + (bh() * plan.k_groups + k_group) * a.Nq * a.K; }
-  KeyGradients<T> of_keys(int64_t q_group, int64_t k) const {
+  KeySums<T> of_keys(int64_t q_group, int64_t k) const {
     Acc<T>* d_k = a.workspace + (plan.k_groups > 1 ? a.B * a.H * plan.k_groups * a.Nq * a.K : 0) +
                   (bh() * plan.q_groups + q_group) * keys_size() + k * a.K;
-    return {d_k, d_k + a.B * a.H * plan.q_groups * keys_size()};
+    return {d_k, d_k + a.B * a.H * plan.q_groups * keys_size(), a.K, a.K};
   }
+  bool tied() const { return a.dv == a.dk; }
   // Row n of this example and head.
   template <class X>
   X* row(X* base, int64_t batch, int64_t stride, int64_t n) const {
@@ -123,14 +129,15 @@ struct Scratch {
         d_p(s.take<Acc<T>>(plan.q_block * plan.k_block)),
         delta(s.take<Acc<T>>(plan.q_block)),
         d_q(s.take<Acc<T>>(plan.q_block * K)),
-        of_keys{s.take<Acc<T>>(plan.k_block * K), s.take<Acc<T>>(plan.k_block * K)},
+        d_k(s.take<Acc<T>>(plan.k_block * K)),
+        d_v(s.take<Acc<T>>(plan.k_block * K)),
         bits(s.take<uint16_t>(kBitsAtOnce)) {
     if constexpr (std::is_same_v<T, Acc<T>>) p = scores, d_s = d_p;
     else p = s.take<T>(plan.q_block * plan.k_block), d_s = s.take<T>(plan.q_block * plan.k_block);
   }
   KeyScratch<T> keys;
   Acc<T>*scores, *d_p, *delta, *d_q;
-  KeyGradients<T> of_keys;
+  Acc<T>*d_k, *d_v;
   uint16_t* bits;
   T *p, *d_s;
 };
@@ -150,26 +157,43 @@ void gradient_block(const Task<T>& t, const KeyBlock<T>& keys, int64_t q, int64_
   }
 }
 
-// Sets the sums of `keys` keys to 0.
-template <class T>
-void clear(const KeyGradients<T>& g, int64_t keys, int64_t K) {
-  std::fill(g.d_k, g.d_k + keys * K, Acc<T>(0));
-  std::fill(g.d_v, g.d_v + keys * K, Acc<T>(0));
-}
-
 // The gradients of keys [k, k_end) out of their sums, of which there are `parts` (0: the gradients are 0).
 template <class T>
-void write_keys(const Task<T>& t, const KeyGradients<T>& sums, int64_t parts, int64_t k, int64_t k_end) {
+void write_keys(const Task<T>& t, const KeySums<T>& sums, int64_t parts, int64_t k, int64_t k_end) {
   const AttentionBwd<T>& a = t.a;
-  const bool tied = a.dv == a.dk;
   const int64_t n = std::max<int64_t>(0, k_end - k);
-  write_rows<T>(sums.d_k, tied ? sums.d_v : nullptr, parts, t.keys_size(), n, a.K,
+  write_rows<T>(sums.d_k, t.tied() ? sums.d_v : nullptr, parts, t.keys_size(), n, a.K,
                 t.row(a.dk, a.dk_batch, a.dk_row, k), a.dk_row);
-  if (!tied)
+  if (!t.tied())
     write_rows<T>(sums.d_v, nullptr, parts, t.keys_size(), n, a.K, t.row(a.dv, a.dv_batch, a.dv_row, k), a.dv_row);
 }
 
-// Queries [q, q + rows) against keys [k_first, k_end): adds to d_q [rows, K] and to the keys' sums.
+// Where a block of keys is summed that meets all queries at once: where the result belongs, if that is possible.
+template <class T>
+KeySums<T> sums_of_one_block(const Task<T>& t, int64_t k, int64_t keys, const Scratch<T>& s) {
+  const AttentionBwd<T>& a = t.a;
+  if constexpr (std::is_same_v<T, Acc<T>>)
+    if (k + keys <= a.Nk)
+      return {t.row(a.dk, a.dk_batch, a.dk_row, k), t.row(a.dv, a.dv_batch, a.dv_row, k), a.dk_row, a.dv_row};
+  return {s.d_k, t.tied() ? s.d_k : s.d_v, a.K, a.K};
+}
+
+// d_v = p^T d_o and d_k = d_s^T q for a block of keys that meets all queries at once.
+template <class T>
+void write_one_block(const Task<T>& t, const KeyBlock<T>& keys, const T* queries, const T* d_o, const Scratch<T>& s) {
+  const AttentionBwd<T>& a = t.a;
+  const KeySums<T> sums = sums_of_one_block(t, keys.first, keys.count, s);
+  const int64_t n = keys.count, exist = std::min(n, a.Nk - keys.first);
+  const DType from = dtype_of<T>, to = dtype_of<Acc<T>>;
+  gemm({n, a.K, a.Nq, n, a.o_row, sums.d_v_row, true, false, false, from, to}, s.p, d_o, sums.d_v);
+  gemm({n, a.K, a.Nq, n, a.q_row, sums.d_k_row, true, false, t.tied(), from, to}, s.d_s, queries, sums.d_k);
+  if (sums.d_k != s.d_k) return;
+  write_rows<T>(s.d_k, nullptr, 1, 0, exist, a.K, t.row(a.dk, a.dk_batch, a.dk_row, keys.first), a.dk_row);
+  if (!t.tied())
+    write_rows<T>(s.d_v, nullptr, 1, 0, exist, a.K, t.row(a.dv, a.dv_batch, a.dv_row, keys.first), a.dv_row);
+}
+
+// Queries [q, q + rows) against keys [k_first, k_end): adds to d_q [rows, K], and to the keys' sums or writes them.
 template <class T>
 void add_gradients(const Task<T>& t, int64_t q, int64_t rows, int64_t k_first, int64_t k_end, const Scratch<T>& s,
                    Acc<T>* d_q) {
@@ -182,16 +206,18 @@ void add_gradients(const Task<T>& t, int64_t q, int64_t rows, int64_t k_first, i
   for (int64_t k = k_first; k < sight; k += t.plan.k_block) {
     const auto keys = key_block<T>(a, t.b, t.h, k, std::min(t.plan.k_block, k_end - k), s.keys);
     const int64_t n = keys.count;
-    const KeyGradients<T> sums = t.one_block() ? s.of_keys : t.of_keys(q / t.plan.q_group, k);
-    if (t.one_block()) clear<T>(sums, n, a.K);
     score_block<T>(queries, a.q_row, rows, keys.k, keys.k_row, n, a.K, s.scores);
     if (a.causal) hide_future<T>(a, q, rows, keys, s.scores);
     score_block<T>(d_o, a.o_row, rows, keys.v, keys.v_row, n, a.K, s.d_p);
     gradient_block(t, keys, q, rows, s);
-    gemm({n, a.K, rows, n, a.o_row, a.K, true, false, true, from, to}, s.p, d_o, sums.d_v);
-    gemm({n, a.K, rows, n, a.q_row, a.K, true, false, true, from, to}, s.d_s, queries, sums.d_k);
     gemm({rows, a.K, n, n, keys.k_row, a.K, false, false, true, from, to}, s.d_s, keys.k, d_q);
-    if (t.one_block()) write_keys<T>(t, sums, 1, k, std::min(k + n, a.Nk));
+    if (t.one_block()) {
+      write_one_block(t, keys, queries, d_o, s);
+    } else {
+      const KeySums<T> sums = t.of_keys(q / t.plan.q_group, k);
+      gemm({n, a.K, rows, n, a.o_row, a.K, true, false, true, from, to}, s.p, d_o, sums.d_v);
+      gemm({n, a.K, rows, n, a.q_row, a.K, true, false, true, from, to}, s.d_s, queries, sums.d_k);
+    }
   }
 }
 
@@ -202,7 +228,11 @@ void run_task(const Task<T>& t, int64_t q_group, int64_t k_group) {
   const AttentionPlan& p = t.plan;
   const Scratch<T> s(AttentionScratch(Scratch<T>::bytes(p, a.K)), p, a.K);
   const int64_t k_first = k_group * p.k_group, k_end = std::min(t.used(), k_first + p.k_group);
-  if (k_first < k_end && !t.one_block()) clear<T>(t.of_keys(q_group, k_first), k_end - k_first, a.K);
+  if (k_first < k_end && !t.one_block()) {
+    const KeySums<T> sums = t.of_keys(q_group, k_first);
+    std::fill(sums.d_k, sums.d_k + (k_end - k_first) * a.K, Acc<T>(0));
+    std::fill(sums.d_v, sums.d_v + (k_end - k_first) * a.K, Acc<T>(0));
+  }
   const int64_t q_end = std::min(a.Nq, (q_group + 1) * p.q_group);
   for (int64_t q = q_group * p.q_group; q < q_end; q += p.q_block) {
     const int64_t rows = std::min(p.q_block, q_end - q);

@@ -68,11 +68,7 @@ class Scratch {
 struct Key {
   Gemm g;
   bool bias;
-  bool operator==(const Key& o) const {
-    return g.M == o.g.M && g.N == o.g.N && g.K == o.g.K && g.lda == o.g.lda && g.ldb == o.g.ldb && g.ldc == o.g.ldc &&
-           g.trans_a == o.g.trans_a && g.trans_b == o.g.trans_b && g.accumulate == o.g.accumulate && g.ab == o.g.ab &&
-           g.c == o.g.c && bias == o.bias;
-  }
+  bool operator==(const Key&) const = default;
 };
 
 struct Hash {
@@ -90,8 +86,8 @@ struct Hash {
 
 using Memory = dnnl::memory;
 
-// The matmul primitive of one shape with its memory objects; empty where oneDNN has only its slow reference code for
-// it.
+// The matmul primitive of one shape with its memory objects; not native where oneDNN has only its slow reference
+// code.
 struct Primitive {
   dnnl::matmul matmul;
   Memory a, b, c, bias, scratch;

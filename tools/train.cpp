@@ -1,0 +1,73 @@
+// selene-train: a recipe in, a run folder out.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include "data/durable_file.h"
+#include "kernels/error.h"
+#include "train/log.h"
+#include "train/trainer.h"
+
+using namespace selene;
+
+namespace {
+
+struct Arguments {
+  std::string recipe;
+  std::vector<std::string> sets;
+  train::RunOptions run;
+  bool describe = false;
+};
+
+void declare(CLI::App& app, Arguments& a) {
+  app.set_version_flag("--version", SELENE_VERSION);
+  app.footer("Example: selene-train recipes/quickstart.yaml --set train.updates=500 --out runs/short");
+  app.add_option("RECIPE", a.recipe, "YAML recipe (recipes/, docs/recipes.md)");
+  app.add_option("--set", a.sets, "key=value, overrides the recipe; repeatable")->take_all()->allow_extra_args(false);
+  app.add_option("--out", a.run.out, "run folder (default: runs/<name of the recipe>)");
+  app.add_option("--resume", a.run.resume,
+                 "auto: newest valid checkpoint of the run folder | none | a checkpoint file")
+      ->capture_default_str();
+  app.add_option("--device", a.run.device, "auto | cpu | cuda")->capture_default_str();
+  app.add_flag("--dry-run", a.run.dry_run,
+               "check recipe and data, print parameters, memory and floor time; train nothing");
+  app.add_flag("--describe", a.describe, "print every recipe key with type, default and meaning (Markdown where not on a terminal)");
+  app.add_option("--profile", a.run.profile, "time N updates operation by operation, then stop")
+      ->check(CLI::PositiveNumber);
+}
+
+int run(const Arguments& a) {
+  data::ignore_file_size_signal();
+  train::catch_signals();
+  const Recipe recipe = load_recipe(a.recipe, a.sets);
+  const train::RunResult result = train::train(recipe, a.run);
+  if (a.run.dry_run) return 0;
+  fmt::print("{} update={} checkpoint={}\n", result.interrupted ? "interrupted" : "finished", result.update,
+             result.checkpoint);
+  if (!result.interrupted) return 0;
+  train::log_info("go on with the same command: it resumes from that checkpoint");
+  return int(recipe.train.preempt_exit_code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Trains a model as a recipe says, on the CPU or a GPU, and resumes where it was stopped.",
+               "selene-train"};
+  Arguments a;
+  declare(app, a);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  if (a.describe) return fmt::print("{}", isatty(1) ? describe_text() : describe_markdown()), 0;
+  if (a.recipe.empty()) return fmt::print(stderr, "error: no recipe given; selene-train --help\n"), 2;
+  try {
+    return run(a);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "error: {}\n", e.what());
+    return 1;
+  }
+}

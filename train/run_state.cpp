@@ -1,0 +1,117 @@
+#include "train/run_state.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "kernels/error.h"
+#include "train/log.h"
+
+namespace selene::train {
+namespace {
+
+constexpr const char* kMoment1 = "optimizer.exp_avg.";
+constexpr const char* kMoment2 = "optimizer.exp_avg_sq.";
+
+std::string to_json(const RunState& s) {
+  const nlohmann::json j{
+      {"update", s.update},           {"loss_sums", {s.sums.loss, s.sums.nll, s.sums.count, s.sums.correct}},
+      {"has_best", s.has_best},       {"best", s.best},
+      {"best_update", s.best_update}, {"worse_validations", s.worse_validations},
+      {"wall_s", s.wall_s},           {"isa", instruction_set()}};
+  return j.dump();
+}
+
+RunState state_from_json(const std::string& path, const std::string& text) {
+  try {
+    const nlohmann::json j = nlohmann::json::parse(text);
+    RunState s;
+    s.update = j.at("update"), s.has_best = j.at("has_best"), s.best = j.at("best"),
+    s.best_update = j.at("best_update");
+    s.worse_validations = j.at("worse_validations"), s.wall_s = j.at("wall_s");
+    const auto& sums = j.at("loss_sums");
+    s.sums = {sums.at(0), sums.at(1), sums.at(2), sums.at(3)};
+    if (const std::string isa = j.at("isa"); isa != instruction_set())
+      log_warning(fmt::format("{}: written on {}, this machine computes with {}: results agree within rounding only",
+                              path, isa, instruction_set()));
+    return s;
+  } catch (const nlohmann::json::exception& e) {
+    throw Error(fmt::format("{}: its state is not what this program writes ({})", path, e.what()));
+  }
+}
+
+// One tensor of a file into a segment of a flat buffer.
+void read_segment(const data::SafetensorsFile& file, const std::string& name, const Tensor& to, Context& context) {
+  const data::TensorEntry* entry = file.find(name);
+  if (!entry)
+    throw Error(fmt::format("{}: has no tensor {}; it is of another model than the recipe's", file.path(), name));
+  const Shape shape(entry->shape.begin(), entry->shape.end());
+  if (entry->dtype != to.dtype() || !(shape == to.shape()))
+    throw Error(fmt::format("{}: tensor {} is {}{}, the recipe's model wants {}", file.path(), name,
+                            name_of(entry->dtype), shape.text(), to.text()));
+  std::vector<float> values(size_t(to.numel()));
+  memcpy(values.data(), file.bytes(*entry).data(), values.size() * sizeof(float));
+  context.upload(to, values.data());
+}
+
+}  // namespace
+
+std::string instruction_set() {
+#ifdef SELENE_CLONES_ON
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+    return "x86-64-v4";
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "x86-64-v3";
+#endif
+  return "x86-64";
+}
+
+std::string save_run(const std::string& folder, Session& session, const RunState& state,
+                     const std::string& vocabulary, bool best) {
+  const Parameters& p = session.parameters();
+  Context& context = session.context();
+  const std::vector<float> values = context.values<float>(p.values()), m = context.values<float>(p.moment1()),
+                           v = context.values<float>(p.moment2());
+  std::vector<data::TensorBytes> tensors;
+  const auto add = [&](const std::string& prefix, const std::vector<float>& flat) {
+    for (int i = 0; i < int(p.count()); ++i)
+      tensors.push_back(
+          {prefix + p[i].name, DType::f32, {p[i].shape.begin(), p[i].shape.end()}, flat.data() + p[i].offset});
+  };
+  add("", values), add(kMoment1, m), add(kMoment2, v);
+  const data::Metadata metadata{{"recipe", to_yaml(session.recipe())},
+                                {"state", to_json(state)},
+                                {"vocabulary", vocabulary},
+                                {"classes", std::to_string(session.classifier().classes())}};
+  return write_checkpoint(folder, state.update, tensors, metadata, {session.recipe().train.keep, best});
+}
+
+RunState load_run(const Checkpoint& checkpoint, Session& session) {
+  const data::SafetensorsFile& file = checkpoint.file;
+  const Recipe then = parse_recipe(checkpoint.metadata("recipe"), file.path());
+  const std::vector<std::string> changes = changed_keys(then, session.recipe());
+  if (!changes.empty()) {
+    std::string list;
+    for (const std::string& change : changes) list += (list.empty() ? "" : "; ") + change;
+    throw Error(fmt::format(
+        "{}: the recipe has changed since ({}); go on with the old one, or start anew in another --out folder",
+        file.path(), list));
+  }
+  const RunState state = state_from_json(file.path(), checkpoint.metadata("state"));
+  load_weights(file, session);
+  const Parameters& p = session.parameters();
+  for (int i = 0; i < int(p.count()); ++i) {
+    read_segment(file, kMoment1 + p[i].name, p.segment(p.moment1(), i), session.context());
+    read_segment(file, kMoment2 + p[i].name, p.segment(p.moment2(), i), session.context());
+  }
+  session.set_loss_sums(state.sums);
+  return state;
+}
+
+void load_weights(const data::SafetensorsFile& file, Session& session) {
+  Parameters& p = session.parameters();
+  for (int i = 0; i < int(p.count()); ++i) read_segment(file, p[i].name, p.master(i), session.context());
+  p.refresh(session.context());
+}
+
+}  // namespace selene::train

@@ -1,0 +1,83 @@
+// Reading a recipe's data, and scoring a model on a data set.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "data/listops.h"
+#include "kernels/error.h"
+#include "train/log.h"
+#include "train/trainer.h"
+
+namespace selene::train {
+namespace {
+
+int64_t longest_row(const data::Dataset& d, const data::Vocabulary& v, int64_t max_length) {
+  int64_t longest = 1;
+  for (size_t r = 0; r + 1 < d.offsets.size(); ++r)
+    longest = std::max(longest, v.framed_length(d.offsets[r + 1] - d.offsets[r]));
+  return std::min(longest, max_length);
+}
+
+void tell_cut(const data::Dataset& d, const data::Vocabulary& v, int64_t max_length) {
+  if (const int64_t cut = v.count_cut(d, max_length))
+    log_warning(fmt::format("{}: {} of {} examples are longer than data.max_length = {} tokens and lose their tail",
+                            d.name, cut, d.examples(), max_length));
+}
+
+}  // namespace
+
+TaskData load_task(const Recipe& recipe) {
+  const auto read = [&](const char* split) {
+    return std::make_shared<const data::Dataset>(data::read_listops(data::listops_path(recipe.data.path, split)));
+  };
+  TaskData task;
+  task.train = read("train"), task.valid = read("valid");
+  task.vocabulary =
+      data::build_vocabulary(*task.train, data::frame_named(recipe.data.frame), recipe.model.pooling != "p");
+  tell_cut(*task.train, task.vocabulary, recipe.data.max_length);
+  tell_cut(*task.valid, task.vocabulary, recipe.data.max_length);
+  task.size = {{task.vocabulary.size, task.vocabulary.pad}, task.train->classes, recipe.data.max_length};
+  return task;
+}
+
+data::Loader file_order(std::shared_ptr<const data::Dataset> data, const data::Vocabulary& vocabulary,
+                        const Recipe& recipe, int64_t batch_size) {
+  return data::Loader(std::move(data), vocabulary, {batch_size, recipe.data.max_length, data::Order::file, 0});
+}
+
+std::vector<data::Batch> planned_shapes(const Recipe& recipe, const std::vector<const data::Dataset*>& sets,
+                                        const data::Vocabulary& vocabulary) {
+  int64_t longest = 1;
+  for (const data::Dataset* d : sets)
+    longest = std::max(longest, longest_row(*d, vocabulary, recipe.data.max_length));
+  // Scratch is cut by shape, so a shorter batch may need other blocks: look at several lengths, the longest included.
+  std::vector<data::Batch> shapes;
+  constexpr int64_t kLengths = 8;
+  for (int64_t i = 1; i <= kLengths; ++i)
+    shapes.push_back(
+        shape_batch(recipe.train.batch_size, std::max<int64_t>(1, longest * i / kLengths), recipe.model));
+  return shapes;
+}
+
+Score score(Session& session, const data::Loader& loader, int64_t examples, int64_t prefetch,
+            const OnBatch& on_batch) {
+  const int64_t all = loader.data().examples(), wanted = examples ? std::min(examples, all) : all;
+  const int64_t batches = (wanted + loader.options().batch_size - 1) / loader.options().batch_size;
+  const LossSums kept = session.loss_sums();
+  session.set_loss_sums({});
+  const auto start = std::chrono::steady_clock::now();
+  data::Prefetcher ahead([&](int64_t i) { return loader.make_batch(i); }, 0, 1, prefetch, batches);
+  for (int64_t i = 0; i < batches; ++i) {
+    const data::Batch batch = ahead.next();
+    const std::vector<float> logits = session.evaluate(batch);
+    if (on_batch) on_batch(batch, logits);
+  }
+  const LossSums sums = session.loss_sums();
+  session.set_loss_sums(kept);
+  const double n = std::max(sums.count, 1.0);
+  return {sums.loss / n, sums.correct / n, int64_t(sums.count),
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
+}
+
+}  // namespace selene::train

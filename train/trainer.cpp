@@ -1,0 +1,246 @@
+#include "train/trainer.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <optional>
+
+#include "data/durable_file.h"
+#include "data/progress.h"
+#include "kernels/error.h"
+#include "train/floor.h"
+#include "train/log.h"
+#include "train/profile.h"
+#include "train/run_state.h"
+#include "train/schedule.h"
+
+namespace selene::train {
+namespace {
+
+namespace fs = std::filesystem;
+std::atomic<int> stop_signal{0};
+
+class Run {
+ public:
+  Run(const Recipe& recipe, const RunOptions& options);
+  RunResult loop();
+
+ private:
+  void open_folder();
+  void resume();
+  void one_update();
+  void check_finite();
+  void log_interval();
+  void validate();
+  void checkpoint(bool best);
+  double seconds() const { return state_.wall_s + std::chrono::duration<double>(Clock::now() - start_).count(); }
+  bool at_validation() const;
+  double epoch() const {
+    return double(state_.update * recipe_.train.accumulation) / double(loader_->batches_per_epoch());
+  }
+
+  using Clock = std::chrono::steady_clock;
+  Recipe recipe_;
+  RunOptions options_;
+  std::string folder_, checkpoints_, metrics_path_;
+  TaskData task_;
+  std::unique_ptr<Module> module_;
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<data::Loader> loader_;
+  std::unique_ptr<MetricsWriter> metrics_;
+  std::unique_ptr<data::Prefetcher> ahead_;
+  RunState state_;
+  RunResult result_;
+  int64_t interval_examples_ = 0, interval_tokens_ = 0;
+  Clock::time_point start_, interval_start_;
+  bool stop_early_ = false;
+};
+
+Run::Run(const Recipe& recipe, const RunOptions& options)
+    : recipe_(recipe), options_(options), task_(load_task(recipe)) {
+  std::string why;
+  module_ = choose_device(options.device, &why);
+  log_info(module_ ? "device: " + module_->describe()
+                   : fmt::format("device: CPU, {} threads, {}{}", omp_get_max_threads(), instruction_set(),
+                                 why.empty() ? "" : " (" + why + ")"));
+  const MemoryPlan plan = Session::plan(
+      recipe_, task_.size, planned_shapes(recipe_, {task_.train.get(), task_.valid.get()}, task_.vocabulary), true);
+  tell_plan(plan);
+  session_ = std::make_unique<Session>(recipe_, task_.size, std::make_unique<Context>(plan, module_.get()), true);
+  log_info(fmt::format("model: {} parameters", session_->parameters().true_elements()));
+  const data::Order order = recipe_.data.group_by_length ? data::Order::by_length : data::Order::shuffled;
+  loader_ = std::make_unique<data::Loader>(
+      task_.train, task_.vocabulary,
+      data::LoaderOptions{recipe_.train.batch_size, recipe_.data.max_length, order, uint64_t(recipe_.train.seed)});
+}
+
+void Run::open_folder() {
+  folder_ = options_.out.empty() ? "runs/" + recipe_.name : options_.out;
+  checkpoints_ = folder_ + "/checkpoints", metrics_path_ = folder_ + "/metrics.jsonl";
+  std::error_code failed;
+  fs::create_directories(checkpoints_, failed);
+  if (failed) throw Error(fmt::format("{}: the run folder can't be made: {}", folder_, failed.message()));
+  open_log(folder_ + "/log.txt");
+}
+
+void Run::resume() {
+  std::optional<Checkpoint> from;
+  if (options_.resume == "auto") {
+    NewestCheckpoint newest = newest_valid_checkpoint(checkpoints_);
+    for (const RefusedCheckpoint& r : newest.refused) log_warning(fmt::format("checkpoint refused: {}", r.reason));
+    from = std::move(newest.found);
+  } else if (options_.resume != "none") {
+    from = open_checkpoint(options_.resume);
+  } else if (!list_checkpoints(checkpoints_).empty()) {
+    throw Error(fmt::format(
+        "{}: has checkpoints of an earlier run, and --resume none would mix the two; give another --out", folder_));
+  }
+  if (from) {
+    state_ = load_run(*from, *session_);
+    result_.checkpoint = from->file.path();
+    log_info(fmt::format("resumed from {} (update {})", from->file.path(), state_.update));
+    truncate_after(metrics_path_, state_.update);
+  } else {
+    log_info("started anew");
+    fs::remove(metrics_path_);
+  }
+  data::write_durably(folder_ + "/recipe.yaml", to_yaml(recipe_));
+}
+
+void Run::one_update() {
+  std::vector<data::Batch> batches;
+  int64_t examples = 0;
+  for (int64_t i = 0; i < recipe_.train.accumulation; ++i) {
+    batches.push_back(ahead_->next());
+    examples += batches.back().B;
+    for (const data::Tower& tower : batches.back().towers)
+      for (const int32_t n : tower.lengths) interval_tokens_ += n;
+  }
+  for (size_t i = 0; i < batches.size(); ++i) {
+    session_->set_step(state_.update, int64_t(i), double(examples));
+    session_->micro_batch(batches[i], int64_t(i));
+  }
+  session_->optimizer().step();
+  ++state_.update;
+  interval_examples_ += examples;
+}
+
+// NaN is reported, never repaired. On the CPU looking costs nothing; elsewhere once an interval.
+void Run::check_finite() {
+  const std::string name = session_->optimizer().first_not_finite();
+  if (!name.empty())
+    throw Error(
+        fmt::format("update {}: the gradient of {} is not finite; the run stops, the last checkpoint is untouched",
+                    state_.update, name));
+}
+
+void Run::log_interval() {
+  check_finite();
+  const LossSums sums = session_->loss_sums();
+  session_->set_loss_sums({});
+  const double took = std::chrono::duration<double>(Clock::now() - interval_start_).count();
+  MetricsRow row{"train", state_.update, {}};
+  row.add("epoch", epoch()).add("loss", sums.loss / sums.count).add("accuracy", sums.correct / sums.count);
+  row.add("lr", learning_rate(recipe_.schedule, recipe_.optim.lr, recipe_.train.updates, state_.update - 1));
+  row.add("grad_norm", session_->optimizer().norm());
+  row.add("examples_per_s", double(interval_examples_) / took)
+      .add("tokens_per_s", double(interval_tokens_) / took)
+      .add("wall_s", seconds());
+  metrics_->append(row);
+  log_info(key_values(row));
+  interval_examples_ = interval_tokens_ = 0, interval_start_ = Clock::now();
+}
+
+bool Run::at_validation() const {
+  if (state_.update == recipe_.train.updates) return true;
+  if (const int64_t every = recipe_.train.validate_every) return state_.update % every == 0;
+  const int64_t per_epoch = loader_->batches_per_epoch(), seen = state_.update * recipe_.train.accumulation;
+  return seen / per_epoch > (seen - recipe_.train.accumulation) / per_epoch;
+}
+
+void Run::validate() {
+  const auto before = Clock::now();
+  const data::Loader loader = file_order(task_.valid, task_.vocabulary, recipe_, recipe_.train.batch_size);
+  const Score s = score(*session_, loader, recipe_.train.validate_examples, recipe_.data.prefetch);
+  MetricsRow row{"valid", state_.update, {}};
+  row.add("epoch", epoch()).add("loss", s.loss).add("accuracy", s.accuracy);
+  row.add("parameters", double(session_->parameters().true_elements()));
+  row.add("examples_per_s", double(s.examples) / s.seconds).add("wall_s", seconds());
+  metrics_->append(row);
+  log_info(key_values(row));
+  const bool by_loss = recipe_.train.best_metric == "loss";
+  const double value = by_loss ? s.loss : s.accuracy;
+  const bool better = !state_.has_best || (by_loss ? value < state_.best : value > state_.best);
+  if (better) {
+    state_.has_best = true, state_.best = value, state_.best_update = state_.update, state_.worse_validations = 0;
+    checkpoint(true);
+  } else if (++state_.worse_validations >= recipe_.train.patience && recipe_.train.patience > 0) {
+    log_info(fmt::format("stopped early: {} validations without a better {} than {} at update {}",
+                         state_.worse_validations, recipe_.train.best_metric, state_.best, state_.best_update));
+    stop_early_ = true;
+  }
+  interval_start_ += Clock::now() - before;
+}
+
+void Run::checkpoint(bool best) {
+  if (!best && checkpoint_name(state_.update) == fs::path(result_.checkpoint).filename()) return;  // written already
+  const auto before = Clock::now();
+  check_finite();
+  metrics_->sync();
+  RunState s = state_;
+  s.wall_s = seconds(), s.sums = session_->loss_sums();
+  result_.checkpoint = save_run(checkpoints_, *session_, s, task_.vocabulary.to_json(), best);
+  log_debug(fmt::format("checkpoint {}", result_.checkpoint));
+  interval_start_ += Clock::now() - before;
+}
+
+RunResult Run::loop() {
+  if (options_.dry_run) {
+    tell_floor(recipe_, task_.size, planned_shapes(recipe_, {task_.train.get()}, task_.vocabulary).back());
+    return result_;
+  }
+  open_folder();
+  resume();
+  metrics_ = std::make_unique<MetricsWriter>(metrics_path_);
+  const TrainConfig& t = recipe_.train;
+  start_ = interval_start_ = Clock::now();
+  ahead_ = std::make_unique<data::Prefetcher>([this](int64_t i) { return loader_->make_batch(i); },
+                                              state_.update * t.accumulation, 1, recipe_.data.prefetch,
+                                              t.updates * t.accumulation);
+  std::optional<Profile> profile;
+  if (options_.profile) profile.emplace(session_->context().stream());
+  const int64_t first = state_.update;
+  data::Progress progress("train", "updates", t.updates, first);
+  while (state_.update < t.updates && !stop_early_) {
+    one_update();
+    if (!module_) check_finite();
+    const bool stopping = stop_signal || (options_.profile && state_.update - first == options_.profile);
+    if (state_.update % t.log_every == 0 || state_.update == t.updates) log_interval();
+    if (at_validation()) validate();
+    if (state_.update % t.checkpoint_every == 0 || state_.update == t.updates || stop_early_ || stopping)
+      checkpoint(false);
+    progress.set(state_.update);
+    if (stopping) break;
+  }
+  progress.finish();
+  if (profile) profile->write(folder_, state_.update - first);
+  result_.update = state_.update, result_.interrupted = stop_signal != 0;
+  return result_;
+}
+
+}  // namespace
+
+void catch_signals() {
+  for (const int s : {SIGTERM, SIGINT}) signal(s, [](int number) { stop_signal = number; });
+}
+
+RunResult train(const Recipe& recipe, const RunOptions& options) {
+  if (recipe.train.threads > 0) omp_set_num_threads(int(recipe.train.threads));
+  return Run(recipe, options).loop();
+}
+
+}  // namespace selene::train
