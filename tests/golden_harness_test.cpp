@@ -91,7 +91,8 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 
 std::vector<std::string> results_of(const std::string& path) {
   std::vector<std::string> names;
-  for (const auto& e : SafetensorsFile(path).entries())
+  const SafetensorsFile file(path);
+  for (const auto& e : file.entries())
     if (e.name == "loss" || e.name.rfind("out.", 0) == 0 || e.name.rfind("grad.", 0) == 0) names.push_back(e.name);
   return names;
 }
