@@ -147,7 +147,7 @@ TEST_CASE("golden: hyperparameters decide, not the file") {
   CHECK_FALSE(other.passes());
   OneCase untied("luna_mha_self_tied");
   untied.change_entry([](json& e) { e["hyper"]["tie_kv"] = false; });
-  CHECK(contains(untied.complaint(), "pc_proj"));
+  CHECK(contains(untied.complaint(), "c_proj"));
 }
 
 TEST_CASE("golden: damaged files are named") {

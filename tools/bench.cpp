@@ -9,6 +9,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "engine/threads.h"
 #include "kernels/error.h"
 #include "train/floor.h"
 
@@ -153,6 +154,7 @@ void declare(CLI::App& app, CLI::App* command, Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  calm_threads(argv);
   CLI::App app{"Times kernels and training steps beside their floor: the matrix products of the same step alone.",
                "selene-bench"};
   app.set_version_flag("--version", SELENE_VERSION);

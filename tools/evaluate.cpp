@@ -14,6 +14,7 @@
 #include "data/baselines.h"
 #include "data/durable_file.h"
 #include "data/listops.h"
+#include "engine/threads.h"
 #include "kernels/error.h"
 #include "train/log.h"
 #include "train/run_state.h"
@@ -167,6 +168,7 @@ int run(const Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  calm_threads(argv);
   CLI::App app{"Measures accuracy and loss of a checkpoint.", "selene-evaluate"};
   Arguments a;
   declare(app, a);

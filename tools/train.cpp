@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "data/durable_file.h"
+#include "engine/threads.h"
 #include "kernels/error.h"
 #include "train/log.h"
 #include "train/trainer.h"
@@ -53,6 +54,7 @@ int run(const Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  calm_threads(argv);
   CLI::App app{"Trains a model as a recipe says, on the CPU or a GPU, and resumes where it was stopped.",
                "selene-train"};
   Arguments a;

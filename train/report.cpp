@@ -20,9 +20,12 @@ constexpr Colour COLOURS[] = {{"#2563eb", "#74a9ff"}, {"#d9480f", "#ff9d5c"}, {"
 
 constexpr const char* STYLE = R"(
 :root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--soft:#5b6570;--line:#d8dde3;--card:#f5f7f9;--warn:#9a5b00}
-@media (prefers-color-scheme:dark){:root{--bg:#14171a;--fg:#e6e9ec;--soft:#9aa5b1;--line:#343b43;--card:#1e2328;--warn:#ffc078}}
+@media (prefers-color-scheme:dark){
+:root{--bg:#14171a;--fg:#e6e9ec;--soft:#9aa5b1;--line:#343b43;--card:#1e2328;--warn:#ffc078}
+}
 *{box-sizing:border-box}
-body{margin:0 auto;padding:1rem;max-width:72rem;background:var(--bg);color:var(--fg);font:16px/1.5 system-ui,sans-serif}
+body{margin:0 auto;padding:1rem;max-width:72rem;
+  background:var(--bg);color:var(--fg);font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0 1rem;overflow-wrap:anywhere}
 h2{font-size:1.2rem;margin:2rem 0 .75rem;overflow-wrap:anywhere}
 h3{font-size:1rem;margin:0}
@@ -32,7 +35,8 @@ h3{font-size:1rem;margin:0}
 .cards dd{margin:0;font-size:1.2rem;font-weight:600;font-variant-numeric:tabular-nums}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,25rem),1fr));gap:1.2rem}
 figure{margin:0;min-width:0}
-.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.1rem .9rem;margin:.1rem 0 .2rem;padding:0;font-size:.85rem;color:var(--soft)}
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.1rem .9rem;margin:.1rem 0 .2rem;padding:0;
+  font-size:.85rem;color:var(--soft)}
 .legend i{display:inline-block;width:1.3em;border-top:3px solid var(--c);margin-right:.4em;vertical-align:middle}
 .legend .faint i{border-top-width:2px;opacity:.5}
 svg{display:block;width:100%;height:auto;font:12px system-ui,sans-serif}

@@ -214,7 +214,7 @@ RunResult Run::loop() {
   std::optional<Profile> profile;
   if (options_.profile) profile.emplace(session_->context().stream());
   const int64_t first = state_.update;
-  data::Progress progress("train", "updates", t.updates, first);
+  data::Progress progress("train", "updates", t.updates, first, 0);
   while (state_.update < t.updates && !stop_early_) {
     one_update();
     if (!module_) check_finite();

@@ -1,0 +1,105 @@
+// Cases of the operations that are mostly products: linear, matmul, feed_forward, attention.
+#include <cmath>
+
+#include "tests/op_case.h"
+
+namespace selene::testing {
+namespace {
+
+struct Sizes {
+  int64_t R, K, N;
+};
+constexpr Sizes kSizes[] = {{1, 1, 1}, {3, 7, 5}, {8, 8, 8}, {17, 33, 9}, {5, 16, 31}, {33, 3, 17}};
+
+std::string text(std::initializer_list<int64_t> sizes) { return Shape(sizes).text(); }
+
+void add_linear(std::vector<OpCase>& cases) {
+  for (const auto& [R, K, N] : kSizes) {
+    cases.push_back({"linear", "bias " + text({R, K, N}), {{{R, K}}, {{N, K}}, {{N}}}, [](Tape& t, auto& v) {
+                       return linear(t, v[0], v[1], &v[2]);
+                     }});
+    cases.push_back({"linear", "no bias " + text({2, R, K, N}), {{{2, R, K}}, {{N, K}}}, [](Tape& t, auto& v) {
+                       return linear(t, v[0], v[1], nullptr);
+                     }});
+  }
+}
+
+void add_matmul(std::vector<OpCase>& cases) {
+  for (const auto& [M, K, N] : kSizes)
+    for (const bool trans : {false, true})
+      for (const int rank : {2, 3, 4}) {
+        Shape a, b;
+        for (int i = 2; i < rank; ++i) a.append(i), b.append(i);
+        a.append(M), a.append(K), b.append(trans ? N : K), b.append(trans ? K : N);
+        const std::string label = a.text() + b.text() + (trans ? " transposed" : "");
+        cases.push_back(
+            {"matmul", label, {{a}, {b}}, [trans](Tape& t, auto& v) { return matmul(t, v[0], v[1], trans); }});
+      }
+}
+
+void add_feed_forward(std::vector<OpCase>& cases) {
+  struct Row {
+    Activation f;
+    const char* name;
+    double dropout;
+  };
+  for (const Row& row : {Row{Activation::gelu, "gelu", 0}, Row{Activation::gelu, "gelu", 0.3},
+                         Row{Activation::relu, "relu", 0.3}, Row{Activation::gelu_tanh, "gelu_tanh", 0.1},
+                         Row{Activation::silu, "silu", 0}, Row{Activation::tanh, "tanh", 0.5}})
+    for (const auto& [N, D, F] : kSizes) {
+      const std::string label = row.name + std::string(row.dropout > 0 ? " dropout " : " ") + text({2, N, D, F});
+      const double p = row.dropout;
+      const Activation f = row.f;
+      cases.push_back(
+          {"feed_forward", label, {{{2, N, D}}, {{F, D}}, {{F}}, {{D, F}}, {{D}}}, [f, p](Tape& t, auto& v) {
+             return feed_forward(t, v[0], v[1], v[2], v[3], v[4], f, t.dropout(p, 11));
+           }});
+    }
+}
+
+struct AttentionSizes {
+  int64_t B, Nq, Nk, H, K;
+};
+
+// 1 = padding: example b keeps Nk - b * Nk / 3 keys.
+Tensor key_mask(Tape& t, int64_t B, int64_t Nk) {
+  std::vector<uint8_t> mask;
+  for (int64_t b = 0; b < B; ++b)
+    for (int64_t k = 0; k < Nk; ++k) mask.push_back(k >= Nk - b * Nk / 3);
+  return t.context().tensor<uint8_t>({B, Nk}, mask);
+}
+
+OpCase attention_case(const AttentionSizes& s, bool masked, bool causal, bool tied, double p) {
+  const auto [B, Nq, Nk, H, K] = s;
+  const std::string label = text({B, Nq, Nk, H, K}) + (masked ? " masked" : "") + (causal ? " causal" : "") +
+                            (tied ? " tied" : "") + (p > 0 ? " dropout" : "");
+  std::vector<OpInput> inputs{{{B, Nq, H * K}, -2, 2}, {{B, Nk, H * K}, -2, 2}};
+  if (!tied) inputs.push_back({{B, Nk, H * K}, -2, 2});
+  const double scale = 1 / std::sqrt(double(K));
+  return {"attention", label, inputs, [=](Tape& t, const std::vector<Var>& v) {
+            const Tensor mask = masked ? key_mask(t, B, Nk) : Tensor();
+            return attention(t, v[0], v[1], v[tied ? 1 : 2], H, mask, scale, causal, t.dropout(p, 12));
+          }};
+}
+
+void add_attention(std::vector<OpCase>& cases) {
+  for (const AttentionSizes& s :
+       {AttentionSizes{1, 1, 1, 1, 1}, AttentionSizes{2, 3, 7, 2, 3}, AttentionSizes{2, 8, 8, 1, 8},
+        AttentionSizes{3, 17, 33, 2, 8}, AttentionSizes{2, 33, 5, 3, 7}, AttentionSizes{1, 5, 65, 1, 16}})
+    for (int variant = 0; variant < (s.Nk < s.Nq ? 4 : 8); ++variant)  // causal: every query sees a key
+      cases.push_back(attention_case(s, variant & 1, variant & 4, variant & 2, variant & 1 ? 0.25 : 0));
+  cases.push_back(attention_case({1, 140, 270, 1, 4}, false, true, false, 0.1));
+  cases.push_back(attention_case({2, 4, 1100, 2, 4}, true, false, true, 0.1));
+  cases.push_back(attention_case({2, 1100, 4, 2, 4}, false, false, true, 0.1));
+}
+
+}  // namespace
+
+void add_product_cases(std::vector<OpCase>& cases) {
+  add_linear(cases);
+  add_matmul(cases);
+  add_feed_forward(cases);
+  add_attention(cases);
+}
+
+}  // namespace selene::testing

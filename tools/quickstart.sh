@@ -1,0 +1,32 @@
+#!/bin/bash
+# From a fresh clone to a trained model: packages, programs, ListOps data, training, test accuracy, report. Run again, it
+# goes on where it was stopped. Example: tools/quickstart.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+case ${1:-} in -h | --help) sed -n '2,3s/^# //p' tools/quickstart.sh; exit 0 ;; esac
+
+say() { printf '\n== %s\n' "$*" >&2; }
+
+say "packages"
+tools/setup.sh
+say "programs (a few minutes; at once when they are there)"
+# Tests are switched off only in a folder of one's own, so that a build of tools/test.sh is not undone.
+build=build
+[ -f build/build.ninja ] || tools/configure.sh build --buildtype=release -Dtests=false
+programs=()
+for name in prepare train evaluate report; do programs+=("tools/selene-$name"); done
+ninja -C "$build" "${programs[@]}" >&2 || {
+  tools/configure.sh build --buildtype=release -Dtests=false  # a stale folder is made anew
+  ninja -C "$build" "${programs[@]}" >&2
+}
+bin=$PWD/$build/tools
+
+say "data: 40,000 ListOps expressions of 9 to 64 symbols"
+"$bin/selene-prepare" listops --out data-out/listops-quickstart --min-length 9 --max-length 64 \
+  --train 36000 --valid 2000 --test 2000 --seed 1
+say "training (about three minutes on two cores)"
+"$bin/selene-train" recipes/quickstart.yaml --out runs/quickstart
+say "test set"
+"$bin/selene-evaluate" runs/quickstart/checkpoints/best
+say "report"
+"$bin/selene-report" runs/quickstart
