@@ -36,9 +36,8 @@ Var normalise(Tape& t, const char* op, const Var& x, const Var* residual, const 
       const Tensor ds = dy.unique() ? dy : t.empty(dy.shape(), dy.dtype(), "gradient of layer norm");
       const bool apart = added.v && !same && t.wants(branch);
       const Tensor dx = apart ? t.empty(dy.shape(), dy.dtype(), "gradient of layer norm") : Tensor();
-      const bool affine = t.wants(gamma) && t.wants(beta);
-      const Tensor dgamma = affine ? t.grad(gamma) : t.zeros({C}, dtype_of<A>),
-                   dbeta = affine ? t.grad(beta) : t.zeros({C}, dtype_of<A>);
+      const Tensor dgamma = t.wants(gamma) ? t.grad(gamma) : t.zeros({C}, dtype_of<A>),
+                   dbeta = t.wants(beta) ? t.grad(beta) : t.zeros({C}, dtype_of<A>);
       {
         const Tensor scratch = workspace(t, layer_norm_workspace(R, C), dy.dtype());
         run(t.stream(), LayerNormBwd<T>{s.data<T>(), gamma.v.data<T>(), dy.data<T>(), mean.data<A>(), rstd.data<A>(),

@@ -35,7 +35,7 @@ class Parameters {
 
   /// Declares a parameter and returns its index. Error if the name is taken.
   int add(std::string name, Shape shape, Init init);
-  /// Declares that a parameter does not reach the loss (spec/luna.md 2.1: the last layer norm of P).
+  /// Declares that a parameter does not reach the loss (Luna: the last layer norm of P).
   void no_gradient_path(int index) { list_[size_t(index)].has_gradient_path = false; }
 
   /// Allocates the flat buffers in the persistent arena and fills the values from `seed`. `compute`: element type of

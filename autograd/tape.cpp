@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/products.h"
@@ -49,10 +50,14 @@ Tensor Tape::grad(const Var& weight) {
     return parameters_->gradient(weight.parameter);
   }
   if (weight.slot < 0) throw Error(fmt::format("gradient of {}: nobody wants one", weight.v.text()));
-  Tensor& slot = slots_[size_t(weight.slot)];
-  if (!slot)
-    slot = zeros(weight.shape(), weight.dtype() == DType::f64 ? DType::f64 : DType::f32, "gradient of a leaf");
-  return slot;
+  Slot& slot = slots_[size_t(weight.slot)];
+  if (slot.own) return slot.gradient;
+  const DType wide = weight.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const Tensor sum = zeros(weight.shape(), wide, "gradient of a weight");
+  if (const Tensor& before = slot.gradient)  // may be 16-bit, or shared with another value's gradient
+    copy_strided(stream(), cast(*this, before, wide).reshape({-1}), sum.reshape({-1}), true);
+  slot = {sum, true, weight.dtype()};
+  return sum;
 }
 
 // Rare: a parameter used like an activation. Its gradient may be 16-bit, the flat buffer is not.
@@ -71,11 +76,12 @@ void Tape::add_grad(const Var& x, Tensor dx) {
     dx = to;
   }
   if (x.parameter >= 0) return add_to_parameter(x, dx);
-  Tensor& slot = slots_[size_t(x.slot)];
+  Tensor& slot = slots_[size_t(x.slot)].gradient;
   if (!slot) {
     slot = std::move(dx);
     return;
   }
+  dx = cast(*this, dx, slot.dtype());
   const Tensor sum = slot.unique() ? slot : empty(slot.shape(), slot.dtype(), "gradient");
   with_dtype(slot.dtype(), [&]<class T>() {
     run(stream(), Elementwise<T>{slot.data<T>(), dx.data<T>(), sum.data<T>(), sum.numel(), Binary::add, 1});
@@ -102,7 +108,9 @@ void Tape::run_nodes() {
     std::vector<Tensor> dy(size_t(node.outputs));
     bool any = false;
     for (int i = 0; i < node.outputs; ++i) {
-      dy[size_t(i)] = std::move(slots_[size_t(node.slot + i)]);
+      Slot& slot = slots_[size_t(node.slot + i)];
+      if (slot.own) slot.gradient = cast(*this, slot.gradient, slot.dtype);
+      dy[size_t(i)] = std::move(slot.gradient);
       any |= bool(dy[size_t(i)]);
     }
     if (any) node.run(node.closure, dy);
@@ -110,7 +118,7 @@ void Tape::run_nodes() {
   }
 }
 
-Tensor Tape::gradient(const Var& leaf) const { return leaf.slot < 0 ? Tensor() : slots_[size_t(leaf.slot)]; }
+Tensor Tape::gradient(const Var& leaf) const { return leaf.slot < 0 ? Tensor() : slots_[size_t(leaf.slot)].gradient; }
 
 std::vector<Var> Tape::checkpoint(const Function& f, const std::vector<Var>& inputs) {
   std::vector<Var> results = no_grad([&] { return f(*this, inputs); });
@@ -138,7 +146,8 @@ DropoutSite Tape::dropout(double probability, uint32_t site) const {
   if (!(probability >= 0 && probability < 1))
     throw Error(fmt::format("dropout: probability is {}, wanted 0 <= p < 1", probability));
   if (mode_ == Mode::evaluate || probability == 0) return {};
-  return {context_.step_scalars(), site, uint32_t(std::lround((1 - probability) * 65536))};
+  const long threshold = std::lround((1 - probability) * 65536);
+  return {context_.step_scalars(), site, uint32_t(std::max(1L, threshold))};  // never 0: the scale divides by it
 }
 
 }  // namespace selene

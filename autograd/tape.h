@@ -121,6 +121,12 @@ class Tape {
                       [](void* c) { static_cast<Closure*>(c)->~Closure(); },
                       new (memory) Closure(std::move(backward))});
   }
+  /// Where the gradient of a value is gathered.
+  struct Slot {
+    Tensor gradient;
+    bool own = false;          // made by grad(): fp32 (fp64), shares its memory with no other gradient
+    DType dtype = DType::f32;  // own: element type of the value, which the closure that reads the gradient wants
+  };
   bool wanted(std::initializer_list<const Var*> inputs) const;
   int new_slot();
   void add_to_parameter(const Var& x, Tensor dx);
@@ -133,7 +139,7 @@ class Tape {
   std::pmr::monotonic_buffer_resource closures_{16 << 10};
   int64_t closure_bytes_ = 0;
   std::vector<Node> nodes_;
-  std::vector<Tensor> slots_;
+  std::vector<Slot> slots_;
   std::vector<bool> touched_;
 };
 

@@ -1,4 +1,4 @@
-// One device: its stream, its slab and the three arenas in it (DESIGN.md section 3, Memory). A dry context has no
+// One device: its stream, its slab and the three arenas in it. A dry context has no
 // memory and runs nothing: the same program on it gives the exact plan.
 #pragma once
 #include <memory>

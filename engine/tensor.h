@@ -1,4 +1,4 @@
-// A tensor: a typed, shaped, strided look at a block of memory. Strides are minimal (STYLE.md, section 4): views by
+// A tensor: a typed, shaped, strided look at a block of memory. Strides are minimal: views by
 // reshape, transpose, slice and split_heads; only matmul and copy accept them, every other operation wants dense
 // input and says so.
 #pragma once

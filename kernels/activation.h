@@ -19,7 +19,7 @@ template <class T> struct ActivationFwd {  // y = dropout(f(x))
 template <class T> struct ActivationBwd {  // dx = f'(x) dropout(dy)
   const T *x, *dy;     // [R, C]
   T* dx;               // [R, C], may be dy
-  T* y;                // [R, C] or null: dropout(f(x)) again, for the caller that did not keep it; may be x
+  T* y;                // [R, C] or null: dropout(f(x)) again, for the caller that did not keep it; must not be x
   int64_t R, C, rows;
   Activation f;
   Acc<T> beta;

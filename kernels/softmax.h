@@ -9,7 +9,7 @@ template <class T> struct SoftmaxFwd {  // y = softmax(x) over C, or its logarit
   const uint8_t* mask;   // [R / rows, C] or null: 1 = left out (probability 0); never a whole row
   T* y;                  // [R, C], may be x
   int64_t R, C, rows;    // rows that share one row of the mask
-  int32_t log;           // 1: y = log softmax(x), no mask
+  int32_t log;           // 1: y = log softmax(x); neither mask nor causal then
   int32_t causal;        // 1: row r sees columns c <= r % rows_causal only
   int64_t rows_causal;
 };

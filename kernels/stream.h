@@ -37,7 +37,7 @@ class Stream {
   Device device() const { return table_ ? Device::module : Device::cpu; }
   const ModuleTable* table() const { return table_; }
 
-  /// Launches are counted but nothing runs: the memory plan of a step (DESIGN.md, dry run).
+  /// Launches are counted but nothing runs: the memory plan of a step.
   bool dry = false;
   /// Called after every launch with its seconds (0 in a dry run) and its argument struct. Empty: no timing.
   std::function<void(Operation, DType, double seconds, const void* arguments)> observer;

@@ -53,7 +53,7 @@ Classifier::Result Classifier::forward(Tape& t, const std::vector<TowerInput>& t
   result.representation = pooled[0];
   Var r = pooled[0];
   if (config_.towers == 2 && config_.tower_features == "concat")
-    r = concat(t, pooled[1], pooled[0]);  // the second document first: spec/luna.md 5.2
+    r = concat(t, pooled[1], pooled[0]);  // the second document first, as in the Luna release
   else if (config_.towers == 2)
     r = concat(t, concat(t, concat(t, pooled[0], pooled[1]), multiply(t, pooled[0], pooled[1])),
                subtract(t, pooled[0], pooled[1]));

@@ -1,4 +1,5 @@
-// A sequence classifier: encoder, pooling, head (spec/luna.md sections 5.2 and 5.4). One or two documents an example.
+// A sequence classifier: encoder, pooling, head (fairseq models/luna_lra of 2021, models/lra of 2023). One or two
+// documents an example.
 #pragma once
 #include <memory>
 #include <vector>

@@ -4,7 +4,8 @@
 
 namespace selene {
 
-Embeddings::Embeddings(const Builder& b, const Symbols& symbols, Context& context, DType compute)
+Embeddings::Embeddings(const Builder& b, const Symbols& symbols, double token_deviation, Context& context,
+                       DType compute)
     : config_(b.config), symbols_(symbols) {
   const int64_t D = config_.dim;
   const bool pixels = config_.input == "pixels";
@@ -13,8 +14,8 @@ Embeddings::Embeddings(const Builder& b, const Symbols& symbols, Context& contex
     pixel_weight_ = b.add("embed_tokens.weight", {D}, {Init::normal, 1});
     pixel_bias_ = b.add("embed_tokens.bias", {D}, {Init::normal, 0.1});
   } else {
-    const double plain = config_.name == "transformer" ? 1 : 1 / std::sqrt(double(D));
-    table_ = b.add("embed_tokens.weight", {symbols_.count, D}, {Init::normal, b.bert() ? 0.02 : plain, symbols_.pad});
+    table_ = b.add("embed_tokens.weight", {symbols_.count, D},
+                   {Init::normal, b.bert() ? 0.02 : token_deviation, symbols_.pad});
   }
   const int64_t rows = config_.max_positions + symbols_.pad + 1;
   if (config_.positions == "learned")

@@ -41,11 +41,12 @@ constexpr uint32_t dropout_site(int tower, int64_t layer, int place) {
   return uint32_t(tower) << 24 | uint32_t(layer + 1) << 8 | uint32_t(place);
 }
 
-/// Token, position and pixel embeddings with their norm and dropout (spec/luna.md 2.2, 2.3): X0[B, N, D], padded rows
-/// 0.
+/// Token, position and pixel embeddings with their norm and dropout (fairseq luna_sentence_encoder.py): X0[B, N, D],
+/// padded rows 0.
 class Embeddings {
  public:
-  Embeddings(const Builder& b, const Symbols& symbols, Context& context, DType compute);
+  /// token_deviation: standard deviation that the token table starts with (0.02 under bert init whatever it says).
+  Embeddings(const Builder& b, const Symbols& symbols, double token_deviation, Context& context, DType compute);
   Var operator()(Tape& t, const TowerInput& input, const Tensor& padding, int tower) const;
 
  private:

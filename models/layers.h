@@ -9,7 +9,8 @@
 
 namespace selene {
 
-/// What a model is built with: where parameters go, and how they start (spec/luna.md 1.3).
+/// What a model is built with: where parameters go, and how they start (fairseq luna_attention.py reset_parameters,
+/// init_bert_params).
 struct Builder {
   Parameters& parameters;
   const ModelConfig& config;

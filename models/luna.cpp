@@ -55,7 +55,7 @@ LunaEncoder::LunaEncoder(const Builder& b, const Symbols& symbols, Context& cont
         else
           for (int64_t i = 0; i < b.config.layers; ++i)
             p_.push_back(b.add("projected_embeddings." + std::to_string(i), shape, init));
-        return Embeddings(b, symbols, context, compute);
+        return Embeddings(b, symbols, 1 / std::sqrt(double(b.config.dim)), context, compute);
       }()) {
   if (config_.embedding_norm) p_norm_ = Norm(b, "proj_emb_layer_norm", config_.dim);
   if (config_.positions == "sinusoidal")
@@ -71,7 +71,7 @@ LunaEncoder::LunaEncoder(const Builder& b, const Symbols& symbols, Context& cont
   declare_unread(b.parameters);
 }
 
-// spec/luna.md 2.1: where P's last value is not read its norm gets no gradient, and with P pooling all that the last
+// Where P's last value is not read its norm gets no gradient, and with P pooling all that the last
 // layer does to X gets none. With tied layers the earlier applications of the same parameters do reach the loss.
 void LunaEncoder::declare_unread(Parameters& parameters) {
   if (config_.tie_layers && config_.layers > 1) return;

@@ -1,4 +1,5 @@
-// Luna encoder: Ma et al. 2021, "Luna: Linear Unified Nested Attention"; spec/luna.md sections 1, 2 and 5.
+// Luna encoder: Ma et al. 2021, "Luna: Linear Unified Nested Attention"; fairseq luna_layer.py,
+// luna_sentence_encoder.py.
 #pragma once
 #include <vector>
 

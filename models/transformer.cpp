@@ -24,7 +24,7 @@ Var TransformerLayer::operator()(Tape& t, const Var& x, const Tensor& padding, i
 }
 
 TransformerEncoder::TransformerEncoder(const Builder& b, const Symbols& symbols, Context& context, DType compute)
-    : config_(b.config), embeddings_(b, symbols, context, compute) {
+    : config_(b.config), embeddings_(b, symbols, 1, context, compute) {
   for (int64_t i = 0; i < (config_.tie_layers ? 1 : config_.layers); ++i)
     layers_.emplace_back(b.inside("layers." + std::to_string(i)));
   if (config_.norm == "pre") norm_ = Norm(b, "layer_norm", config_.dim);

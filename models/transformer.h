@@ -1,5 +1,5 @@
 // Transformer encoder: Vaswani et al. 2017; fairseq transformer_sentence_encoder.py with the embeddings of
-// spec/luna.md 2.3.
+// the Luna release.
 #pragma once
 #include <vector>
 

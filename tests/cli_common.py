@@ -9,8 +9,8 @@ import tempfile
 import time
 import unittest
 
-TOOLS = os.environ['SELENE_TOOLS']  # folder of the built programs
-SOURCE = os.environ['SELENE_SOURCE']  # root of the source tree
+SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TOOLS = os.environ.get('SELENE_TOOLS', os.path.join(SOURCE, 'build/tools'))  # folder of the built programs
 TIMEOUT = 300  # s for one program; sanitizer builds on a busy machine need most of it
 LOG_LINE = re.compile(r'^(\d\d:\d\d:\d\d (debug|info|warning|error) |(train|listops|evaluate|valid): \d+/\d+ )')
 

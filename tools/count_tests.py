@@ -17,6 +17,8 @@ def counts_in(text):
     found = re.findall(r'^All tests passed \(.* in (\d+) test cases?\)', text, re.M)
     if found:
         return int(found[-1]), 0, 0
+    if re.search(r'^No tests ran', text, re.M):
+        return 0, 0, 0
     if lines := re.findall(r'^test cases: *\d+(.*)$', text, re.M):  # Catch2 with a failure or a skipped case
         number = {word: int(n) for n, word in re.findall(r'(\d+) (passed|failed|skipped)\b', lines[-1])}
         return number.get('passed', 0), number.get('failed', 0), number.get('skipped', 0)

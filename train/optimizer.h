@@ -1,4 +1,4 @@
-// Adam over the flat buffers with clipping (spec/luna.md 7.1, 7.2; fairseq optim/adam.py, utils.clip_grad_norm_), and
+// Adam over the flat buffers with clipping (fairseq optim/adam.py, utils.clip_grad_norm_; docs/math.md), and
 // the tree that adds up the gradients of micro-batches.
 #pragma once
 #include <string>

@@ -1,5 +1,5 @@
 // Learning-rate schedules as pure functions of the number of finished updates: fairseq's (optim/lr_scheduler/*,
-// spec/luna.md 7.4) and those of the Long Range Arena (Tay et al. 2021, train_utils.py).
+// as in the Luna release) and those of the Long Range Arena (Tay et al. 2021, train_utils.py).
 #pragma once
 #include "train/recipe.h"
 

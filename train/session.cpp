@@ -112,7 +112,7 @@ void Session::micro_batch(const std::vector<TowerInput>& towers, const Tensor& l
   tree_->end(micro);
 }
 
-// A parameter that silently gets no gradient is the commonest fault of a new model (STYLE.md section 5, no. 15).
+// A parameter that silently gets no gradient is the commonest fault of a new model.
 void Session::check_gradients(const Tape& tape) {
   checked_ = true;
   for (int i = 0; i < int(parameters_.count()); ++i) {

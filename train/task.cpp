@@ -51,12 +51,15 @@ std::vector<data::Batch> planned_shapes(const Recipe& recipe, const std::vector<
   int64_t longest = 1;
   for (const data::Dataset* d : sets)
     longest = std::max(longest, longest_row(*d, vocabulary, recipe.data.max_length));
-  // Scratch is cut by shape, so a shorter batch may need other blocks: look at several lengths, the longest included.
+  // Scratch is cut by shape, so a shorter batch may need other blocks: look at many lengths, the longest last, and at
+  // the incomplete batch that ends an epoch.
   std::vector<data::Batch> shapes;
   constexpr int64_t kLengths = 8;
   for (int64_t i = 1; i <= kLengths; ++i)
-    shapes.push_back(
-        shape_batch(recipe.train.batch_size, std::max<int64_t>(1, longest * i / kLengths), recipe.model));
+    for (const data::Dataset* d : sets)
+      for (const int64_t B :
+           {d->examples() % recipe.train.batch_size, std::min(d->examples(), recipe.train.batch_size)})
+        if (B > 0) shapes.push_back(shape_batch(B, std::max<int64_t>(1, longest * i / kLengths), recipe.model));
   return shapes;
 }
 

@@ -31,6 +31,7 @@ class Run {
 
  private:
   void open_folder();
+  void take(const Checkpoint& from);
   void resume();
   void one_update();
   void check_finite();
@@ -87,22 +88,22 @@ void Run::open_folder() {
   open_log(folder_ + "/log.txt");
 }
 
+void Run::take(const Checkpoint& from) {
+  state_ = load_run(from, *session_);
+  result_.checkpoint = from.file.path();
+}
+
 void Run::resume() {
-  std::optional<Checkpoint> from;
   if (options_.resume == "auto") {
-    NewestCheckpoint newest = newest_valid_checkpoint(checkpoints_);
+    const NewestCheckpoint newest = newest_valid_checkpoint(checkpoints_);
     for (const RefusedCheckpoint& r : newest.refused) log_warning(fmt::format("checkpoint refused: {}", r.reason));
-    from = std::move(newest.found);
-  } else if (options_.resume != "none") {
-    from = open_checkpoint(options_.resume);
-  } else if (!list_checkpoints(checkpoints_).empty()) {
+    if (newest.found) take(*newest.found);
+  } else if (options_.resume == "none" && !list_checkpoints(checkpoints_).empty()) {
     throw Error(fmt::format(
         "{}: has checkpoints of an earlier run, and --resume none would mix the two; give another --out", folder_));
   }
-  if (from) {
-    state_ = load_run(*from, *session_);
-    result_.checkpoint = from->file.path();
-    log_info(fmt::format("resumed from {} (update {})", from->file.path(), state_.update));
+  if (!result_.checkpoint.empty()) {
+    log_info(fmt::format("resumed from {} (update {})", result_.checkpoint, state_.update));
     truncate_after(metrics_path_, state_.update);
   } else {
     log_info("started anew");
@@ -203,6 +204,8 @@ RunResult Run::loop() {
     tell_floor(recipe_, task_.size, planned_shapes(recipe_, {task_.train.get()}, task_.vocabulary).back());
     return result_;
   }
+  // A named checkpoint is read before the folder is made, so that a bad one leaves nothing behind.
+  if (options_.resume != "auto" && options_.resume != "none") take(open_checkpoint(options_.resume));
   open_folder();
   resume();
   metrics_ = std::make_unique<MetricsWriter>(metrics_path_);

@@ -1,4 +1,4 @@
-// One training run: data, model, loop, validation, checkpoints, resuming (DESIGN.md sections 3 and 5).
+// One training run: data, model, loop, validation, checkpoints, resuming.
 #pragma once
 #include <functional>
 #include <memory>

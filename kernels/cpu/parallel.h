@@ -1,5 +1,5 @@
 // Threads and instruction sets of the CPU backend. Work is cut by shape, never by the number of threads, so that every sum
-// has the same bits with 1, 2 or more threads (DESIGN.md, CPU determinism).
+// has the same bits with 1, 2 or more threads.
 #pragma once
 #include <cstdint>
 #include <exception>

@@ -1,0 +1,161 @@
+// The documentation against the sources: what docs/tour.md names exists where it says, links lead somewhere, the
+// headings that kernels cite are there, and every dependency is explained.
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/catch.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using Strings = std::vector<std::string>;
+
+const fs::path kRoot = SELENE_SOURCE_ROOT;
+
+std::string read(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+/// First group of every match.
+Strings all(const std::string& text, const std::string& pattern) {
+  const std::regex regex(pattern);
+  Strings found;
+  for (std::sregex_iterator i(text.begin(), text.end(), regex), end; i != end; ++i) found.push_back((*i)[1]);
+  return found;
+}
+
+Strings paragraphs(const std::string& text) {
+  Strings all;
+  std::string line;
+  bool open = false;
+  for (std::istringstream lines(text); std::getline(lines, line);) {
+    if (line.empty()) {
+      open = false;
+      continue;
+    }
+    if (!open) all.emplace_back();
+    all.back() += line + "\n", open = true;
+  }
+  return all;
+}
+
+/// The text without its fenced blocks of code.
+std::string prose(const std::string& text) {
+  std::string kept, line;
+  bool code = false;
+  for (std::istringstream lines(text); std::getline(lines, line);) {
+    if (line.starts_with("```")) code = !code;
+    else if (!code) kept += line + "\n";
+  }
+  return kept;
+}
+
+bool is_path(const std::string& span) {
+  return std::regex_match(span, std::regex("[\\w./-]+/[\\w.-]+|[\\w-]+\\.(cpp|h|md|yaml|sh|build)"));
+}
+
+bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
+
+/// Whether `name` stands in the text as a whole word.
+bool stands_in(const std::string& text, const std::string& name) {
+  for (size_t at = text.find(name); at != text.npos; at = text.find(name, at + 1)) {
+    const size_t end = at + name.size();
+    const bool begins = at == 0 || !is_word(text[at - 1]) || !is_word(name.front());
+    if (begins && (end == text.size() || !is_word(text[end]) || !is_word(name.back()))) return true;
+  }
+  return false;
+}
+
+/// What a text in the manner of docs/tour.md says wrongly: each code span is a path, or a name that stands in the
+/// nearest path before or behind it in its paragraph.
+Strings complaints(const std::string& text, const fs::path& root) {
+  Strings wrong;
+  for (const std::string& paragraph : paragraphs(text)) {
+    const Strings spans = all(paragraph, "`([^`]+)`");
+    for (size_t i = 0; i < spans.size(); ++i) {
+      if (is_path(spans[i])) {
+        if (!fs::exists(root / spans[i])) wrong.push_back(spans[i] + ": no such file");
+        continue;
+      }
+      size_t before = i, behind = i;
+      while (before > 0 && !is_path(spans[before])) --before;
+      while (behind + 1 < spans.size() && !is_path(spans[behind])) ++behind;
+      bool found = false;
+      for (const size_t j : {before, behind})
+        found = found || (is_path(spans[j]) && stands_in(read(root / spans[j]), spans[i]));
+      if (!found) wrong.push_back(spans[i] + ": in neither file beside it, " + spans[before] + ", " + spans[behind]);
+    }
+  }
+  return wrong;
+}
+
+Strings documents() {
+  Strings files{"README.md"};
+  for (const auto& entry : fs::directory_iterator(kRoot / "docs"))
+    if (entry.path().extension() == ".md") files.push_back("docs/" + entry.path().filename().string());
+  return files;
+}
+
+}  // namespace
+
+TEST_CASE("docs: what the tour names is where it says") {
+  CHECK(complaints(read(kRoot / "docs/tour.md"), kRoot) == Strings{});
+  CHECK(all(read(kRoot / "docs/tour.md"), "`([^`]+)`").size() > 80);
+}
+
+TEST_CASE("docs: a wrong name, a wrong path and a part of a name are found") {
+  const std::string tour = "Go from `kernels/error.h`: `Error`, `Erro`, to `kernels/none.h`.\n\nAlone: `Error`.\n";
+  const Strings wrong = complaints(tour, kRoot);
+  REQUIRE(wrong.size() == 3);
+  CHECK(wrong[0] == "Erro: in neither file beside it, kernels/error.h, kernels/none.h");
+  CHECK(wrong[1] == "kernels/none.h: no such file");
+  CHECK(wrong[2] == "Error: in neither file beside it, Error, Error");
+}
+
+TEST_CASE("docs: links lead somewhere") {
+  size_t links = 0;
+  for (const std::string& file : documents())
+    for (const std::string& target : all(prose(read(kRoot / file)), "\\]\\(([^)#]+)[^)]*\\)")) {
+      CAPTURE(file, target);
+      CHECK((target.starts_with("https://") || fs::exists((kRoot / file).parent_path() / target)));
+      ++links;
+    }
+  CHECK(links >= 10);
+}
+
+TEST_CASE("docs: the headings of math.md that sources cite exist") {
+  const std::string math = read(kRoot / "docs/math.md");
+  size_t cited = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot / "kernels")) {
+    const std::string text = read(entry.path());
+    for (const std::string& list : all(text, "docs/math\\.md,? ((?:,? ?\"[^\"\n]+\")+)"))
+      for (const std::string& heading : all(list, "\"([^\"]+)\"")) {
+        CAPTURE(entry.path().string(), heading);
+        CHECK(math.find("\n## " + heading + "\n") != math.npos);
+        ++cited;
+      }
+  }
+  CHECK(cited >= 6);
+}
+
+TEST_CASE("docs: every dependency of the build is explained") {
+  const std::string page = read(kRoot / "docs/dependencies.md");
+  size_t named = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot, fs::directory_options::skip_permission_denied)) {
+    const std::string path = fs::relative(entry.path(), kRoot).string();
+    if (entry.path().filename() != "meson.build" || path.starts_with("build")) continue;
+    for (const std::string& name : all(read(entry.path()), "(?:dependency|find_library)\\('([^']+)'")) {
+      CAPTURE(path, name);
+      CHECK(page.find("`" + name + "`") != page.npos);
+      ++named;
+    }
+  }
+  CHECK(named >= 10);
+}

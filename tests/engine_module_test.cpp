@@ -1,0 +1,100 @@
+// Backends that are loaded at run time: every operation gives the same bits through a module as directly, and what is
+// not a usable module is refused with its reason.
+#include <cstring>
+
+#include "engine/module.h"
+#include "kernels/error.h"
+#include "tests/catch.h"
+#include "tests/data_folder.h"
+#include "tests/op_case.h"
+#include "tests/threads.h"
+
+namespace selene {
+namespace {
+
+using namespace testing;
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("every operation gives the same bits through a module") {
+  const Threads one(1);
+  const Module module(SELENE_TEST_MODULE);
+  Context direct(test_memory()), loaded(test_memory(), &module);
+  CHECK(direct.stream().device() == Device::cpu);
+  CHECK(loaded.stream().device() == Device::module);
+  set_test_step(direct), set_test_step(loaded);
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    for (const OpCase& c : op_cases()) {
+      INFO(c.op << " " << c.label << " " << name_of(dtype));
+      const OpValues values = random_values(c, dtype, 9);
+      const OpResult a = run_case(c, values, dtype, direct), b = run_case(c, values, dtype, loaded);
+      CHECK(a.y == b.y);
+      CHECK(a.gradients == b.gradients);
+    }
+}
+
+TEST_CASE("a module describes itself and reports failures as errors") {
+  const Module module(SELENE_TEST_MODULE);
+  CHECK(module.describe() == "the host, through a module");
+  CHECK(std::string(module.table()->name) == "test");
+  Context context({0, 1 << 12, 0}, &module);
+  const char unused[8] = {};
+  CHECK(message_of([&] { context.stream().launch(Operation::Fill, DType::f32, nullptr, unused, 1); }) ==
+        "argument struct of another size");
+  CHECK(message_of([&] { context.stream().launch(Operation::Fill, DType::i64, nullptr, unused, 1); }) ==
+        "element type that no kernel is built for");
+}
+
+TEST_CASE("a captured step runs through a module too") {
+  const Module module(SELENE_TEST_MODULE);
+  Context context(test_memory(), &module);
+  const Tensor x = context.tensor<float>({3}, {1, 2, 3});
+  Tape t(context, nullptr, Tape::Mode::train);
+  context.stream().begin_capture();
+  const Var y = scale(t, t.constant(x), 2);
+  const Graph graph = context.stream().end_capture();
+  for (const float first : {5.0f, -1.0f}) {
+    const std::vector<float> v{first, 2, 3};
+    context.upload(x, v.data());
+    context.stream().replay(graph);
+    CHECK(context.values<float>(y.v) == std::vector<float>{2 * first, 4, 6});
+  }
+}
+
+TEST_CASE("what is not a usable module is refused with its reason") {
+  const auto load = [](const std::string& path) { return message_of([&] { Module m(path); }); };
+  const std::string old = load(SELENE_TEST_MODULE_ABI);
+  CHECK(contains(old, SELENE_TEST_MODULE_ABI));
+  CHECK(contains(old, "built for ABI"));
+  CHECK(contains(old, "this program has"));
+  CHECK(contains(load(SELENE_TEST_MODULE_REASON), "no device of this kind in the machine"));
+  CHECK(contains(load(SELENE_TEST_MODULE_NO_ENTRY), "has no entry selene_module"));
+  Folder folder;
+  CHECK(contains(load(folder.file("missing.so")), "missing.so"));
+  write_text(folder.file("text.so"), "this is not a library");
+  CHECK(contains(load(folder.file("text.so")), "text.so"));
+}
+
+TEST_CASE("the choice of a device without a CUDA module") {
+  std::string why;
+  CHECK(choose_device("cpu", &why) == nullptr);
+  CHECK(why.empty());
+  CHECK(message_of([&] { choose_device("gpu", &why); }) == "device is 'gpu', wanted auto, cpu or cuda");
+  const std::string refused = message_of([&] {
+    if (choose_device("cuda", &why)) throw Error("a CUDA module works here");
+  });
+  if (refused == "a CUDA module works here") return;
+  CHECK(contains(refused, "libselene_cuda.so"));
+  CHECK(choose_device("auto", &why) == nullptr);
+  CHECK(why == refused);
+}
+
+TEST_CASE("the ABI hash depends on the list of operations") {
+  CHECK(abi_hash() != 0);
+  CHECK(std::string(name_of(Operation(0))) == "Matmul");
+  CHECK(std::string(name_of(Operation(int(Operation::count) - 1))) == "Adam");
+}
+
+}  // namespace selene

@@ -1,0 +1,156 @@
+// The layers of docs/tour.md, checked on the sources themselves: which folder includes which, what headers keep out,
+// how long files are.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/catch.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Include {
+  std::string name;  // as written, without quotes or brackets
+  int line;
+};
+
+struct Source {
+  std::string path, layer;  // path from the root; its first folder
+  bool header = false;
+  int lines = 0;
+  std::vector<Include> includes;
+};
+
+// What a layer may include beside itself; a layer that is not listed may include anything.
+const std::map<std::string, std::set<std::string>> allowed = {
+    {"kernels", {}},
+    {"engine", {"kernels"}},
+    {"autograd", {"kernels", "engine"}},
+    {"models", {"kernels", "engine", "autograd"}},
+    {"data", {"kernels"}},
+    {"train", {"kernels", "engine", "autograd", "models", "data"}},
+    {"tools", {"kernels", "engine", "autograd", "models", "data", "train"}},
+};
+const std::set<std::string> layers = {"kernels", "engine", "autograd", "models", "data", "train", "tools", "tests"};
+// Slow to compile, or an implementation's own business: only in .cpp files. tests/catch.h is the one exception.
+const std::vector<std::string> not_in_headers = {"spdlog/", "yaml-cpp/", "nlohmann/", "CLI/",
+                                                 "oneapi/", "dnnl",      "catch2/",   "fmt/"};
+const std::vector<std::string> cuda = {"cuda", "cublas", "cudnn", "nccl", "mma.h"};
+constexpr int longest_file = 400;
+
+bool starts_with_any(const std::string& text, const std::vector<std::string>& starts) {
+  return std::any_of(starts.begin(), starts.end(), [&](const std::string& s) { return text.rfind(s, 0) == 0; });
+}
+
+std::string first_folder(const std::string& path) { return path.substr(0, path.find('/')); }
+
+// #include "x" and #include <x>, with any spaces.
+std::string included(const std::string& line) {
+  std::istringstream in(line);
+  std::string word, rest;
+  in >> std::ws;
+  if (in.get() != '#' || !(in >> word) || word.rfind("include", 0) != 0) return "";
+  std::getline(in, rest);
+  rest = word.substr(7) + rest;
+  const size_t begin = rest.find_first_of("\"<"), end = rest.find_last_of("\">");
+  return begin == rest.npos || end <= begin ? "" : rest.substr(begin + 1, end - begin - 1);
+}
+
+Source read_source(const std::string& path, std::istream& text) {
+  const std::string kind = fs::path(path).extension();
+  Source s{path, first_folder(path), kind == ".h" || kind == ".cuh", 0, {}};
+  for (std::string line; std::getline(text, line);) {
+    ++s.lines;
+    if (const std::string name = included(line); !name.empty()) s.includes.push_back({name, s.lines});
+  }
+  return s;
+}
+
+std::vector<Source> sources() {
+  const fs::path root = SELENE_SOURCE_ROOT;
+  const std::set<std::string> kinds = {".h", ".cpp", ".cu", ".cuh", ".py", ".sh"};
+  std::vector<Source> all;
+  for (const std::string& layer : layers)
+    for (const auto& entry : fs::recursive_directory_iterator(root / layer)) {
+      if (!entry.is_regular_file() || !kinds.count(entry.path().extension())) continue;
+      std::ifstream text(entry.path());
+      all.push_back(read_source(fs::relative(entry.path(), root).string(), text));
+    }
+  return all;
+}
+
+// One line for each include that is against the rules.
+std::vector<std::string> complaints(const Source& s) {
+  std::vector<std::string> found;
+  for (const Include& i : s.includes) {
+    const std::string place = s.path + ":" + std::to_string(i.line) + ": includes " + i.name,
+                      to = first_folder(i.name);
+    const auto rule = allowed.find(s.layer);
+    if (layers.count(to) && to != s.layer && rule != allowed.end() && !rule->second.count(to))
+      found.push_back(place + ", which is not below " + s.layer);
+    if (s.header && s.path != "tests/catch.h" && starts_with_any(i.name, not_in_headers))
+      found.push_back(place + ", which belongs into a .cpp file");
+    if (s.layer != "kernels" && starts_with_any(i.name, cuda)) found.push_back(place + ", CUDA outside of kernels/");
+    if (i.name.rfind("../", 0) == 0 || i.name.rfind("./", 0) == 0)
+      found.push_back(place + ", wanted a path from the root");
+  }
+  if (s.lines > longest_file)
+    found.push_back(s.path + ": has " + std::to_string(s.lines) + " lines, at most 400 are wanted");
+  return found;
+}
+
+std::vector<std::string> complaints(const std::string& path, const std::string& text) {
+  std::istringstream in(text);
+  return complaints(read_source(path, in));
+}
+
+}  // namespace
+
+TEST_CASE("sources include only what is below them, and files stay short") {
+  const std::vector<Source> all = sources();
+  std::map<std::string, int> lines;
+  for (const Source& s : all) {
+    lines[s.layer] += s.lines;
+    for (const std::string& complaint : complaints(s)) FAIL_CHECK(complaint);
+  }
+  for (const std::string& layer : layers) {
+    CHECK(lines[layer] > 0);
+    std::cout << layer << ": " << lines[layer] << " lines\n";
+  }
+}
+
+TEST_CASE("headers are guarded and open no namespace for others") {
+  for (const Source& s : sources()) {
+    if (!s.header) continue;
+    std::ifstream file(fs::path(SELENE_SOURCE_ROOT) / s.path);
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    INFO(s.path);
+    CHECK(text.find("#pragma once\n") != text.npos);
+    CHECK(text.find("\nusing namespace") == text.npos);
+  }
+}
+
+TEST_CASE("the include checks find each kind of fault") {
+  CHECK(complaints("kernels/a.h", "#include \"kernels/b.h\"\n#include <vector>\n").empty());
+  CHECK(complaints("kernels/a.h", "#include \"engine/tensor.h\"\n").size() == 1);
+  CHECK(complaints("engine/a.cpp", "  #  include \"autograd/tape.h\"  // why\n").size() == 1);
+  CHECK(complaints("models/a.cpp", "#include <data/batch.h>\n").size() == 1);
+  CHECK(complaints("models/a.cpp", "#include \"train/recipe.h\"\n").size() == 1);
+  CHECK(complaints("data/a.cpp", "#include \"engine/tensor.h\"\n").size() == 1);
+  CHECK(complaints("train/a.cpp", "#include \"tools/x.h\"\n").size() == 1);
+  CHECK(complaints("tools/a.cpp", "#include \"tests/x.h\"\n").size() == 1);
+  CHECK(complaints("tests/a.cpp", "#include \"tools/x.h\"\n").empty());
+  CHECK(complaints("train/a.h", "#include <nlohmann/json.hpp>\n").size() == 1);
+  CHECK(complaints("train/a.cpp", "#include <nlohmann/json.hpp>\n").empty());
+  CHECK(complaints("engine/a.cpp", "#include <cuda_runtime.h>\n").size() == 1);
+  CHECK(complaints("kernels/a.cpp", "#include \"../b.h\"\n").size() == 1);
+  CHECK(complaints("kernels/a.cpp", std::string(400, '\n')).empty());
+  CHECK(complaints("kernels/a.cpp", std::string(401, '\n')).size() == 1);
+}

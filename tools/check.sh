@@ -1,0 +1,71 @@
+#!/bin/bash
+# The slow half of the tests: address and undefined-behaviour sanitizers on the whole suite, the thread sanitizer on the
+# data loader, 60 s of fuzzing for every parser. Last line: "N passed, N failed"; exit status 1 on a failure.
+# Usage: tools/check.sh [asan] [tsan] [fuzz]    (all when none is named). Example: tools/check.sh fuzz
+set -euo pipefail
+cd "$(dirname "$0")/.."
+case ${1:-} in -h | --help) sed -n '2,4s/^# //p' tools/check.sh; exit 0 ;; esac
+parts=("$@")
+[ $# -gt 0 ] || parts=(asan tsan fuzz)
+for part in "${parts[@]}"; do
+  case $part in asan | tsan | fuzz) ;; *) echo "error: no part $part, wanted asan, tsan or fuzz" >&2; exit 2 ;; esac
+done
+
+trap 'status=$?; if [ -z "${counted:-}" ]; then echo "0 passed, 1 failed"; exit $((status ? status : 1)); fi' EXIT
+logs=()
+# Sanitizers make compilers see ghosts (maybe-uninitialized); tools/test.sh is where warnings are errors.
+common=(-Dwerror=false -Dclones=false -Ddebug=true -Dtests=true)
+export OMP_WAIT_POLICY=passive
+
+# test_in DIR MESON-TEST-ARGUMENT...: runs the tests of a folder; its log is counted at the end.
+test_in() {
+  local dir=$1
+  shift
+  rm -f "$dir/meson-logs/testlog.json"
+  meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$dir/meson-logs/test-output.txt" 2>&1 || true
+  logs+=("$dir/meson-logs/testlog.json")
+}
+
+# The whole suite, kernels included, one instruction set. A finding ends the program: nothing is suppressed.
+asan() {
+  tools/configure.sh build-asan "${common[@]}" -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false \
+    -Dcpp_args=-fno-sanitize-recover=all
+  ninja -C build-asan
+  ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
+    test_in build-asan --timeout-multiplier 4
+}
+
+# Without OpenMP, whose barriers the thread sanitizer does not know: what has threads of its own is the data loader.
+tsan() {
+  tools/configure.sh build-tsan "${common[@]}" -Doptimization=1 -Db_sanitize=thread -Db_lundef=false -Dopenmp=false
+  ninja -C build-tsan tests/unit_data
+  # Newer kernels place memory where this sanitizer's shadow does not fit, unless addresses are not random.
+  local wrap=()
+  if setarch "$(uname -m)" -R true 2>/dev/null; then wrap=(--wrapper "setarch $(uname -m) -R"); fi
+  test_in build-tsan --timeout-multiplier 4 "${wrap[@]}" data
+}
+
+# seeds DIR: a few valid files for each parser to start from.
+seeds() {
+  mkdir -p "$1/recipe" "$1/safetensors" "$1/tsv"
+  local recipe
+  for recipe in $(find recipes -name '*.yaml'); do cp "$recipe" "$1/recipe/${recipe//\//_}"; done
+  find tests/golden -name '*.safetensors' -size -16k | sort | head -n 40 | xargs -I{} cp {} "$1/safetensors/"
+  printf 'Source\tTarget\n( ( ( [MAX 5 ) 7 ) ] )\t7\r\n( ( ( ( [SM 5 ) 7 ) 0 ) ] )\t2\n' >"$1/tsv/plain"
+  printf 'A( ( ( [MED 5 ) ( ( ( [MIN 3 ) 4 ) ] ) ) ] )\t4\n' >"$1/tsv/nested"
+}
+
+fuzz() {
+  local cxx
+  cxx=$(command -v clang++ || command -v clang++-14)
+  CXX=$cxx tools/configure.sh build-fuzz "${common[@]}" -Dfuzz=true -Dopenmp=false -Doptimization=1 \
+    -Db_sanitize=address,undefined -Db_lundef=false "-Dcpp_args=['-fsanitize=fuzzer-no-link', '-fno-sanitize-recover=all']"
+  ninja -C build-fuzz tests/fuzz_recipe tests/fuzz_safetensors tests/fuzz_tsv
+  seeds build-fuzz/corpus
+  test_in build-fuzz --suite fuzz
+}
+
+tools/setup.sh tests check
+for part in "${parts[@]}"; do "$part"; done
+counted=yes
+python3 tools/count_tests.py "${logs[@]}"
