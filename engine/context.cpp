@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+
 #include "kernels/error.h"
 
 namespace selene {
@@ -39,7 +41,7 @@ Context::Context(const MemoryPlan& plan, const Module* module, bool guard, bool 
   char *step_base = nullptr, *state_base = nullptr;
   int64_t persistent_bytes = plan.persistent;
   if (!dry) {
-    persistent_bytes = aligned(plan.persistent) + scalars;
+    persistent_bytes = std::max(aligned(plan.persistent), scalars);  // a plan counts the scalars, see below
     slab_bytes_ = persistent_bytes + aligned(plan.step) + aligned(plan.state);
     void* memory = nullptr;
     if (stream_.table()) check(stream_.table()->allocate(slab_bytes_, &memory));

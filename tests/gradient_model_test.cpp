@@ -77,6 +77,7 @@ TEST_CASE("gradients of whole models in double, dropout on") {
 }
 
 TEST_CASE("a recomputed model gives the same bits") {
+  const Threads one(1);
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64})
     for (NamedConfig variant : model_variants()) {
       INFO(variant.name << " " << name_of(dtype));

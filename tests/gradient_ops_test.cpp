@@ -144,6 +144,7 @@ std::string parity_complaint(const OpCase& c, const Precision& p, Context& conte
 }  // namespace
 
 TEST_CASE("every operation in 16 bits agrees with fp32") {
+  const Threads one(1);
   Context context(test_memory());
   set_test_step(context);
   for (const Precision& p : {Precision{DType::bf16, 0x1p-7}, Precision{DType::f16, 0x1p-10}})
@@ -154,6 +155,7 @@ TEST_CASE("every operation in 16 bits agrees with fp32") {
 }
 
 TEST_CASE("every operation in fp32 agrees with double") {
+  const Threads one(1);
   Context context(test_memory());
   set_test_step(context);
   for (const OpCase& c : op_cases()) {

@@ -5,6 +5,7 @@
 #include "tests/catch.h"
 #include "tests/model_fixture.h"
 #include "tests/op_case.h"
+#include "tests/threads.h"
 
 namespace selene {
 namespace {
@@ -18,6 +19,7 @@ HostBatch batch_of(int64_t N) { return {N, {9, 4, 7}, {2, 0, 4}}; }
 }  // namespace
 
 TEST_CASE("more padding changes neither logits nor gradients, dropout on") {
+  const Threads one(1);
   for (const NamedConfig& variant : model_variants()) {
     INFO(variant.name);
     SmallModel m(variant.config);

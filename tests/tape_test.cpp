@@ -4,6 +4,7 @@
 #include "tests/catch.h"
 #include "tests/data_folder.h"
 #include "tests/op_case.h"
+#include "tests/threads.h"
 
 namespace selene {
 namespace {
@@ -196,6 +197,7 @@ TEST_CASE("evaluation and probability 0 switch dropout off; impossible probabili
 }
 
 TEST_CASE("closures stay small, one for each operation") {
+  const Threads one(1);
   Fixture f;
   for (const OpCase& c : op_cases()) {
     Tape t(f.context, nullptr, Tape::Mode::train);

@@ -11,6 +11,7 @@
 
 #include "engine/threads.h"
 #include "kernels/error.h"
+#include "tools/program.h"
 #include "train/floor.h"
 
 using namespace selene;
@@ -187,7 +188,6 @@ int main(int argc, char** argv) {
   calm_threads(argv);
   CLI::App app{"Times kernels and training steps beside their floor: the matrix products of the same step alone.",
                "selene-bench"};
-  app.set_version_flag("--version", SELENE_VERSION);
   app.footer(
       "Example: selene-bench step --model luna-16 transformer --length 1024 2048 --precision fp32 bf16 --json");
   Arguments a;
@@ -196,20 +196,12 @@ int main(int argc, char** argv) {
       app.add_subcommand("kernels", "every operation of that step, and each of its matrix products alone");
   declare(app, step, a), declare(app, kernels, a);
   step->add_flag("--json", a.json, "one object per line");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  }
-  try {
+  return run_program(app, argc, argv, [&] {
     omp_set_num_threads(int(a.threads));
     for (const std::string& model : a.models)
       for (const int64_t N : a.lengths)
         for (const std::string& precision : a.precisions)
           *step ? bench_step(a, model, N, precision) : bench_kernels(a, model, N, precision);
     return 0;
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "error: {}\n", e.what());
-    return 1;
-  }
+  });
 }

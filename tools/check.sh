@@ -12,7 +12,7 @@ for part in "${parts[@]}"; do
 done
 
 trap 'status=$?; if [ -z "${counted:-}" ]; then echo "0 passed, 1 failed"; exit $((status ? status : 1)); fi' EXIT
-logs=()
+logs=() wrapper=()
 # Sanitizers make compilers see ghosts (maybe-uninitialized); tools/test.sh is where warnings are errors.
 common=(-Dwerror=false -Dclones=false -Ddebug=true -Dtests=true)
 export OMP_WAIT_POLICY=passive
@@ -22,7 +22,7 @@ test_in() {
   local dir=$1
   shift
   rm -f "$dir/meson-logs/testlog.json"
-  meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$dir/meson-logs/test-output.txt" 2>&1 || true
+  "${wrapper[@]}" meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$dir/meson-logs/test-output.txt" 2>&1 || true
   logs+=("$dir/meson-logs/testlog.json")
 }
 
@@ -40,9 +40,9 @@ tsan() {
   tools/configure.sh build-tsan "${common[@]}" -Doptimization=1 -Db_sanitize=thread -Db_lundef=false -Dopenmp=false
   ninja -C build-tsan tests/unit_data
   # Newer kernels place memory where this sanitizer's shadow does not fit, unless addresses are not random.
-  local wrap=()
-  if setarch "$(uname -m)" -R true 2>/dev/null; then wrap=(--wrapper "setarch $(uname -m) -R"); fi
-  test_in build-tsan --timeout-multiplier 4 "${wrap[@]}" data
+  if setarch "$(uname -m)" -R true 2>/dev/null; then wrapper=(setarch "$(uname -m)" -R); fi
+  test_in build-tsan --timeout-multiplier 4 data
+  wrapper=()
 }
 
 # seeds DIR: a few valid files for each parser to start from.

@@ -16,6 +16,7 @@
 #include "data/listops.h"
 #include "engine/threads.h"
 #include "kernels/error.h"
+#include "tools/program.h"
 #include "train/log.h"
 #include "train/run_state.h"
 #include "train/trainer.h"
@@ -31,7 +32,6 @@ struct Arguments {
 };
 
 void declare(CLI::App& app, Arguments& a) {
-  app.set_version_flag("--version", SELENE_VERSION);
   app.footer(
       "Example: selene-evaluate runs/quickstart/checkpoints/best\n"
       "         echo '[MAX 2 9 [MIN 4 7 ] 0 ]' | selene-evaluate runs/quickstart/checkpoints/best - --predictions "
@@ -132,7 +132,6 @@ void print(const Arguments& a, const data::Dataset& set, const train::Score& s,
 }
 
 int run(const Arguments& a) {
-  data::ignore_file_size_signal();
   if (a.threads > 0) omp_set_num_threads(int(a.threads));
   const train::Checkpoint checkpoint = train::open_checkpoint(a.checkpoint);
   const Recipe recipe = parse_recipe(checkpoint.metadata("recipe"), a.checkpoint);
@@ -172,15 +171,5 @@ int main(int argc, char** argv) {
   CLI::App app{"Measures accuracy and loss of a checkpoint.", "selene-evaluate"};
   Arguments a;
   declare(app, a);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  }
-  try {
-    return run(a);
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "error: {}\n", e.what());
-    return 1;
-  }
+  return run_program(app, argc, argv, [&] { return run(a); });
 }

@@ -10,6 +10,7 @@
 
 #include "data/safetensors.h"
 #include "kernels/error.h"
+#include "tools/program.h"
 #include "train/checkpoint_files.h"
 
 namespace {
@@ -200,30 +201,20 @@ void inspect(const Options& o) {
 int main(int argc, char** argv) {
   Options o;
   bool recipe = false, state = false;
-  CLI::App app{"Says what is in a checkpoint or another safetensors file, in a run, in a prepared data set."};
-  app.name("selene-inspect");
+  CLI::App app{"Says what is in a checkpoint or another safetensors file, in a run, in a prepared data set.",
+               "selene-inspect"};
   app.footer(
       "Example: selene-inspect runs/quickstart/checkpoints/best\n"
       "         selene-inspect runs/quickstart --recipe");
-  app.set_version_flag("--version", "selene-inspect " SELENE_VERSION);
   app.add_option("path", o.path, "a checkpoint or safetensors file, a run's folder, or prepared data")->required();
   auto* show = app.add_option("--show", o.string_name, "print one string of the metadata (of a run: its newest one)");
   auto* a = app.add_flag("--recipe", recipe, "print the recipe: --show recipe")->excludes(show);
   app.add_flag("--state", state, "print the training state: --show state")->excludes(show)->excludes(a);
   app.add_flag("--json", o.json, "one JSON object instead of text");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  }
-  if (recipe) o.string_name = "recipe";
-  if (state) o.string_name = "state";
-  try {
+  return selene::run_program(app, argc, argv, [&] {
+    if (recipe) o.string_name = "recipe";
+    if (state) o.string_name = "state";
     inspect(o);
-  } catch (const std::exception& e) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "error: %s\n", e.what());
-    return 1;
-  }
-  return 0;
+    return 0;
+  });
 }

@@ -9,10 +9,10 @@
 #include <exception>
 #include <thread>
 
-#include "data/durable_file.h"
 #include "data/listops_prepare.h"
 #include "data/progress.h"
 #include "kernels/error.h"
+#include "tools/program.h"
 
 namespace {
 
@@ -66,23 +66,11 @@ int prepare(const ListopsPlan& plan) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  ignore_file_size_signal();
-  CLI::App app("selene-prepare: makes data sets");
-  app.set_version_flag("--version", "selene-prepare " SELENE_VERSION);
+  CLI::App app("Makes data sets.", "selene-prepare");
   app.footer("Example: selene-prepare listops --out data-out/listops");
   app.require_subcommand(1);
   ListopsPlan plan;
   plan.threads = std::max(1, int(std::thread::hardware_concurrency()));
   add_listops(app, plan);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  }
-  try {
-    return prepare(plan);
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "error: {}\n", e.what());
-    return 1;
-  }
+  return selene::run_program(app, argc, argv, [&] { return prepare(plan); });
 }

@@ -10,16 +10,12 @@ say() { printf '\n== %s\n' "$*" >&2; }
 say "packages"
 tools/setup.sh
 say "programs (a few minutes; at once when they are there)"
-# Tests are switched off only in a folder of one's own, so that a build of tools/test.sh is not undone.
-build=build
-[ -f build/build.ninja ] || tools/configure.sh build --buildtype=release -Dtests=false
-programs=()
-for name in prepare train evaluate report; do programs+=("tools/selene-$name"); done
-ninja -C "$build" "${programs[@]}" >&2 || {
-  tools/configure.sh build --buildtype=release -Dtests=false  # a stale folder is made anew
-  ninja -C "$build" "${programs[@]}" >&2
-}
-bin=$PWD/$build/tools
+# A folder that has the tests keeps them; a new one does without.
+options=(--buildtype=release)
+[ -f build/build.ninja ] || options+=(-Dtests=false)
+tools/configure.sh build "${options[@]}"
+ninja -C build tools/selene-prepare tools/selene-train tools/selene-evaluate tools/selene-report >&2
+bin=$PWD/build/tools
 
 say "data: 40,000 ListOps expressions of 9 to 64 symbols"
 "$bin/selene-prepare" listops --out data-out/listops-quickstart --min-length 9 --max-length 64 \

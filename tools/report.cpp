@@ -10,6 +10,7 @@
 
 #include "data/durable_file.h"
 #include "kernels/error.h"
+#include "tools/program.h"
 #include "train/report.h"
 
 namespace {
@@ -51,25 +52,13 @@ int report(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  data::ignore_file_size_signal();
   Options options;
-  CLI::App app(
-      "Writes the curves and results of runs as one HTML page without scripts.\nThe page's path is printed.");
-  app.set_version_flag("--version", "selene-report " SELENE_VERSION);
+  CLI::App app("Writes the curves and results of runs as one HTML page without scripts.\nThe page's path is printed.",
+               "selene-report");
   app.add_option("RUN", options.runs, "folders of runs: runs/NAME")->required();
   app.add_option("--out", options.out, "the page; default RUN/report.html for one run, report.html here for several");
   app.add_option("--title", options.title, "its title; default the run's name");
   app.add_flag("--text", options.text, "print a table of results; a page is then written only with --out");
   app.footer("Example: selene-report runs/luna-16 runs/transformer --out listops.html");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
-    return report(options);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return 1;
-  }
+  return selene::run_program(app, argc, argv, [&] { return report(options); });
 }

@@ -4,9 +4,9 @@
 
 #include <CLI/CLI.hpp>
 
-#include "data/durable_file.h"
 #include "engine/threads.h"
 #include "kernels/error.h"
+#include "tools/program.h"
 #include "train/log.h"
 #include "train/trainer.h"
 
@@ -22,7 +22,6 @@ struct Arguments {
 };
 
 void declare(CLI::App& app, Arguments& a) {
-  app.set_version_flag("--version", SELENE_VERSION);
   app.footer("Example: selene-train recipes/quickstart.yaml --set train.updates=500 --out runs/short");
   app.add_option("RECIPE", a.recipe, "YAML recipe (recipes/, docs/recipes.md)");
   app.add_option("--set", a.sets, "key=value, overrides the recipe; repeatable")->take_all()->allow_extra_args(false);
@@ -33,13 +32,15 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_option("--device", a.run.device, "auto | cpu | cuda")->capture_default_str();
   app.add_flag("--dry-run", a.run.dry_run,
                "check recipe and data, print parameters, memory and floor time; train nothing");
-  app.add_flag("--describe", a.describe, "print every recipe key with type, default and meaning (Markdown where not on a terminal)");
+  app.add_flag("--describe", a.describe,
+               "print every recipe key with type, default and meaning (Markdown where not on a terminal)");
   app.add_option("--profile", a.run.profile, "time N updates operation by operation, then stop")
       ->check(CLI::PositiveNumber);
 }
 
 int run(const Arguments& a) {
-  data::ignore_file_size_signal();
+  if (a.describe) return fmt::print("{}", isatty(1) ? describe_text() : describe_markdown()), 0;
+  if (a.recipe.empty()) return fmt::print(stderr, "error: no recipe given; selene-train --help\n"), 2;
   train::catch_signals();
   const Recipe recipe = load_recipe(a.recipe, a.sets);
   const train::RunResult result = train::train(recipe, a.run);
@@ -59,17 +60,5 @@ int main(int argc, char** argv) {
                "selene-train"};
   Arguments a;
   declare(app, a);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  }
-  if (a.describe) return fmt::print("{}", isatty(1) ? describe_text() : describe_markdown()), 0;
-  if (a.recipe.empty()) return fmt::print(stderr, "error: no recipe given; selene-train --help\n"), 2;
-  try {
-    return run(a);
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "error: {}\n", e.what());
-    return 1;
-  }
+  return run_program(app, argc, argv, [&] { return run(a); });
 }

@@ -1,0 +1,17 @@
+// What every program does alike: usage, version, exit status.
+#pragma once
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace selene {
+
+/// Parses the arguments and runs the body. Returns the program's exit status: what the body returns; 0 for --help and
+/// --version; 2, with the reason, for wrong usage; 1, with one line "error: ..." on stderr, for an exception. Also
+/// adds
+/// --version and makes writes beyond a file size limit fail instead of killing the program.
+int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
+
+}  // namespace selene
