@@ -1,5 +1,10 @@
 // Arenas, and what a stream refuses while it captures.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cmath>
+#include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <optional>
 
@@ -114,6 +119,18 @@ TEST_CASE("with guards freed memory is NaN and a write behind a block is found")
   float freed;
   memcpy(&freed, memory.data(), 4);
   CHECK(std::isnan(freed));
+  const pid_t child = fork();
+  if (child == 0) {
+    const Tensor x = bytes(a, kBlock);
+    if (!freopen("/dev/null", "w", stderr)) _exit(1);
+    std::signal(SIGABRT, SIG_DFL);
+    static_cast<char*>(x.raw())[kBlock] = 1;
+    a.release(const_cast<Storage*>(x.storage()));
+    _exit(0);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT));
 }
 
 TEST_CASE("a tensor may outlive its arena") {

@@ -35,7 +35,7 @@ TEST_CASE("more padding changes neither logits nor gradients, dropout on") {
 TEST_CASE("an example does not see the others of its batch") {
   for (const NamedConfig& variant : model_variants()) {
     const ModelConfig& c = variant.config;
-    // Mean over the batch's positions, P pooling and a P that is not cut look at the longest example by definition.
+    // Mean over the batch's positions and P pooling look at the longest example by definition.
     if (c.pooling == "mean" || c.pooling == "p") continue;
     INFO(variant.name);
     SmallModel m(c);

@@ -70,7 +70,7 @@ Tensor key_mask(Tape& t, int64_t B, int64_t Nk) {
 }
 
 OpCase attention_case(const AttentionSizes& s, bool masked, bool causal, bool tied, double p) {
-  const auto [B, Nq, Nk, H, K] = s;
+  const int64_t B = s.B, Nq = s.Nq, Nk = s.Nk, H = s.H, K = s.K;
   const std::string label = text({B, Nq, Nk, H, K}) + (masked ? " masked" : "") + (causal ? " causal" : "") +
                             (tied ? " tied" : "") + (p > 0 ? " dropout" : "");
   std::vector<OpInput> inputs{{{B, Nq, H * K}, -2, 2}, {{B, Nk, H * K}, -2, 2}};
