@@ -1,0 +1,60 @@
+// The names a recipe may use are the names that something is built from.
+#include "models/registry.h"
+
+#include <cmath>
+
+#include "tests/catch.h"
+#include "train/recipe.h"
+#include "train/schedule.h"
+
+using namespace selene;
+
+static bool close(double is, double wanted, double relative) { return std::abs(is - wanted) <= relative * wanted; }
+
+TEST_CASE("every encoder of the registry is a choice of model.name, and every choice is in the registry") {
+  std::string known;
+  for (const std::string& name : encoder_names()) {
+    const std::string pooling = name == "luna" ? "p" : "cls";
+    CHECK(parse_recipe("model: {name: " + name + ", pooling: " + pooling + "}", "test").model.name == name);
+    known += known.empty() ? name : ", " + name;
+  }
+  std::string message;
+  try {
+    parse_recipe("model: {name: lunatic}", "test");
+  } catch (const std::exception& e) {
+    message = e.what();
+  }
+  INFO(message << "; the registry has " << known);
+  for (const std::string& name : encoder_names()) CHECK(message.find(name) != std::string::npos);
+}
+
+// Values of the reference's schedulers (fairseq optim/lr_scheduler); the whole curves are in tests/golden.
+TEST_CASE("schedules have the reference's values at a few updates") {
+  const auto rate = [](const char* yaml, double peak, int64_t u) {
+    return learning_rate(
+        parse_recipe("schedule: " + std::string(yaml) + "\ntrain: {updates: 1000000}", "test").schedule, peak,
+        1000000, u);
+  };
+  const char* inverse = "{name: inverse_sqrt, warmup: 1000, init_lr: 1e-7}";
+  CHECK(close(rate(inverse, 1e-4, 0), 1e-7, 1e-9));
+  CHECK(close(rate(inverse, 1e-4, 500), 5.005e-5, 1e-9));
+  CHECK(close(rate(inverse, 1e-4, 1000), 1e-4, 1e-9));
+  CHECK(close(rate(inverse, 1e-4, 5000), 4.47213595e-5, 1e-8));
+  const char* milestone =
+      "{name: milestone, warmup: 1000, init_lr: 1e-5, milestones: [300000, 450000], decay_rate: 0.1}";
+  CHECK(close(rate(milestone, 0.1, 1), 1.0999e-4, 1e-9));
+  CHECK(close(rate(milestone, 0.1, 1000), 0.1, 1e-9));
+  CHECK(close(rate(milestone, 0.1, 299999), 0.1, 1e-9));
+  CHECK(close(rate(milestone, 0.1, 300000), 0.01, 1e-9));
+  CHECK(close(rate(milestone, 0.1, 450000), 0.001, 1e-9));
+  const char* polynomial = "{name: polynomial, warmup: 2000, total: 65520}";
+  CHECK(close(rate(polynomial, 1e-5, 1), 5e-9, 1e-9));
+  CHECK(close(rate(polynomial, 1e-5, 2001), 9.99984257e-6, 1e-8));
+  CHECK(close(rate(polynomial, 1e-5, 30000), 5.59193955e-6, 1e-8));
+  CHECK(rate(polynomial, 1e-5, 65520) == 0);
+  CHECK(close(rate("{name: fixed, warmup: 160}", 1e-5, 0), 6.25e-8, 1e-9));
+  CHECK(close(rate("{name: fixed, warmup: 160}", 1e-5, 159), 1e-5, 1e-9));
+  const char* linear = "{name: linear, warmup: 15000, total: 250000}";
+  CHECK(close(rate(linear, 6e-4, 1), 4e-8, 1e-9));
+  CHECK(close(rate(linear, 6e-4, 15001), 5.99997447e-4, 1e-8));
+}
