@@ -51,6 +51,11 @@ bool is_abandoned(const std::string& path) {
 void ignore_file_size_signal() { std::signal(SIGXFSZ, SIG_IGN); }
 
 DurableFile::DurableFile(const std::string& path) : path_(path) {
+  std::error_code unknown;
+  const fs::file_status is = fs::status(path, unknown);  // a rename would put a file in the place of a folder or of /dev/full
+  if (fs::exists(is) && !fs::is_regular_file(is))
+    throw Error(fmt::format("{}: cannot be written: is {}, wanted a regular file or a new name", path,
+                            fs::is_directory(is) ? "a folder" : "a device or pipe"));
   do {  // a name may be taken: by the leftover of a killed process that had our number
     temporary_ = temporary_name(path);
     file_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

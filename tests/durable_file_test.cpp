@@ -1,6 +1,8 @@
 // Files that are complete or absent (data/durable_file.h) and the checksum (data/xxhash64.h).
 #include "data/durable_file.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -84,10 +86,21 @@ TEST_CASE("durable file: unwritable places are errors") {
                     folder.file("file/below") + ": cannot be written: Not a directory");
   CHECK_THROWS_WITH(DurableFile(folder.file("none/below")),
                     folder.file("none/below") + ": cannot be written: No such file or directory");
-  fs::create_directory(folder.file("taken"));
   DurableFile file(folder.file("taken"));
   file.write("x", 1);
+  fs::create_directory(folder.file("taken"));
   CHECK_THROWS_WITH(file.commit(), Catch::Matchers::StartsWith(folder.file("taken") + ": renaming failed"));
+}
+
+TEST_CASE("durable file: a folder or a pipe keeps its place") {
+  Folder folder;
+  const std::string pipe = folder.file("pipe");
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  fs::create_directory(folder.file("below"));
+  CHECK_THROWS_WITH(DurableFile(pipe), containing("a device or pipe"));
+  CHECK_THROWS_WITH(DurableFile(folder.file("below")), containing("a folder"));
+  CHECK(fs::is_fifo(pipe));
+  CHECK(names_in(folder).size() == 2);
 }
 
 TEST_CASE("links: replaced in one step, relative") {

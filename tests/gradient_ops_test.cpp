@@ -124,8 +124,8 @@ struct Precision {
 
 // Inputs and cotangent are numbers of the narrow type, so both runs see the same. A result is rounded once (half a
 // unit of its own size); what is stored between two kernels of one operation is rounded before, and its error is
-// carried into sums: four units of the largest element hold all of it. Gradients that cancel (attention to one key) are
-// measured against 0.1, the size of what cancels.
+// carried into sums: four units of the largest element hold all of it. Gradients that cancel (attention to one key)
+// are measured against 0.1, the size of what cancels.
 std::string parity_complaint(const OpCase& c, const Precision& p, Context& context) {
   const OpValues values = random_values(c, p.dtype, 6);
   const OpResult narrow = run_case(c, values, p.dtype, context);
