@@ -52,12 +52,14 @@ void ignore_file_size_signal() { std::signal(SIGXFSZ, SIG_IGN); }
 
 DurableFile::DurableFile(const std::string& path) : path_(path) {
   std::error_code unknown;
-  const fs::file_status is = fs::status(path, unknown);  // a rename would put a file in the place of a folder or of /dev/full
+  if (fs::is_symlink(path, unknown)) path_ = fs::weakly_canonical(path, unknown).string();  // the link stays a link
+  const fs::file_status is =
+      fs::status(path, unknown);  // a rename would put a file in the place of a folder or of /dev/full
   if (fs::exists(is) && !fs::is_regular_file(is))
     throw Error(fmt::format("{}: cannot be written: is {}, wanted a regular file or a new name", path,
                             fs::is_directory(is) ? "a folder" : "a device or pipe"));
   do {  // a name may be taken: by the leftover of a killed process that had our number
-    temporary_ = temporary_name(path);
+    temporary_ = temporary_name(path_);
     file_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (file_ < 0 && errno == EEXIST);
   if (file_ < 0) throw Error(fmt::format("{}: cannot be written: {}", path, reason(errno)));

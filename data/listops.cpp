@@ -178,6 +178,7 @@ Dataset read_listops(std::istream& in, const std::string& name) {
   std::string line;
   for (int64_t number = 1; std::getline(in, line); ++number) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (number == 1 && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);  // a byte order mark
     try {
       if (number > 1) append_line(line, data);
       else if (line != "Source\tTarget")

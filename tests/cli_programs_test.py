@@ -72,6 +72,72 @@ class Programs(Case):
         self.succeeds(run('selene-prepare', *words, '--out', 'one', cwd=self.folder), 'already there')
 
 
+class Evaluate(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        trained = cls('evaluate').train('run', SMALL)
+        assert trained.returncode == 0, trained.stderr
+
+    def evaluate(self, *words, stdin=None):
+        return subprocess.run([os.path.join(TOOLS, 'selene-evaluate'), 'run', *map(str, words)], cwd=self.folder, input=stdin,
+                              capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+    def evaluate_json(self, *words, stdin=None):
+        result = self.evaluate(*words, '--json', stdin=stdin)
+        self.succeeds(result)
+        return json.loads(result.stdout)
+
+    def test_the_test_row_at_the_end_of_a_run_is_what_evaluate_says(self):
+        with open(self.path('run/metrics.jsonl'), encoding='utf-8') as file:
+            rows = [row for row in map(json.loads, file) if row['kind'] == 'test']
+        self.assertEqual([row['accuracy'] for row in rows], [self.evaluate_json()['accuracy']])
+
+    def test_as_many_examples_as_asked_for(self):
+        for n in (1, 3, 4, 7):
+            said = self.evaluate_json('data', '--examples', n, '--predictions', f'{n}.tsv')
+            with open(self.path(f'{n}.tsv'), encoding='utf-8') as file:
+                self.assertEqual((said['examples'], len(file.readlines())), (n, n + 1))
+
+    def test_expressions_and_tsv_from_stdin_and_with_a_byte_order_mark(self):
+        tsv = 'Source\tTarget\n( ( ( [MAX 5 ) 7 ) ] )\t7\n'
+        for text in ('[MAX 2 9 ]\n', '\ufeff[MAX 2 9 ]\n', tsv, '\ufeff' + tsv):
+            with self.subTest(text):
+                self.assertEqual(self.evaluate_json('-', stdin=text)['examples'], 1)
+                self.assertEqual(self.evaluate_json(self.write('given', text))['examples'], 1)
+
+    def test_what_is_evaluated_is_not_overwritten(self):
+        name = self.write('mine.txt', '[MAX 2 9 ]\n')
+        self.refuses(self.evaluate(name, '--predictions', name), 'mine.txt', 'another name')
+        with open(self.path(name), encoding='utf-8') as file:
+            self.assertEqual(file.read(), '[MAX 2 9 ]\n')
+        os.mkfifo(self.path('pipe'))
+        self.refuses(self.evaluate('data', '--predictions', 'pipe'), 'pipe')
+        self.assertTrue(stat.S_ISFIFO(os.stat(self.path('pipe')).st_mode))
+
+    def test_too_many_threads(self):
+        self.assertEqual(self.evaluate('--threads', 100000).returncode, 2)
+
+
+class Bench(Case):
+    def test_one_object_a_line_with_what_is_promised(self):
+        result = run('selene-bench', 'step', '--model', 'luna-4', 'transformer', '--length', 16, '--dim', 16, '--ffn', 16,
+                     '--heads', 2, '--layers', 1, '--steps', 2, '--precision', 'fp32', 'bf16', '--json')
+        self.succeeds(result)
+        rows = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertEqual([(row['model'], row['dtype']) for row in rows],
+                         [(model, dtype) for model in ('luna-4', 'transformer') for dtype in ('fp32', 'bf16')])
+        for row in rows:
+            for key in ('length', 'floor_ms', 'step_ms', 'floor_ratio', 'flops', 'slab_mib', 'rss_mib'):
+                self.assertGreater(row[key], 0)
+
+    def test_wrong_names_and_numbers(self):
+        for words in (['--model', 'luna-'], ['--model', 'luna-0'], ['--length', 0], ['--length', 99999999999],
+                      ['--precision', 'fp8'], ['--threads', 100000]):
+            with self.subTest(words):
+                self.assertEqual(run('selene-bench', 'step', *words).returncode, 2)
+
+
 class Install(Case):
     def test_installed_programs_run(self):
         root = self.path('root')

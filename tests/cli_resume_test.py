@@ -2,9 +2,11 @@
 import os
 import shutil
 import signal
+import subprocess
+import time
 import unittest
 
-from cli_common import MODEL, Case, read_metrics, read_tensors
+from cli_common import MODEL, TIMEOUT, Case, program, read_metrics, read_tensors
 
 LAST = 'update-00000040.safetensors'
 NEWER, OLDER = LAST, 'update-00000020.safetensors'
@@ -57,6 +59,34 @@ class Resume(Case):
         self.succeeds(self.train('finished', MODEL), 'finished update=40')
         self.assertEqual(os.stat(self.path('finished/checkpoints', LAST)).st_mtime_ns, before)
         self.same_end('finished')
+
+    def test_a_finished_run_keeps_its_recipe_and_says_so(self):
+        self.succeeds(self.train('short', {**MODEL, 'train.updates': 20}))
+        with open(self.path('short/recipe.yaml'), encoding='utf-8') as file:
+            before = file.read()
+        result = self.train('short', {**MODEL, 'train.updates': 10})
+        self.succeeds(result, 'finished update=20')
+        self.assertIn('nothing to train', result.stderr)
+        with open(self.path('short/recipe.yaml'), encoding='utf-8') as file:
+            self.assertEqual(file.read(), before)
+
+    def test_two_at_once_in_one_folder(self):
+        slow = {**MODEL, 'train.updates': 4000}
+        with subprocess.Popen([program('selene-train'), *self.command('shared', slow)], cwd=self.folder,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+            try:
+                end = time.monotonic() + TIMEOUT
+                while not os.path.exists(self.path('shared/metrics.jsonl')) and time.monotonic() < end:
+                    time.sleep(0.01)
+                self.refuses(self.train('shared', slow), 'another selene-train')
+                self.assertIsNone(first.poll())
+            finally:
+                first.kill()
+
+    def test_profiling_is_not_finishing(self):
+        self.succeeds(self.train('profiled', MODEL, '--profile', 3), 'stopped update=3')
+        self.succeeds(self.train('profiled', MODEL), 'finished update=40')
+        self.same_end('profiled')
 
     def test_sigterm_finishes_the_step_and_exits_with_the_code_of_the_recipe(self):
         values = {**MODEL, 'train.preempt_exit_code': 85}

@@ -103,6 +103,16 @@ TEST_CASE("durable file: a folder or a pipe keeps its place") {
   CHECK(names_in(folder).size() == 2);
 }
 
+TEST_CASE("durable file: a link stays a link, its target gets the text") {
+  Folder folder;
+  selene::data::write_durably(folder.file("target"), "old");
+  fs::create_symlink("target", folder.file("link"));
+  selene::data::write_durably(folder.file("link"), "new");
+  CHECK(fs::is_symlink(folder.file("link")));
+  CHECK(fs::file_size(folder.file("target")) == 3);
+  CHECK(read_text(folder.file("target")) == "new");
+}
+
 TEST_CASE("links: replaced in one step, relative") {
   Folder folder;
   selene::data::replace_link(folder.path.string(), "last", "a");

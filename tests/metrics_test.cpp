@@ -180,6 +180,10 @@ TEST_CASE("truncate_after leaves the bytes of the rows up to the checkpoint") {
   write(path, kept + beyond);
   CHECK(truncate_after(path, 20) == 4);
   CHECK(read(path) == kept);
+  write(path, kept + to_json(row("test", 20, 1)) + "\n");  // the test at the end of a run that now goes on
+  CHECK(truncate_after(path) == 0);
+  CHECK(truncate_after(path, 20) == 1);
+  CHECK(read(path) == kept);
   CHECK(truncate_after(path, 20) == 0);
   CHECK(truncate_after(path, 0) == 2);
   CHECK(read(path).empty());
@@ -212,7 +216,8 @@ TEST_CASE("the log goes to stderr and to the file") {
   const std::string kept = read(path);
   CHECK(kept.find(" debug kind=train update=5 loss=2.3026 lr=0.0001 x=nan\n") != std::string::npos);
   CHECK(kept.find(" warning two lines {} %v\n") != std::string::npos);
-  CHECK(std::count(kept.begin(), kept.end(), '\n') == 2);
+  CHECK(kept.find(" info before the file\n") != std::string::npos);  // what was said early is not lost
+  CHECK(std::count(kept.begin(), kept.end(), '\n') == 3);
   CHECK(shown.find("info before the file\n") != std::string::npos);
   CHECK(shown.find("warning two lines {} %v\n") != std::string::npos);
   CHECK(shown.find("update=5") == std::string::npos);

@@ -165,20 +165,36 @@ void bench_kernels(const Arguments& a, const std::string& model, int64_t N, cons
   }
 }
 
+// Empty when it is a model's name, else what is wrong (the library's convention).
+std::string check_model(const std::string& name) {
+  if (name == "transformer") return "";
+  const bool luna = name.starts_with("luna-") && name.size() > 5 && name.size() < 12 && name[5] != '0' &&
+                    name.find_first_not_of("0123456789", 5) == name.npos;
+  return luna ? "" : "model is '" + name + "', wanted transformer or luna-L with L >= 1 rows of P";
+}
+
 void declare(CLI::App& app, CLI::App* command, Arguments& a) {
-  command->add_option("--model", a.models, "luna-L or transformer; several")->capture_default_str();
-  command->add_option("--length", a.lengths, "tokens; several")->capture_default_str()->check(CLI::PositiveNumber);
-  command->add_option("--precision", a.precisions, "fp32, bf16; several")->capture_default_str();
-  command->add_option("--batch", a.batch, "examples")->capture_default_str()->check(CLI::PositiveNumber);
-  command->add_option("--layers", a.layers)->capture_default_str()->check(CLI::PositiveNumber);
-  command->add_option("--dim", a.dim)->capture_default_str()->check(CLI::PositiveNumber);
-  command->add_option("--ffn", a.ffn)->capture_default_str()->check(CLI::PositiveNumber);
-  command->add_option("--heads", a.heads)->capture_default_str()->check(CLI::PositiveNumber);
+  command->add_option("--model", a.models, "luna-L or transformer; several")
+      ->capture_default_str()
+      ->check(check_model);
+  command->add_option("--length", a.lengths, "tokens; several")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 24));
+  command->add_option("--precision", a.precisions, "fp32, bf16; several")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"fp32", "bf16"}));
+  command->add_option("--batch", a.batch, "examples")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 24));
+  command->add_option("--layers", a.layers)->capture_default_str()->check(CLI::Range(int64_t(1), int64_t(1) << 24));
+  command->add_option("--dim", a.dim)->capture_default_str()->check(CLI::Range(int64_t(1), int64_t(1) << 24));
+  command->add_option("--ffn", a.ffn)->capture_default_str()->check(CLI::Range(int64_t(1), int64_t(1) << 24));
+  command->add_option("--heads", a.heads)->capture_default_str()->check(CLI::Range(int64_t(1), int64_t(1) << 24));
   command->add_option("--symbols", a.symbols)->capture_default_str()->check(CLI::Range(int64_t(8), int64_t(1) << 24));
   command->add_option("--steps", a.steps, "timed repetitions; the least counts")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  command->add_option("--threads", a.threads)->capture_default_str()->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 24));
+  command->add_option("--threads", a.threads)->capture_default_str()->check(CLI::Range(1, 4096));
   app.require_subcommand(1);
 }
 

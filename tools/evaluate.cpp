@@ -10,6 +10,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "data/baselines.h"
 #include "data/durable_file.h"
@@ -36,7 +37,8 @@ void declare(CLI::App& app, Arguments& a) {
       "Example: selene-evaluate runs/quickstart/checkpoints/best\n"
       "         echo '[MAX 2 9 [MIN 4 7 ] 0 ]' | selene-evaluate runs/quickstart/checkpoints/best - --predictions "
       "out.tsv");
-  app.add_option("CHECKPOINT", a.checkpoint, "checkpoint file or link")->required();
+  app.add_option("CHECKPOINT", a.checkpoint, "checkpoint file or link, or a run's folder (its best checkpoint)")
+      ->required();
   app.add_option("DATA", a.data,
                  "folder of splits, a TSV file, or a file of expressions (one a line; - is stdin); default: the "
                  "recipe's data.path");
@@ -45,8 +47,9 @@ void declare(CLI::App& app, Arguments& a) {
       ->capture_default_str();
   app.add_option("--predictions", a.predictions,
                  "write one line an example: number, label, prediction, probability, expression");
-  app.add_option("--examples", a.examples, "only the first N examples (0: all)")->check(CLI::NonNegativeNumber);
-  app.add_option("--threads", a.threads, "CPU threads (0: all)")->check(CLI::NonNegativeNumber);
+  app.add_option("--examples", a.examples, "only the first N examples (0: all)")
+      ->check(CLI::Range(int64_t(0), int64_t(1) << 40));
+  app.add_option("--threads", a.threads, "CPU threads (0: all)")->check(CLI::Range(0, 4096));
   app.add_option("--device", a.device, "auto | cpu | cuda")->capture_default_str();
   app.add_flag("--json", a.json, "one JSON object on stdout");
 }
@@ -71,16 +74,32 @@ data::Dataset read_expressions(std::istream& in, const std::string& name) {
   return set;
 }
 
+// A TSV file begins with its header; anything else is one expression a line.
+data::Dataset read_text(std::istream& in, const std::string& name) {
+  std::stringstream text;
+  text << in.rdbuf();
+  if (text.str().starts_with("\xef\xbb\xbf")) text.ignore(3);  // a byte order mark, as some editors write it
+  const bool tsv = text.str().substr(size_t(text.tellg())).starts_with("Source\t");
+  return tsv ? data::read_listops(text, name) : read_expressions(text, name);
+}
+
 data::Dataset read_data(const Arguments& a, const std::string& folder) {
-  if (a.data == "-") return read_expressions(std::cin, "stdin");
-  const std::string path = std::filesystem::is_directory(folder) ? data::listops_path(folder, a.split) : folder;
-  std::ifstream file(path);
-  if (!file) throw Error(fmt::format("{}: can't be read", path));
-  std::string first;
-  std::getline(file, first);
-  if (first.starts_with("Source\t") || std::filesystem::is_directory(folder)) return data::read_listops(path);
-  file.seekg(0);
-  return read_expressions(file, path);
+  if (a.data == "-") return read_text(std::cin, "stdin");
+  if (std::filesystem::is_directory(folder)) return data::read_listops(data::listops_path(folder, a.split));
+  std::ifstream file(folder);
+  if (!file) throw Error(fmt::format("{}: can't be read", folder));
+  return read_text(file, folder);
+}
+
+// A run's folder stands for its best checkpoint.
+std::string checkpoint_path(const std::string& given) {
+  return std::filesystem::is_directory(given) ? given + "/checkpoints/best" : given;
+}
+
+void check_predictions(const Arguments& a, const std::string& data) {
+  std::error_code none;
+  if (std::filesystem::equivalent(a.predictions, data, none))
+    throw Error(fmt::format("--predictions {}: that is the file being evaluated; give another name", a.predictions));
 }
 
 class PredictionFile {
@@ -133,7 +152,7 @@ void print(const Arguments& a, const data::Dataset& set, const train::Score& s,
 
 int run(const Arguments& a) {
   if (a.threads > 0) omp_set_num_threads(int(a.threads));
-  const train::Checkpoint checkpoint = train::open_checkpoint(a.checkpoint);
+  const train::Checkpoint checkpoint = train::open_checkpoint(checkpoint_path(a.checkpoint));
   const Recipe recipe = parse_recipe(checkpoint.metadata("recipe"), a.checkpoint);
   const data::Vocabulary vocabulary = data::vocabulary_from_json(checkpoint.metadata("vocabulary"));
   const std::string folder = a.data.empty() ? recipe.data.path : a.data;
@@ -141,6 +160,7 @@ int run(const Arguments& a) {
   if (const int64_t cut = vocabulary.count_cut(*set, recipe.data.max_length))
     train::log_warning(fmt::format("{}: {} examples are longer than data.max_length = {} tokens and lose their tail",
                                    set->name, cut, recipe.data.max_length));
+  if (!a.predictions.empty()) check_predictions(a, folder);
   std::string why;
   const std::unique_ptr<Module> module = choose_device(a.device, &why);
   const train::ModelSize size{

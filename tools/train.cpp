@@ -41,12 +41,14 @@ void declare(CLI::App& app, Arguments& a) {
 int run(const Arguments& a) {
   if (a.describe) return fmt::print("{}", isatty(1) ? describe_text() : describe_markdown()), 0;
   if (a.recipe.empty()) return fmt::print(stderr, "error: no recipe given; selene-train --help\n"), 2;
-  train::catch_signals();
   const Recipe recipe = load_recipe(a.recipe, a.sets);
   const train::RunResult result = train::train(recipe, a.run);
   if (a.run.dry_run) return 0;
-  fmt::print("{} update={} checkpoint={}\n", result.interrupted ? "interrupted" : "finished", result.update,
-             result.checkpoint);
+  fmt::print("{} update={} checkpoint={}\n",
+             result.finished      ? "finished"
+             : result.interrupted ? "interrupted"
+                                  : "stopped",
+             result.update, result.checkpoint);
   if (!result.interrupted) return 0;
   train::log_info("go on with the same command: it resumes from that checkpoint");
   return int(recipe.train.preempt_exit_code);

@@ -139,16 +139,19 @@ void tell_plan(const MemoryPlan& plan) {
       "memory: {:.1f} MiB for parameters, gradients and optimiser, {:.1f} MiB for a step, {:.1f} MiB in all",
       double(plan.persistent) / kMiB, double(plan.step) / kMiB, double(plan.total()) / kMiB));
   const double has = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
-  if (double(plan.total()) > has)
-    throw Error(
-        fmt::format("the run needs {:.0f} MiB of memory, the machine has {:.0f} MiB; lower train.batch_size or "
-                    "data.max_length, or set train.recompute: true",
-                    double(plan.total()) / kMiB, has / kMiB));
+  if (double(plan.total()) <= has) return;
+  const bool model = plan.persistent > plan.step;
+  throw Error(fmt::format("the run needs {:.0f} MiB of memory, the machine has {:.0f} MiB; {}",
+                          double(plan.total()) / kMiB, has / kMiB,
+                          model ? "most of it is the model itself: lower model.dim, model.ffn_dim or model.layers"
+                                : "lower train.batch_size or data.max_length, or set train.recompute: true"));
 }
 
 void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape) {
   const Floor floor = measure_floor(products_of_step(recipe, size, shape), 3);
   const double n = double(recipe.train.accumulation);
+  const Session dry(recipe, size, Context::dry(), true);
+  log_info(fmt::format("model: {} parameters", dry.parameters().true_elements()));
   log_info(fmt::format(
       "an update at {} x {} x {} tokens: {:.2f} GFLOP of matrix products, which take {:.1f} ms alone",
       recipe.train.accumulation, shape.B, shape.towers[0].N, n * floor.flops / 1e9, n * floor.seconds * 1e3));

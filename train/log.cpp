@@ -8,6 +8,9 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "data/progress.h"
 #include "kernels/error.h"
@@ -29,10 +32,13 @@ spdlog::level::level_enum level_of(LogLevel level) {
   return spdlog::level::info;
 }
 
+constexpr size_t kEarlyLines = 100;
+
 struct Logger {
   std::mutex mutex;
   spdlog::logger screen{"screen", std::make_shared<spdlog::sinks::stderr_color_sink_mt>()};
   std::unique_ptr<spdlog::logger> file;
+  std::vector<std::pair<LogLevel, std::string>> early;  // said before a file was open: goes to its beginning
   LogLevel file_level = LogLevel::debug;
   bool file_failed = false;
 
@@ -71,6 +77,8 @@ void open_log(const std::string& path) {
     if (!l.file_failed) l.screen.error("{}: cannot write the log: {}", path, reason);
     l.file_failed = true;
   });
+  for (const auto& [level, line] : l.early) l.file->log(level_of(level), spdlog::string_view_t(line));
+  l.early.clear();
 }
 
 void close_log() {
@@ -87,6 +95,7 @@ void log_line(LogLevel level, std::string_view text) {
   const data::AboveProgress above;
   l.screen.log(level_of(level), spdlog::string_view_t(line));
   if (l.file) l.file->log(level_of(level), spdlog::string_view_t(line));
+  else if (l.early.size() < kEarlyLines) l.early.emplace_back(level, std::move(line));
 }
 
 std::string key_values(const MetricsRow& row) {

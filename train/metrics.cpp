@@ -133,6 +133,7 @@ MetricsFile read_metrics(const std::string& path) {
 }
 
 int64_t truncate_after(const std::string& path, int64_t update) {
+  constexpr int64_t everything = std::numeric_limits<int64_t>::max();
   if (!std::filesystem::is_regular_file(path)) return 0;
   const std::string text = read_text(path);
   std::string kept;
@@ -140,7 +141,8 @@ int64_t truncate_after(const std::string& path, int64_t update) {
   for_lines(text, [&](int64_t, std::string_view line, bool) {
     bool keep = false;
     try {
-      keep = parse_row(line).update <= update;
+      const MetricsRow row = parse_row(line);
+      keep = row.update <= update && (row.kind != "test" || update == everything);
     } catch (const Error&) {
     }
     if (keep) kept.append(line) += '\n';

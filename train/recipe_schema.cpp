@@ -101,7 +101,7 @@ const std::vector<Key> KEYS = {
     {"optim.lr", AT(optim.lr), "", NOT_NEGATIVE, {}, FIXED, "peak learning rate", LUNA},
     {"optim.beta1", AT(optim.beta1), "", PROBABILITY, {}, FIXED, "decay of the first moment, per update", LUNA_CODE},
     {"optim.beta2", AT(optim.beta2), "", PROBABILITY, {}, FIXED, "decay of the second moment, per update", LUNA_CODE},
-    {"optim.eps", AT(optim.eps), "", POSITIVE, {}, FIXED, "added to the root of the second moment", LUNA_CODE},
+    {"optim.eps", AT(optim.eps), "", {.min = 1e-30, .max = 1}, {}, FIXED, "added to the root of the second moment", LUNA_CODE},
     {"optim.weight_decay", AT(optim.weight_decay), "", NOT_NEGATIVE, {}, FIXED,
      "of every parameter, biases and norms too", LUNA_CODE},
     {"optim.decay", AT(optim.decay), "", ANY, {"decoupled", "l2"}, FIXED,

@@ -50,6 +50,7 @@ class Session {
 
   Context& context() { return *context_; }
   Parameters& parameters() { return parameters_; }
+  const Parameters& parameters() const { return parameters_; }
   Optimizer& optimizer() { return *optimizer_; }
   const Classifier& classifier() const { return *classifier_; }
   const Recipe& recipe() const { return recipe_; }

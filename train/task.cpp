@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 
 #include "data/listops.h"
 #include "kernels/error.h"
@@ -19,6 +20,13 @@ int64_t longest_row(const data::Dataset& d, const data::Vocabulary& v, int64_t m
   return std::min(longest, max_length);
 }
 
+data::Dataset first_examples(const data::Dataset& d, int64_t examples) {
+  data::Dataset cut = d;
+  cut.labels.resize(size_t(examples)), cut.offsets.resize(size_t(examples * d.towers + 1));
+  cut.symbols.resize(size_t(cut.offsets.back()));
+  return cut;
+}
+
 void tell_cut(const data::Dataset& d, const data::Vocabulary& v, int64_t max_length) {
   if (const int64_t cut = v.count_cut(d, max_length))
     log_warning(fmt::format("{}: {} of {} examples are longer than data.max_length = {} tokens and lose their tail",
@@ -33,6 +41,7 @@ TaskData load_task(const Recipe& recipe) {
   };
   TaskData task;
   task.train = read("train"), task.valid = read("valid");
+  if (std::filesystem::exists(data::listops_path(recipe.data.path, "test"))) task.test = read("test");
   task.vocabulary =
       data::build_vocabulary(*task.train, data::frame_named(recipe.data.frame), recipe.model.pooling != "p");
   tell_cut(*task.train, task.vocabulary, recipe.data.max_length);
@@ -65,8 +74,12 @@ std::vector<data::Batch> planned_shapes(const Recipe& recipe, const std::vector<
 
 Score score(Session& session, const data::Loader& loader, int64_t examples, int64_t prefetch,
             const OnBatch& on_batch) {
-  const int64_t all = loader.data().examples(), wanted = examples ? std::min(examples, all) : all;
-  const int64_t batches = (wanted + loader.options().batch_size - 1) / loader.options().batch_size;
+  if (examples && examples < loader.data().examples()) {
+    const data::Loader fewer(std::make_shared<const data::Dataset>(first_examples(loader.data(), examples)),
+                             loader.vocabulary(), loader.options());
+    return score(session, fewer, 0, prefetch, on_batch);
+  }
+  const int64_t batches = loader.batches_per_epoch();
   const LossSums kept = session.loss_sums();
   session.set_loss_sums({});
   const auto start = std::chrono::steady_clock::now();

@@ -1,7 +1,10 @@
 #include "train/trainer.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <omp.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -24,6 +27,28 @@ namespace {
 namespace fs = std::filesystem;
 std::atomic<int> stop_signal{0};
 
+// Held as long as the process lives: two trainers in one folder would mix their metrics and checkpoints.
+class FolderLock {
+ public:
+  ~FolderLock() {
+    if (file_ >= 0) close(file_);
+  }
+  void take(const std::string& folder) {
+    file_ = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file_ >= 0 && flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+      throw Error(fmt::format("{}: another selene-train works in this run folder", folder));
+  }
+
+ private:
+  int file_ = -1;
+};
+
+// The first signal asks the loop to stop, a second one ends the process at once.
+void on_signal(int number) {
+  if (stop_signal) signal(number, SIG_DFL), raise(number);
+  stop_signal = number;
+}
+
 class Run {
  public:
   Run(const Recipe& recipe, const RunOptions& options);
@@ -37,6 +62,9 @@ class Run {
   void check_finite();
   void log_interval();
   void validate();
+  void test();
+  void steps();
+  bool finished() const { return state_.update >= recipe_.train.updates || stop_early_; }
   void checkpoint(bool best);
   double seconds() const { return state_.wall_s + std::chrono::duration<double>(Clock::now() - start_).count(); }
   bool at_validation() const;
@@ -56,6 +84,7 @@ class Run {
   std::unique_ptr<data::Prefetcher> ahead_;
   RunState state_;
   RunResult result_;
+  FolderLock lock_;
   int64_t interval_examples_ = 0, interval_tokens_ = 0;
   Clock::time_point start_, interval_start_;
   bool stop_early_ = false;
@@ -68,9 +97,11 @@ Run::Run(const Recipe& recipe, const RunOptions& options)
   log_info(module_ ? "device: " + module_->describe()
                    : fmt::format("device: CPU, {} threads, {}{}", omp_get_max_threads(), instruction_set(),
                                  why.empty() ? "" : " (" + why + ")"));
-  const MemoryPlan plan = Session::plan(
-      recipe_, task_.size, planned_shapes(recipe_, {task_.train.get(), task_.valid.get()}, task_.vocabulary), true);
+  std::vector<const data::Dataset*> sets{task_.train.get(), task_.valid.get()};
+  if (task_.test) sets.push_back(task_.test.get());
+  const MemoryPlan plan = Session::plan(recipe_, task_.size, planned_shapes(recipe_, sets, task_.vocabulary), true);
   tell_plan(plan);
+  if (options.dry_run) return;
   session_ = std::make_unique<Session>(recipe_, task_.size, std::make_unique<Context>(plan, module_.get()), true);
   log_info(fmt::format("model: {} parameters", session_->parameters().true_elements()));
   const data::Order order = recipe_.data.group_by_length ? data::Order::by_length : data::Order::shuffled;
@@ -83,8 +114,11 @@ void Run::open_folder() {
   folder_ = options_.out.empty() ? "runs/" + recipe_.name : options_.out;
   checkpoints_ = folder_ + "/checkpoints", metrics_path_ = folder_ + "/metrics.jsonl";
   std::error_code failed;
+  if (fs::is_directory(folder_, failed) && !fs::is_empty(folder_) && !fs::exists(checkpoints_))
+    throw Error(fmt::format("{}: is not empty and not the folder of a run; give another --out", folder_));
   fs::create_directories(checkpoints_, failed);
   if (failed) throw Error(fmt::format("{}: the run folder can't be made: {}", folder_, failed.message()));
+  lock_.take(checkpoints_);
   open_log(folder_ + "/log.txt");
 }
 
@@ -104,6 +138,12 @@ void Run::resume() {
   }
   if (!result_.checkpoint.empty()) {
     log_info(fmt::format("resumed from {} (update {})", result_.checkpoint, state_.update));
+    stop_early_ = recipe_.train.patience > 0 && state_.worse_validations >= recipe_.train.patience;
+    if (finished()) {
+      log_info(fmt::format("the run is finished: update {}, train.updates is {}; nothing to train", state_.update,
+                           recipe_.train.updates));
+      return;
+    }
     truncate_after(metrics_path_, state_.update);
   } else {
     log_info("started anew");
@@ -199,6 +239,45 @@ void Run::checkpoint(bool best) {
   interval_start_ += Clock::now() - before;
 }
 
+// The number to compare with others: the best checkpoint on the test split, once, at the end.
+void Run::test() {
+  if (!task_.test || !state_.has_best) return;
+  for (const MetricsRow& row : read_metrics(metrics_path_).rows)
+    if (row.kind == "test") return;
+  load_weights(open_checkpoint(checkpoints_ + "/best").file, *session_);
+  const data::Loader loader = file_order(task_.test, task_.vocabulary, recipe_, recipe_.train.batch_size);
+  const Score s = score(*session_, loader, 0, recipe_.data.prefetch);
+  MetricsRow row{"test", state_.update, {}};
+  row.add("loss", s.loss).add("accuracy", s.accuracy).add("best_update", double(state_.best_update));
+  row.add("examples_per_s", double(s.examples) / s.seconds).add("wall_s", seconds());
+  metrics_->append(row);
+  log_info(key_values(row));
+}
+
+void Run::steps() {
+  const TrainConfig& t = recipe_.train;
+  ahead_ = std::make_unique<data::Prefetcher>([this](int64_t i) { return loader_->make_batch(i); },
+                                              state_.update * t.accumulation, 1, recipe_.data.prefetch,
+                                              t.updates * t.accumulation);
+  std::optional<Profile> profile;
+  if (options_.profile) profile.emplace(session_->context().stream());
+  const int64_t first = state_.update;
+  data::Progress progress("train", "updates", t.updates, first, 0);
+  for (const int s : {SIGTERM, SIGINT}) signal(s, on_signal);
+  while (!finished()) {
+    one_update();
+    if (!module_) check_finite();
+    const bool stopping = stop_signal || (options_.profile && state_.update - first == options_.profile);
+    if (state_.update % t.log_every == 0 || state_.update == t.updates) log_interval();
+    if (at_validation()) validate();
+    if (state_.update % t.checkpoint_every == 0 || finished() || stopping) checkpoint(false);
+    progress.set(state_.update);
+    if (stopping) break;
+  }
+  progress.finish();
+  if (profile) profile->write(folder_, state_.update - first);
+}
+
 RunResult Run::loop() {
   if (options_.dry_run) {
     tell_floor(recipe_, task_.size, planned_shapes(recipe_, {task_.train.get()}, task_.vocabulary).back());
@@ -209,37 +288,15 @@ RunResult Run::loop() {
   open_folder();
   resume();
   metrics_ = std::make_unique<MetricsWriter>(metrics_path_);
-  const TrainConfig& t = recipe_.train;
   start_ = interval_start_ = Clock::now();
-  ahead_ = std::make_unique<data::Prefetcher>([this](int64_t i) { return loader_->make_batch(i); },
-                                              state_.update * t.accumulation, 1, recipe_.data.prefetch,
-                                              t.updates * t.accumulation);
-  std::optional<Profile> profile;
-  if (options_.profile) profile.emplace(session_->context().stream());
-  const int64_t first = state_.update;
-  data::Progress progress("train", "updates", t.updates, first, 0);
-  while (state_.update < t.updates && !stop_early_) {
-    one_update();
-    if (!module_) check_finite();
-    const bool stopping = stop_signal || (options_.profile && state_.update - first == options_.profile);
-    if (state_.update % t.log_every == 0 || state_.update == t.updates) log_interval();
-    if (at_validation()) validate();
-    if (state_.update % t.checkpoint_every == 0 || state_.update == t.updates || stop_early_ || stopping)
-      checkpoint(false);
-    progress.set(state_.update);
-    if (stopping) break;
-  }
-  progress.finish();
-  if (profile) profile->write(folder_, state_.update - first);
-  result_.update = state_.update, result_.interrupted = stop_signal != 0;
+  if (!finished()) steps();
+  result_.update = state_.update, result_.finished = finished();
+  result_.interrupted = !result_.finished && stop_signal != 0;
+  if (result_.finished && !stop_signal) test();
   return result_;
 }
 
 }  // namespace
-
-void catch_signals() {
-  for (const int s : {SIGTERM, SIGINT}) signal(s, [](int number) { stop_signal = number; });
-}
 
 RunResult train(const Recipe& recipe, const RunOptions& options) {
   if (recipe.train.threads > 0) omp_set_num_threads(int(recipe.train.threads));

@@ -23,19 +23,19 @@ struct RunOptions {
 /// What a finished or interrupted run says.
 struct RunResult {
   int64_t update = 0;
+  bool finished = false;     // all updates are done, or it stopped early as the recipe says
   bool interrupted = false;  // by SIGTERM or SIGINT, after a checkpoint was written
   std::string checkpoint;    // the last one written or resumed from
 };
 
-/// Trains as the recipe says. Errors leave the last durable checkpoint in place.
+/// Trains as the recipe says and, at the end, tests the best checkpoint where the data has a test split. SIGTERM and
+/// SIGINT finish the step and write a checkpoint; a second one ends the process. Errors leave the last durable
+/// checkpoint in place, among them: the run folder is in use by another process, or is a folder of something else.
 RunResult train(const Recipe& recipe, const RunOptions& options);
-
-/// Sets flags only; the loop finishes its step, writes a checkpoint and returns.
-void catch_signals();
 
 /// The examples of a recipe's data set as its model sees them.
 struct TaskData {
-  std::shared_ptr<const data::Dataset> train, valid, test;  // null where not asked for
+  std::shared_ptr<const data::Dataset> train, valid, test;  // test: null where the folder has none
   data::Vocabulary vocabulary;
   ModelSize size;
 };
