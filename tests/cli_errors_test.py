@@ -107,6 +107,11 @@ class Folders(Case):
         self.refuses(self.train('file', SMALL), 'file')
         self.refuses(self.train('/proc/selene', SMALL), '/proc/selene')
 
+    def test_a_folder_of_something_else(self):
+        before = sorted(os.listdir(self.path('data')))
+        self.refuses(self.train('data', SMALL), 'data', 'not the folder of a run')
+        self.assertEqual(sorted(os.listdir(self.path('data'))), before)
+
     def test_full_disk_while_writing_a_checkpoint(self):
         self.succeeds(self.train('full', {**SMALL, 'train.updates': 2}))
         before = sorted(self.checkpoints('full'))
