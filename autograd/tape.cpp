@@ -19,8 +19,7 @@ Tape::Tape(Context& context, Parameters* parameters, Mode mode)
       touched_(parameters ? size_t(parameters->count()) : 0) {}
 
 Tape::~Tape() {
-  for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node)
-    if (node->closure) node->destroy(node->closure);
+  for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node) node->destroy(node->closure);
 }
 
 Tensor Tape::zeros(Shape shape, DType dtype, const char* what) {
@@ -103,8 +102,10 @@ void Tape::backward(std::vector<std::pair<Var, Tensor>> outputs) {
 
 void Tape::run_nodes() {
   while (!nodes_.empty()) {
-    Node node = nodes_.back();
+    const Node node = nodes_.back();
     nodes_.pop_back();
+    const std::unique_ptr<void, void (*)(void*)> closure(node.closure,
+                                                         node.destroy);  // also when an operation throws
     std::vector<Tensor> dy(size_t(node.outputs));
     bool any = false;
     for (int i = 0; i < node.outputs; ++i) {
@@ -114,7 +115,6 @@ void Tape::run_nodes() {
       any |= bool(dy[size_t(i)]);
     }
     if (any) node.run(node.closure, dy);
-    node.destroy(node.closure);
   }
 }
 

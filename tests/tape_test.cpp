@@ -1,6 +1,7 @@
 // The tape: what it records, keeps and adds up, recomputation, and its errors.
 #include <cmath>
 
+#include "kernels/error.h"
 #include "tests/catch.h"
 #include "tests/data_folder.h"
 #include "tests/op_case.h"
@@ -229,6 +230,19 @@ TEST_CASE("the tape gives its memory back as it goes, and all of it at the end")
     activate(t, t.leaf(f.tensor({3}, {1, 2, 3})), Activation::tanh, 0);
   }
   CHECK(f.context.step().used() == 0);
+}
+
+TEST_CASE("an operation that fails on the way back keeps no memory") {
+  Fixture f;
+  const int64_t before = f.context.step().live();
+  {
+    Tape t(f.context, nullptr, Tape::Mode::train);
+    const Var x = t.leaf(f.tensor({4}, ramp(4)));
+    const Tensor kept = f.tensor({4}, ramp(4));
+    const Var y = t.record(f.tensor({4}, ramp(4)), {&x}, [kept](const Tensor&) { throw Error("no"); });
+    CHECK_THROWS_AS(t.backward(scale(t, y, 2), f.tensor({4}, ramp(4))), Error);
+  }
+  CHECK(f.context.step().live() == before);
 }
 
 TEST_CASE("operations refuse what does not fit, with name, argument, shapes and reason") {
