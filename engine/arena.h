@@ -43,7 +43,6 @@ class Arena {
   int64_t used() const { return used_; }   // bytes in live blocks
   int64_t peak() const { return peak_; }   // highest top so far, bytes: the capacity that suffices
   int64_t live() const { return count_; }  // blocks
-  void reset_peak() { peak_ = top_; }
 
  private:
   int64_t place(int64_t bytes);

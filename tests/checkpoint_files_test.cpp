@@ -69,7 +69,6 @@ TEST_CASE("checkpoint: cut at any byte it is refused with a reason, and the one 
     REQUIRE(newest.refused.size() == 1);
     REQUIRE(newest.refused[0].path == path);
     REQUIRE(newest.refused[0].reason.size() > path.size() + 10);
-    CHECK_THROWS_AS(open_weights(path), Error);
   }
   write_text(path, whole + "x");
   CHECK_THAT(refusal(path), containing("1 extra bytes"));
@@ -105,10 +104,8 @@ TEST_CASE("checkpoint: random bytes, other files and other versions are refused"
   }
   selene::data::write_safetensors(path, TENSORS, {{"format", "pt"}});
   CHECK_THAT(refusal(path), containing("is not a Selene checkpoint"));
-  CHECK(open_weights(path).entries().size() == 2);
   selene::data::write_safetensors(path, TENSORS, {{"format_version", "2"}});
   CHECK_THAT(refusal(path), containing("checkpoint format is version 2, this program reads version 1"));
-  CHECK_THROWS_WITH(open_weights(path), containing("version 2"));
   selene::data::write_safetensors(path, TENSORS, {{"format_version", "1"}});
   CHECK_THAT(refusal(path), containing("has no \"checksum\" in its metadata"));
   CHECK_THAT(refusal(folder.file("none")), containing("No such file"));
@@ -143,9 +140,6 @@ TEST_CASE("checkpoint: old ones are removed, best and last stay, numbers count a
                                                      "update-100000001.safetensors", "update-x.safetensors"});
   CHECK(open_checkpoint(folder.file("best")).update == 1);
   CHECK(open_checkpoint(folder.file("last")).update == 100000001);
-  mark_best(folder.path.string(), 100000000);
-  CHECK(open_checkpoint(folder.file("best")).update == 100000000);
-  CHECK_THROWS_WITH(mark_best(folder.path.string(), 3), containing("does not exist"));
   write(folder, 5, {.newest = 1});  // after going on from an old one: `last` is not the largest number
   CHECK(open_checkpoint(folder.file("last")).update == 5);
   CHECK(names_in(folder).size() == 6);

@@ -43,8 +43,10 @@ class Resume(Case):
         self.assertEqual(process.returncode, -signal.SIGKILL, process.err)
         self.assertGreater(read_metrics(self.path('killed/metrics.jsonl'))[-1]['update'], 21)
         self.assertNotIn(LAST, self.checkpoints('killed'))
+        leftover = self.write('killed/checkpoints/.update-00000030.safetensors.1-0.selene-tmp', 'half a check')
         self.succeeds(self.train('killed', {**MODEL, 'train.threads': 1}), 'resumed from', '(update 20)')
         self.same_end('killed')
+        self.assertFalse(os.path.exists(self.path(leftover)))
 
     def test_killed_before_the_first_checkpoint(self):
         process = self.train_until('early', MODEL, 3, signal.SIGKILL)

@@ -117,13 +117,6 @@ std::string write_checkpoint(const std::string& folder, int64_t update, std::spa
   return path;
 }
 
-void mark_best(const std::string& folder, int64_t update) {
-  const fs::path path = fs::path(folder) / checkpoint_name(update);
-  std::error_code error;
-  if (!fs::exists(path, error)) throw Error(fmt::format("{}: does not exist, cannot be the best", path.string()));
-  data::replace_link(folder, "best", checkpoint_name(update));
-}
-
 bool is_checkpoint(const SafetensorsFile& file) {
   return file.metadata().count("format_version") + file.metadata().count("checksum") > 0;
 }
@@ -155,12 +148,6 @@ Checkpoint open_checkpoint(const std::string& path) {
   SafetensorsFile file(path);
   const int64_t update = verify_checkpoint(file);
   return {std::move(file), update};
-}
-
-SafetensorsFile open_weights(const std::string& path) {
-  SafetensorsFile file(path);
-  if (is_checkpoint(file)) verify_checkpoint(file);
-  return file;
 }
 
 std::vector<CheckpointName> list_checkpoints(const std::string& folder) {

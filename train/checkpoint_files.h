@@ -40,15 +40,9 @@ std::string checkpoint_name(int64_t update);
 std::string write_checkpoint(const std::string& folder, int64_t update, std::span<const data::TensorBytes> tensors,
                              const data::Metadata& metadata, const KeepRule& keep = {});
 
-/// Lets folder/best point to the checkpoint of `update`. Error if there is none.
-void mark_best(const std::string& folder, int64_t update);
-
 /// Opens and verifies a checkpoint (or a link to one). Error: not a safetensors file, no checkpoint of ours, other
 /// format version, wrong checksum.
 Checkpoint open_checkpoint(const std::string& path);
-
-/// Opens a file for its tensors only: a verified checkpoint, or any plain safetensors file.
-data::SafetensorsFile open_weights(const std::string& path);
 
 /// True if the file says that it is a checkpoint of ours, of whatever version: has `format_version` or `checksum`.
 bool is_checkpoint(const data::SafetensorsFile& file);

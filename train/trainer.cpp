@@ -119,6 +119,7 @@ void Run::open_folder() {
   fs::create_directories(checkpoints_, failed);
   if (failed) throw Error(fmt::format("{}: the run folder can't be made: {}", folder_, failed.message()));
   lock_.take(checkpoints_);
+  for (const std::string& place : {folder_, checkpoints_}) data::remove_leftovers(place);
   open_log(folder_ + "/log.txt");
 }
 
