@@ -29,8 +29,10 @@ struct Folder {
   std::string file(const std::string& name) const { return (path / name).string(); }
 };
 
+/// The bytes of a file. Error where it can't be opened, so that a missing file is no empty one.
 inline std::string read_text(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
+  if (!in) throw Error(path + ": can't be opened");
   std::ostringstream text;
   text << in.rdbuf();
   return text.str();

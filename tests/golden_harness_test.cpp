@@ -9,6 +9,7 @@
 
 #include "kernels/error.h"
 #include "tests/catch.h"
+#include "tests/data_folder.h"
 #include "tests/golden_run.h"
 
 namespace {
@@ -18,6 +19,8 @@ using nlohmann::json;
 using selene::data::SafetensorsFile;
 using selene::golden::Outcome;
 using selene::golden::run_folder;
+using selene::testing::read_text;
+using selene::testing::write_text;
 
 std::string golden_folder() {
   const char* folder = std::getenv("SELENE_GOLDEN_DIR");
@@ -25,35 +28,21 @@ std::string golden_folder() {
   return folder;
 }
 
-std::string read(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  REQUIRE(in.good());
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-void write(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
-
 /// A fresh folder with one case of the real vectors, to be damaged.
 class OneCase {
  public:
   explicit OneCase(const std::string& name) {
-    std::string path = (fs::temp_directory_path() / "selene-golden-XXXXXX").string();
-    REQUIRE(mkdtemp(path.data()) != nullptr);
-    folder_ = path;
-    manifest_ = json::parse(read(golden_folder() + "/manifest.json"));
+    manifest_ = json::parse(read_text(golden_folder() + "/manifest.json"));
     for (const json& entry : manifest_["cases"])
       if (entry["name"] == name) entry_ = entry;
     REQUIRE(!entry_.is_null());
     const std::string source = golden_folder() + "/" + entry_["file"].get<std::string>();
-    if (fs::exists(source)) write(file(), read(source));
+    if (fs::exists(source)) write_text(file(), read_text(source));
     write_manifest();
   }
-  ~OneCase() { fs::remove_all(folder_); }
-  OneCase(const OneCase&) = delete;
-  OneCase& operator=(const OneCase&) = delete;
 
-  std::string file() const { return folder_ + "/" + entry_["file"].get<std::string>(); }
-  std::string manifest() const { return folder_ + "/manifest.json"; }
+  std::string file() const { return folder_.file(entry_["file"].get<std::string>()); }
+  std::string manifest() const { return folder_.file("manifest.json"); }
   void change_entry(const std::function<void(json&)>& change) {
     change(entry_);
     write_manifest();
@@ -61,16 +50,16 @@ class OneCase {
   /// Replaces the first number of a tensor.
   template <class T>
   void change(const std::string& tensor, const std::function<T(T)>& f) {
-    std::string bytes = read(file());
+    std::string bytes = read_text(file());
     const SafetensorsFile content(file());
     char* at = bytes.data() + content.header().size() + content.at(tensor).begin;
     T value;
     std::memcpy(&value, at, sizeof value);
     value = f(value);
     std::memcpy(at, &value, sizeof value);
-    write(file(), bytes);
+    write_text(file(), bytes);
   }
-  Outcome run() const { return run_folder(folder_, "").at(0); }
+  Outcome run() const { return run_folder(folder_.path.string(), "").at(0); }
   bool passes() const { return run().complaints.empty(); }
   std::string complaint() const {
     const Outcome o = run();
@@ -81,9 +70,9 @@ class OneCase {
  private:
   void write_manifest() {
     manifest_["cases"] = json::array({entry_});
-    write(manifest(), manifest_.dump());
+    write_text(manifest(), manifest_.dump());
   }
-  std::string folder_;
+  selene::testing::Folder folder_;
   json manifest_, entry_;
 };
 
@@ -129,11 +118,11 @@ TEST_CASE("golden: NaN and infinity fail") {
 TEST_CASE("golden: a result that no runner computes fails") {
   OneCase more("ops_cumsum");
   const SafetensorsFile file(more.file());
-  std::string bytes = read(more.file());
+  std::string bytes = read_text(more.file());
   const size_t at = bytes.find("out.y2");
   REQUIRE(at != std::string::npos);
   bytes.replace(at, 6, "out.y3");
-  write(more.file(), bytes);
+  write_text(more.file(), bytes);
   more.change_entry([](json& e) {
     e["tensors"]["out.y3"] = e["tensors"]["out.y2"];
     e["tensors"].erase("out.y2");
@@ -170,7 +159,7 @@ TEST_CASE("golden: a case not yet supported needs no file, but an existing one m
   fs::remove(later.file());
   CHECK(later.passes());
   CHECK_FALSE(later.run().supported);
-  write(later.file(), "not a safetensors file");
+  write_text(later.file(), "not a safetensors file");
   CHECK_FALSE(later.passes());
 }
 
@@ -187,7 +176,7 @@ TEST_CASE("golden: an unreadable manifest is an error that names it") {
   fs::remove(gone.manifest());
   CHECK(contains(message(gone), "manifest.json"));
   OneCase broken("ops_linear");
-  write(broken.manifest(), read(broken.manifest()).substr(1));
+  write_text(broken.manifest(), read_text(broken.manifest()).substr(1));
   CHECK(contains(message(broken), "manifest.json"));
   OneCase dtype("ops_linear");
   dtype.change_entry([](json& e) { e["tensors"]["in.x"][0] = "F8"; });

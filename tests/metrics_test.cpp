@@ -13,34 +13,18 @@
 #include "data/progress.h"
 #include "kernels/error.h"
 #include "tests/catch.h"
+#include "tests/data_folder.h"
 #include "train/log.h"
 
 using namespace selene;
 using namespace selene::train;
+using namespace selene::testing;
 namespace fs = std::filesystem;
 
 namespace {
 
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN(),
                  infinity = std::numeric_limits<double>::infinity();
-
-struct Folder {
-  fs::path path;
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "selene-metrics-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()));
-    path = name;
-  }
-  ~Folder() { fs::remove_all(path); }
-  std::string file(const std::string& name) const { return (path / name).string(); }
-};
-
-std::string read(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-void write(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
 
 /// Equal bits, NaN included.
 void check_same(const MetricsRow& a, const MetricsRow& b) {
@@ -79,7 +63,7 @@ std::string stderr_of(const Folder& folder, const F& action) {
   action();
   ::dup2(old, STDERR_FILENO);
   ::close(fd), ::close(old);
-  return read(path);
+  return read_text(path);
 }
 
 }  // namespace
@@ -141,7 +125,7 @@ TEST_CASE("rows are appended, and a corrupt line costs only itself") {
     for (int i = 1; i <= 3; ++i) writer.append(row("train", i, 0.1 * i));
     writer.sync();
   }
-  write(path, read(path) + "garbage\n" + to_json(row("valid", 3, 0.5)) + "\n");
+  write_text(path, read_text(path) + "garbage\n" + to_json(row("valid", 3, 0.5)) + "\n");
   const MetricsFile file = read_metrics(path);
   REQUIRE(file.rows.size() == 4);
   for (int i = 1; i <= 3; ++i) check_same(file.rows[size_t(i - 1)], row("train", i, 0.1 * i));
@@ -156,14 +140,14 @@ TEST_CASE("a last line cut at any byte is left out, and removed before the next 
   const std::string path = folder.file("metrics.jsonl"), first = to_json(row("train", 1, 0.25)) + "\n";
   const std::string second = to_json(row("train", 2, 0.125));
   for (size_t kept = 0; kept <= second.size(); ++kept) {
-    write(path, first + second.substr(0, kept));
+    write_text(path, first + second.substr(0, kept));
     const bool whole = kept == second.size();
     const MetricsFile file = read_metrics(path);
     CHECK(file.rows.size() == (whole ? 2 : 1));
     CHECK(file.problems.empty());
     CHECK(file.cut == (kept > 0 && !whole));
     MetricsWriter(path).append(row("train", 3, 1));
-    CHECK(read(path) == first + (whole ? second + "\n" : "") + to_json(row("train", 3, 1)) + "\n");
+    CHECK(read_text(path) == first + (whole ? second + "\n" : "") + to_json(row("train", 3, 1)) + "\n");
   }
 }
 
@@ -177,16 +161,16 @@ TEST_CASE("truncate_after leaves the bytes of the rows up to the checkpoint") {
       "{\"kind\": \"train\", \"update\": 1, \"loss\": 0.50}\n" + to_json(row("valid", 20, nan_value)) + "\n";
   const std::string beyond =
       to_json(row("train", 21, 1)) + "\nnonsense\n" + to_json(row("train", 22, 1)) + "\n{\"kind\":\"tr";
-  write(path, kept + beyond);
+  write_text(path, kept + beyond);
   CHECK(truncate_after(path, 20) == 4);
-  CHECK(read(path) == kept);
-  write(path, kept + to_json(row("test", 20, 1)) + "\n");  // the test at the end of a run that now goes on
+  CHECK(read_text(path) == kept);
+  write_text(path, kept + to_json(row("test", 20, 1)) + "\n");  // the test at the end of a run that now goes on
   CHECK(truncate_after(path) == 0);
   CHECK(truncate_after(path, 20) == 1);
-  CHECK(read(path) == kept);
+  CHECK(read_text(path) == kept);
   CHECK(truncate_after(path, 20) == 0);
   CHECK(truncate_after(path, 0) == 2);
-  CHECK(read(path).empty());
+  CHECK(read_text(path).empty());
   size_t files = 0;
   for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder.path)) ++files;
   CHECK(files == 1);
@@ -194,7 +178,7 @@ TEST_CASE("truncate_after leaves the bytes of the rows up to the checkpoint") {
 
 TEST_CASE("metrics files that cannot be read or written say so") {
   const Folder folder;
-  write(folder.file("plain"), "x");
+  write_text(folder.file("plain"), "x");
   check_refused([&] { read_metrics(folder.file("none")); }, "none: cannot open: No such file");
   check_refused([&] { MetricsWriter(folder.file("plain/metrics.jsonl")); }, "cannot open for writing");
   check_refused([&] { MetricsWriter("/dev/full").append(row("train", 1, 1)); }, "No space left");
@@ -213,7 +197,7 @@ TEST_CASE("the log goes to stderr and to the file") {
     set_log_levels(LogLevel::info);
     log_info("after the file");
   });
-  const std::string kept = read(path);
+  const std::string kept = read_text(path);
   CHECK(kept.find(" debug kind=train update=5 loss=2.3026 lr=0.0001 x=nan\n") != std::string::npos);
   CHECK(kept.find(" warning two lines {} %v\n") != std::string::npos);
   CHECK(kept.find(" info before the file\n") != std::string::npos);  // what was said early is not lost

@@ -12,26 +12,18 @@
 #include "data/safetensors.h"
 #include "kernels/error.h"
 #include "tests/catch.h"
+#include "tests/data_folder.h"
 #include "train/checkpoint_files.h"
 
 using namespace selene;
 using namespace selene::train;
+using selene::testing::Folder;
 namespace fs = std::filesystem;
 
 namespace {
 
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 using Numbers = std::vector<double>;
-
-struct Folder {
-  fs::path path;
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "selene-report-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()));
-    path = name;
-  }
-  ~Folder() { fs::remove_all(path); }
-};
 
 size_t count(const std::string& text, const std::string& part) {
   size_t n = 0;
