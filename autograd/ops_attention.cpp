@@ -3,8 +3,8 @@
 
 #include "autograd/check.h"
 #include "autograd/ops.h"
-#include "autograd/products.h"
 #include "autograd/with_dtype.h"
+#include "autograd/workspace.h"
 #include "kernels/attention.h"
 #include "kernels/error.h"
 
@@ -28,86 +28,47 @@ void need_attention(const Var& q, const Var& k, const Var& v, int64_t heads, con
   need_shape(op, "key_mask", key_mask, {k.dim(0), k.dim(1)}, "batch and length of k", k.v);
 }
 
+// The backward pass of f, with dense gradients.
+template <class T>
+AttentionBwd<T> backward_of(const AttentionFwd<T>& f, const T* d_o, T* dq, T* dk, T* dv) {
+  AttentionBwd<T> b{};
+  b.q = f.q, b.k = f.k, b.v = f.v, b.o = f.o, b.d_o = d_o, b.key_mask = f.key_mask, b.lse = f.lse;
+  b.dq = dq, b.dk = dk, b.dv = dv;
+  b.B = f.B, b.H = f.H, b.Nq = f.Nq, b.Nk = f.Nk, b.K = f.K;
+  b.q_batch = f.q_batch, b.q_row = f.q_row, b.k_batch = f.k_batch, b.k_row = f.k_row;
+  b.v_batch = f.v_batch, b.v_row = f.v_row, b.o_batch = f.o_batch, b.o_row = f.o_row;
+  b.dq_row = b.dk_row = b.dv_row = f.H * f.K;
+  b.dq_batch = f.Nq * b.dq_row, b.dk_batch = b.dv_batch = f.Nk * b.dk_row;
+  b.scale = f.scale, b.causal = f.causal, b.drop = f.drop;
+  return b;
+}
+
 }  // namespace
 
 Var attention(Tape& t, const Var& q, const Var& k, const Var& v, int64_t heads, const Tensor& key_mask, double scale,
               bool causal, const DropoutSite& drop) {
   need_attention(q, k, v, heads, key_mask);
-  const int64_t B = q.dim(0), Nq = q.dim(1), Nk = k.dim(1), D = q.dim(2), K = D / heads;
-  const AttentionWorkspace elements = attention_workspace(B, heads, Nq, Nk, K);
-  const uint8_t* mask = key_mask ? key_mask.data<uint8_t>() : nullptr;
+  const int64_t B = q.dim(0), Nq = q.dim(1), Nk = k.dim(1), D = q.dim(2);
   const bool tied = k.slot >= 0 && k.slot == v.slot;
   Var out;
   with_dtype(q.dtype(), [&]<class T>() {
     using A = Acc<T>;
-    Tensor o = t.empty({B, Nq, D}, q.dtype(), "attention");
-    Tensor lse = t.empty({B, heads, Nq}, dtype_of<A>, "attention log sum exp");
-    {
-      const Tensor scratch = workspace(t, elements.forward, q.dtype());
-      run(t.stream(), AttentionFwd<T>{q.v.data<T>(),
-                                      k.v.data<T>(),
-                                      v.v.data<T>(),
-                                      mask,
-                                      o.data<T>(),
-                                      lse.data<A>(),
-                                      B,
-                                      heads,
-                                      Nq,
-                                      Nk,
-                                      K,
-                                      q.v.stride(0),
-                                      q.v.stride(1),
-                                      k.v.stride(0),
-                                      k.v.stride(1),
-                                      v.v.stride(0),
-                                      v.v.stride(1),
-                                      Nq * D,
-                                      D,
-                                      A(scale),
-                                      causal,
-                                      drop,
-                                      workspace_data<A>(scratch)});
-    }
-    out = t.record(o, {&q, &k, &v}, [=, &t](const Tensor& d_o) {
+    const Tensor o = t.empty({B, Nq, D}, q.dtype(), "attention"),
+                 lse = t.empty({B, heads, Nq}, dtype_of<A>, "attention log sum exp");
+    AttentionFwd<T> f{};
+    f.q = q.v.data<T>(), f.k = k.v.data<T>(), f.v = v.v.data<T>(), f.o = o.data<T>(), f.lse = lse.data<A>();
+    f.key_mask = key_mask ? key_mask.data<uint8_t>() : nullptr;
+    f.B = B, f.H = heads, f.Nq = Nq, f.Nk = Nk, f.K = D / heads;
+    f.q_batch = q.v.stride(0), f.q_row = q.v.stride(1), f.k_batch = k.v.stride(0), f.k_row = k.v.stride(1);
+    f.v_batch = v.v.stride(0), f.v_row = v.v.stride(1), f.o_batch = Nq * D, f.o_row = D;
+    f.scale = A(scale), f.causal = causal, f.drop = drop;
+    run_with_workspace(t, f);
+    // The tensors o, lse and key_mask are kept for their memory, which f points into.
+    out = t.record(o, {&q, &k, &v}, [=, &t, o = o, lse = lse, key_mask = key_mask](const Tensor& d_o) {
       const Tensor dq = t.empty({B, Nq, D}, q.dtype(), "gradient of queries");
       const Tensor dk = t.empty({B, Nk, D}, q.dtype(), "gradient of keys");
       const Tensor dv = tied ? dk : t.empty({B, Nk, D}, q.dtype(), "gradient of values");
-      {
-        const Tensor scratch = workspace(t, elements.backward, q.dtype());
-        run(t.stream(), AttentionBwd<T>{q.v.data<T>(),
-                                        k.v.data<T>(),
-                                        v.v.data<T>(),
-                                        o.data<T>(),
-                                        d_o.data<T>(),
-                                        key_mask ? key_mask.data<uint8_t>() : nullptr,
-                                        lse.data<A>(),
-                                        dq.data<T>(),
-                                        dk.data<T>(),
-                                        dv.data<T>(),
-                                        B,
-                                        heads,
-                                        Nq,
-                                        Nk,
-                                        K,
-                                        q.v.stride(0),
-                                        q.v.stride(1),
-                                        k.v.stride(0),
-                                        k.v.stride(1),
-                                        v.v.stride(0),
-                                        v.v.stride(1),
-                                        Nq * D,
-                                        D,
-                                        Nq * D,
-                                        D,
-                                        Nk * D,
-                                        D,
-                                        Nk * D,
-                                        D,
-                                        A(scale),
-                                        causal,
-                                        drop,
-                                        workspace_data<A>(scratch)});
-      }
+      run_with_workspace(t, backward_of(f, d_o.data<T>(), dq.data<T>(), dk.data<T>(), dv.data<T>()));
       t.add_grad(q, dq);
       t.add_grad(k, dk);
       if (!tied) t.add_grad(v, dv);

@@ -4,6 +4,7 @@
 #include "autograd/check.h"
 #include "autograd/ops.h"
 #include "autograd/with_dtype.h"
+#include "autograd/workspace.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 
@@ -48,7 +49,7 @@ Var mean_pool(Tape& t, const Var& x, const Tensor& lengths, const Tensor& length
   with_dtype(x.dtype(), [&]<class T>() {
     const auto* each = lengths ? lengths.data<int32_t>() : nullptr;
     const auto* all = length ? length.data<int32_t>() : nullptr;
-    run(t.stream(), MeanPoolFwd<T>{x.v.data<T>(), y.data<T>(), each, all, B, N, D});
+    run_with_workspace(t, MeanPoolFwd<T>{x.v.data<T>(), y.data<T>(), each, all, B, N, D, nullptr});
     out = t.record(y, {&x}, [=, &t](const Tensor& dy) {
       const Tensor dx = t.empty({B, N, D}, dy.dtype(), "gradient of mean_pool");
       run(t.stream(), MeanPoolBwd<T>{dy.data<T>(), dx.data<T>(), lengths ? lengths.data<int32_t>() : nullptr,
@@ -138,10 +139,10 @@ Var cumulative_sum(Tape& t, const Var& x, int axis) {
   Var out;
   with_dtype(x.dtype(), [&]<class T>() {
     Tensor y = t.empty(x.shape(), x.dtype(), "cumulative_sum");
-    run(t.stream(), CumulativeSum<T>{x.v.data<T>(), y.data<T>(), outer, N, inner, 0});
+    run_with_workspace(t, CumulativeSum<T>{x.v.data<T>(), y.data<T>(), outer, N, inner, 0, nullptr});
     out = t.record(y, {&x}, [=, &t](const Tensor& dy) {
       const Tensor dx = dy.unique() ? dy : t.empty(dy.shape(), dy.dtype(), "gradient of cumulative_sum");
-      run(t.stream(), CumulativeSum<T>{dy.data<T>(), dx.data<T>(), outer, N, inner, 1});
+      run_with_workspace(t, CumulativeSum<T>{dy.data<T>(), dx.data<T>(), outer, N, inner, 1, nullptr});
       t.add_grad(x, dx);
     });
   });

@@ -3,6 +3,7 @@
 #include "autograd/ops.h"
 #include "autograd/products.h"
 #include "autograd/with_dtype.h"
+#include "autograd/workspace.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
 
@@ -21,8 +22,8 @@ void need_added(const char* op, const AddedRows& add, int64_t B, int64_t N, cons
 void scatter(Tape& t, const Tensor& ids, const Tensor& dy, const Var& table, int32_t pad, double scale) {
   if (!t.wants(table)) return;
   with_dtype(dy.dtype(), [&]<class T>() {
-    run(t.stream(), EmbeddingBwd<T>{ids.data<int32_t>(), dy.data<T>(), t.grad(table).data<Acc<T>>(), rows_of(dy),
-                                    dy.dim(-1), table.dim(0), pad, Acc<T>(scale)});
+    run_with_workspace(t, EmbeddingBwd<T>{ids.data<int32_t>(), dy.data<T>(), t.grad(table).data<Acc<T>>(), rows_of(dy),
+                                          dy.dim(-1), table.dim(0), pad, Acc<T>(scale), nullptr});
   });
 }
 
@@ -65,12 +66,11 @@ Var pixel_embedding(Tape& t, const Var& x, const Var& w, const Var& b, double sc
         PixelFwd<T>{x.v.data<T>(), w.v.data<T>(), b.v.data<T>(), positions.v ? add_ids.data<int32_t>() : nullptr,
                     positions.v ? positions.v.data<T>() : nullptr, y.data<T>(), B * N, D, A(scale)});
     out = t.record(y, {&x, &w, &b, add.table ? add.table : &w}, [=, &t](const Tensor& dy) {
-      const Tensor scratch = workspace(t, pixel_workspace(B * N, D), dy.dtype());
       const Tensor dx = t.wants(x) ? t.empty(x.shape(), x.dtype(), "gradient of pixels") : Tensor();
       const Tensor dw = t.wants(w) ? t.grad(w) : t.zeros({D}, dtype_of<A>),
                    db = t.wants(b) ? t.grad(b) : t.zeros({D}, dtype_of<A>);
-      run(t.stream(), PixelBwd<T>{x.v.data<T>(), w.v.data<T>(), dy.data<T>(), dx ? dx.data<T>() : nullptr,
-                                  dw.data<A>(), db.data<A>(), B * N, D, A(scale), workspace_data<A>(scratch)});
+      run_with_workspace(t, PixelBwd<T>{x.v.data<T>(), w.v.data<T>(), dy.data<T>(), dx ? dx.data<T>() : nullptr,
+                                        dw.data<A>(), db.data<A>(), B * N, D, A(scale), nullptr});
       if (dx) t.add_grad(x, dx);
       if (positions.v) scatter(t, add_ids, dy, positions, add_pad, 1);
     });

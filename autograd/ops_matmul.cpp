@@ -24,6 +24,13 @@ void need_linear(const char* op, const Var& x, const Var& W, const Var* b) {
   if (b) need_shape(op, "b", b->v, {W.dim(0)}, "first axis of W", W.v);
 }
 
+// W += dy^T x, b += sum over rows of dy, for y = x W^T + b: in one launch where both are wanted. b empty: no bias.
+void weight_gradients(Tape& t, const Tensor& dy, const Tensor& x, const Var& W, const Var& b) {
+  const Tensor db = b.v && t.wants(b) ? t.grad(b) : Tensor();
+  if (t.wants(W)) add_product(t, dy, x, t.grad(W), db ? &db : nullptr);
+  else if (db) add_column_sum(t, dy, db);
+}
+
 }  // namespace
 
 Var linear(Tape& t, const Var& x, const Var& W, const Var* b) {
@@ -35,8 +42,7 @@ Var linear(Tape& t, const Var& x, const Var& W, const Var* b) {
   const Var bias = b ? *b : Var{};
   return t.record(y, {&x, &W, b ? b : &x}, [=, &t](const Tensor& dy) {
     const Tensor dy2 = dy.reshape({R, W.dim(0)});
-    if (t.wants(W)) add_product(t, dy2, true, x2, false, t.grad(W));
-    if (bias.v && t.wants(bias)) add_column_sum(t, dy2, t.grad(bias));
+    weight_gradients(t, dy2, x2, W, bias);
     if (!t.wants(x)) return;
     Tensor dx = t.empty(x.shape(), x.dtype(), "gradient of linear");
     product(t, dy2, false, W.v, false, dx.reshape({R, x.dim(-1)}), nullptr);
@@ -78,27 +84,34 @@ Var feed_forward(Tape& t, const Var& x, const Var& W1, const Var& b1, const Var&
   need_shape("feed_forward", "b2", b2.v, {D}, "first axis of W2", W2.v);
   const Tensor x2 = x.v.reshape({R, D});
   Tensor y = t.empty(x.shape(), x.dtype(), "feed_forward");
-  Tensor h = t.empty({R, F}, x.dtype(), "feed_forward hidden");
+  const Tensor h = t.empty({R, F}, x.dtype(), "feed_forward hidden");
   const bool keep = t.wants(x) || t.wants(W1) || t.wants(W2);
-  with_dtype(x.dtype(), [&]<class T>() {
-    product(t, x2, false, W1.v, true, h, &b1.v);
-    const Tensor a = keep ? t.empty({R, F}, x.dtype(), "feed_forward activation") : h;
-    run(t.stream(), ActivationFwd<T>{h.data<T>(), a.data<T>(), R, F, rows, f, 0, drop});
-    product(t, a, false, W2.v, true, y.reshape({R, D}), &b2.v);
-  });
-  return t.record(y, {&x, &W1, &b1, &W2, &b2}, [=, &t](const Tensor& dy) {
-    const Tensor dy2 = dy.reshape({R, D});
-    Tensor dh = t.empty({R, F}, x.dtype(), "feed_forward gradient"),
-           a = t.empty({R, F}, x.dtype(), "feed_forward activation");
-    product(t, dy2, false, W2.v, false, dh, nullptr);
-    with_dtype(x.dtype(), [&]<class T>() {
-      run(t.stream(), ActivationBwd<T>{h.data<T>(), dh.data<T>(), dh.data<T>(), a.data<T>(), R, F, rows, f, 0, drop});
+  const bool fused = f == Activation::gelu_tanh && drop.threshold == 65536;  // what a product's epilogue can do
+  const auto activation = [=, &t](const Tensor& to) {
+    with_dtype(h.dtype(), [&]<class T>() {
+      run(t.stream(), ActivationFwd<T>{h.data<T>(), to.data<T>(), R, F, rows, f, 0, drop});
     });
-    if (t.wants(W2)) add_product(t, dy2, true, a, false, t.grad(W2));
-    if (t.wants(b2)) add_column_sum(t, dy2, t.grad(b2));
+  };
+  {
+    const Tensor a = keep || fused ? t.empty({R, F}, x.dtype(), "feed_forward activation") : h;
+    if (fused) product_gelu(t, x2, W1.v, b1.v, h, a);
+    else product(t, x2, false, W1.v, true, h, &b1.v), activation(a);
+    product(t, a, false, W2.v, true, y.reshape({R, D}), &b2.v);
+  }
+  return t.record(y, {&x, &W1, &b1, &W2, &b2}, [=, &t](const Tensor& dy) {
+    const Tensor dy2 = dy.reshape({R, D}), dh = t.empty({R, F}, x.dtype(), "feed_forward gradient");
+    Tensor a = t.empty({R, F}, x.dtype(), "feed_forward activation");
+    if (fused) {
+      product_gelu_gradient(t, dy2, W2.v, h, dh), activation(a);
+    } else {
+      product(t, dy2, false, W2.v, false, dh, nullptr);
+      with_dtype(x.dtype(), [&]<class T>() {
+        run(t.stream(), ActivationBwd<T>{h.data<T>(), dh.data<T>(), dh.data<T>(), a.data<T>(), R, F, rows, f, 0, drop});
+      });
+    }
+    weight_gradients(t, dy2, a, W2, b2);
     a = Tensor();
-    if (t.wants(W1)) add_product(t, dh, true, x2, false, t.grad(W1));
-    if (t.wants(b1)) add_column_sum(t, dh, t.grad(b1));
+    weight_gradients(t, dh, x2, W1, b1);
     if (!t.wants(x)) return;
     Tensor dx = t.empty(x.shape(), x.dtype(), "gradient of feed_forward");
     product(t, dh, false, W1.v, false, dx.reshape({R, D}), nullptr);

@@ -1,8 +1,8 @@
 // Layer norm with and without its residual branch, and dropout. Check, allocate, run, record.
 #include "autograd/check.h"
 #include "autograd/ops.h"
-#include "autograd/products.h"
 #include "autograd/with_dtype.h"
+#include "autograd/workspace.h"
 #include "kernels/layer_norm.h"
 
 namespace selene {
@@ -38,12 +38,9 @@ Var normalise(Tape& t, const char* op, const Var& x, const Var* residual, const 
       const Tensor dx = apart ? t.empty(dy.shape(), dy.dtype(), "gradient of layer norm") : Tensor();
       const Tensor dgamma = t.wants(gamma) ? t.grad(gamma) : t.zeros({C}, dtype_of<A>),
                    dbeta = t.wants(beta) ? t.grad(beta) : t.zeros({C}, dtype_of<A>);
-      {
-        const Tensor scratch = workspace(t, layer_norm_workspace(R, C), dy.dtype());
-        run(t.stream(), LayerNormBwd<T>{s.data<T>(), gamma.v.data<T>(), dy.data<T>(), mean.data<A>(), rstd.data<A>(),
-                                        ds.data<T>(), apart ? dx.data<T>() : nullptr, dgamma.data<A>(),
-                                        dbeta.data<A>(), R, C, rows, drop, workspace_data<A>(scratch)});
-      }
+      run_with_workspace(t, LayerNormBwd<T>{s.data<T>(), gamma.v.data<T>(), dy.data<T>(), mean.data<A>(),
+                                            rstd.data<A>(), ds.data<T>(), apart ? dx.data<T>() : nullptr,
+                                            dgamma.data<A>(), dbeta.data<A>(), R, C, rows, drop, nullptr});
       if (added.v) t.add_grad(added, ds);
       t.add_grad(branch, apart ? dx : ds);
     });

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "autograd/with_dtype.h"
+#include "autograd/workspace.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/matmul.h"
@@ -26,46 +27,33 @@ Operand operand(const Tensor& x, bool trans) {
   return {row, r == 4 ? x.stride(0) : 0, r >= 3 ? x.stride(-3) : 0, trans};
 }
 
-void launch(Tape& t, const Tensor& a, bool trans_a, const Tensor& b, bool trans_b, const Tensor& c,
-            const Tensor* bias, bool accumulate) {
+// Shapes and strides of c = op(a) op(b).
+template <class T>
+Matmul<T> described(const Tensor& a, bool trans_a, const Tensor& b, bool trans_b, const Tensor& c) {
   const Operand A = operand(a, trans_a), B = operand(b, trans_b), C = operand(c, false);
-  const int64_t M = c.dim(-2), N = c.dim(-1), K = a.dim(trans_a ? -2 : -1);
-  const int64_t outer = c.rank() == 4 ? c.dim(0) : 1, inner = c.rank() >= 3 ? c.dim(-3) : 1;
   if (C.trans) throw Error(fmt::format("matmul: the result {} is a transposed view", c.text()));
-  const Tensor scratch = workspace(t, matmul_workspace(M, N, K, outer * inner), a.dtype());
+  Matmul<T> m{};
+  m.a = a.data<T>(), m.b = b.data<T>(), m.c = c.raw();
+  m.M = c.dim(-2), m.N = c.dim(-1), m.K = a.dim(trans_a ? -2 : -1);
+  m.lda = A.row, m.ldb = B.row, m.ldc = C.row;
+  m.outer = c.rank() == 4 ? c.dim(0) : 1, m.inner = c.rank() >= 3 ? c.dim(-3) : 1;
+  m.a_outer = A.outer, m.a_inner = A.inner, m.b_outer = B.outer, m.b_inner = B.inner;
+  m.c_outer = C.outer, m.c_inner = C.inner;
+  m.trans_a = A.trans, m.trans_b = B.trans, m.c_is_acc = c.dtype() != a.dtype();
+  return m;
+}
+
+// One launch; `more(m)` fills in what is beyond the plain product.
+template <class F>
+void launch(Tape& t, const Tensor& a, bool trans_a, const Tensor& b, bool trans_b, const Tensor& c, F more) {
   with_dtype(a.dtype(), [&]<class T>() {
-    run(t.stream(), Matmul<T>{a.data<T>(),
-                              b.data<T>(),
-                              bias ? bias->data<T>() : nullptr,
-                              c.raw(),
-                              M,
-                              N,
-                              K,
-                              A.row,
-                              B.row,
-                              C.row,
-                              outer,
-                              inner,
-                              A.outer,
-                              A.inner,
-                              B.outer,
-                              B.inner,
-                              C.outer,
-                              C.inner,
-                              A.trans,
-                              B.trans,
-                              c.dtype() != a.dtype(),
-                              accumulate,
-                              workspace_data<Acc<T>>(scratch)});
+    Matmul<T> m = described<T>(a, trans_a, b, trans_b, c);
+    more(m);
+    run_with_workspace(t, m);
   });
 }
 
 }  // namespace
-
-Tensor workspace(Tape& t, int64_t elements, DType of) {
-  if (elements == 0) return {};
-  return t.empty({elements}, of == DType::f64 ? DType::f64 : DType::f32, "workspace");
-}
 
 Tensor cast(Tape& t, const Tensor& x, DType to) {
   if (x.dtype() == to) return x;
@@ -76,18 +64,30 @@ Tensor cast(Tape& t, const Tensor& x, DType to) {
 
 void product(Tape& t, const Tensor& a, bool trans_a, const Tensor& b, bool trans_b, const Tensor& c,
              const Tensor* bias) {
-  launch(t, a, trans_a, b, trans_b, c, bias, false);
+  launch(t, a, trans_a, b, trans_b, c, [&]<class T>(Matmul<T>& m) { m.bias = bias ? bias->data<T>() : nullptr; });
 }
 
-void add_product(Tape& t, const Tensor& a, bool trans_a, const Tensor& b, bool trans_b, const Tensor& c) {
-  launch(t, a, trans_a, b, trans_b, c, nullptr, true);
+void product_gelu(Tape& t, const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& aux, const Tensor& c) {
+  launch(t, a, false, b, true, c, [&]<class T>(Matmul<T>& m) {
+    m.bias = bias.data<T>(), m.epilogue = Epilogue::gelu, m.aux = aux.data<T>();
+  });
+}
+
+void product_gelu_gradient(Tape& t, const Tensor& a, const Tensor& b, const Tensor& aux, const Tensor& c) {
+  launch(t, a, false, b, false, c,
+         [&]<class T>(Matmul<T>& m) { m.epilogue = Epilogue::gelu_gradient, m.aux = aux.data<T>(); });
+}
+
+void add_product(Tape& t, const Tensor& a, const Tensor& b, const Tensor& c, const Tensor* a_sum) {
+  launch(t, a, true, b, false, c, [&]<class T>(Matmul<T>& m) {
+    m.accumulate = 1, m.sums_a = a_sum != nullptr;
+    if (a_sum) m.a_sum = a_sum->data<Acc<T>>();
+  });
 }
 
 void add_column_sum(Tape& t, const Tensor& x, const Tensor& y) {
-  const int64_t R = x.dim(0), C = x.dim(1);
-  const Tensor scratch = workspace(t, column_sum_workspace(R, C), x.dtype());
   with_dtype(x.dtype(), [&]<class T>() {
-    run(t.stream(), ColumnSum<T>{x.data<T>(), y.data<Acc<T>>(), R, C, workspace_data<Acc<T>>(scratch)});
+    run_with_workspace(t, ColumnSum<T>{x.data<T>(), y.data<Acc<T>>(), x.dim(0), x.dim(1), nullptr});
   });
 }
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "kernels/error.h"
 
@@ -12,6 +11,7 @@ namespace selene {
 namespace {
 
 constexpr unsigned char kGuardByte = 0xA5;
+constexpr double kMiB = 1 << 20;
 constexpr int kNaNByte = 0xFF;  // every float type reads four or two of these as NaN
 
 int64_t padded(int64_t bytes, bool guard) {
@@ -60,6 +60,7 @@ Storage* Arena::allocate(int64_t bytes, std::string label) {
       new Storage{this, base_ ? base_ + offset : nullptr, offset, size, 1, std::move(label), nullptr, first_};
   if (first_) first_->previous = block;
   first_ = block;
+  if (top_ == note_at_ && noted_.empty()) noted_ = largest(12);
   if (guard_) memset(block->data + size - kAlignment, kGuardByte, kAlignment);
   return block;
 }
@@ -93,16 +94,22 @@ void Arena::release(Storage* block) {
   give_back(block->offset, block->bytes);
 }
 
-void Arena::full(int64_t bytes, const std::string& label) const {
+std::vector<std::string> Arena::largest(int count) const {
   std::vector<const Storage*> blocks;
   for (const Storage* b = first_; b; b = b->next) blocks.push_back(b);
   std::sort(blocks.begin(), blocks.end(), [](auto* a, auto* b) { return a->bytes > b->bytes; });
-  constexpr double kMiB = 1 << 20;
+  std::vector<std::string> lines;
+  for (size_t i = 0; i < std::min(size_t(count), blocks.size()); ++i)
+    lines.push_back(fmt::format("{} {:.2f} MiB", blocks[i]->label, double(blocks[i]->bytes) / kMiB));
+  return lines;
+}
+
+void Arena::full(int64_t bytes, const std::string& label) const {
   std::string text =
       fmt::format("{} arena: {:.2f} MiB wanted for {}, {:.2f} of {:.2f} MiB in use; the largest tensors are", name_,
                   double(bytes) / kMiB, label, double(used_) / kMiB, double(capacity_) / kMiB);
-  for (size_t i = 0; i < std::min<size_t>(12, blocks.size()); ++i)
-    text += fmt::format("{} {} {:.2f} MiB", i ? "," : "", blocks[i]->label, double(blocks[i]->bytes) / kMiB);
+  const char* comma = " ";
+  for (const std::string& line : largest(12)) text += comma + line, comma = ", ";
   throw Error(text);
 }
 

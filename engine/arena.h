@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "kernels/dtype.h"
 
@@ -39,6 +40,12 @@ class Arena {
   Storage* allocate(int64_t bytes, std::string label);
   void release(Storage* block);
 
+  /// The largest live blocks, "label 12.25 MiB" each.
+  std::vector<std::string> largest(int count) const;
+  /// Keeps largest(12) of the first moment at which the top reaches `peak`: what a plan is made of.
+  void note_at(int64_t peak) { note_at_ = peak; }
+  const std::vector<std::string>& noted() const { return noted_; }
+
   const std::string& name() const { return name_; }
   int64_t used() const { return used_; }   // bytes in live blocks
   int64_t peak() const { return peak_; }   // highest top so far, bytes: the capacity that suffices
@@ -54,7 +61,8 @@ class Arena {
   int64_t capacity_;
   bool guard_;
   std::map<int64_t, int64_t> holes_;  // offset -> bytes, below top_, never adjacent
-  int64_t top_ = 0, used_ = 0, peak_ = 0, count_ = 0;
+  int64_t top_ = 0, used_ = 0, peak_ = 0, count_ = 0, note_at_ = -1;
+  std::vector<std::string> noted_;
   Storage* first_ = nullptr;
 };
 

@@ -27,16 +27,15 @@ char* map_host(int64_t bytes) {
 
 }  // namespace
 
-std::unique_ptr<Context> Context::dry() {
+std::unique_ptr<Context> Context::dry(const Module* module) {
   const MemoryPlan unbounded{Arena::kUnbounded, Arena::kUnbounded, Arena::kUnbounded};
-  return std::unique_ptr<Context>(new Context(unbounded, nullptr, false, true));
+  return std::unique_ptr<Context>(new Context(unbounded, module, false, true));
 }
 
 Context::Context(const MemoryPlan& plan, const Module* module, bool guard) : Context(plan, module, guard, false) {}
 
 Context::Context(const MemoryPlan& plan, const Module* module, bool guard, bool dry)
-    : stream_(module ? module->table() : nullptr) {
-  stream_.dry = dry;
+    : stream_(module ? module->table() : nullptr, dry) {
   const int64_t scalars = Arena::kAlignment * (guard ? 2 : 1);
   char *step_base = nullptr, *state_base = nullptr;
   int64_t persistent_bytes = plan.persistent;

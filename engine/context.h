@@ -21,8 +21,9 @@ struct MemoryPlan {
 
 class Context {
  public:
-  /// A device without memory: launches are dropped, arenas are unbounded, plan() tells what a real run needs.
-  static std::unique_ptr<Context> dry();
+  /// A device without memory: launches are dropped, arenas are unbounded, plan() tells what a real run on that module
+  /// (null: the CPU) needs.
+  static std::unique_ptr<Context> dry(const Module* module = nullptr);
   /// CPU when `module` is null. Allocates the whole slab; Error when the machine has not so much. `guard`: Arena.
   Context(const MemoryPlan& plan, const Module* module = nullptr, bool guard = false);
   ~Context();

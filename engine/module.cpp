@@ -44,16 +44,24 @@ Module::Module(const std::string& path) : library_(dlopen(path.c_str(), RTLD_NOW
 
 Module::~Module() { dlclose(library_); }
 
+DeviceInfo Module::info() const {
+  DeviceInfo info{};
+  if (const char* failure = table_->device_info(&info)) throw Error(failure);
+  return info;
+}
+
 std::string Module::describe() const {
-  char text[256] = "";
-  const char* failure = table_->describe(text, sizeof(text));
-  return failure ? failure : text;
+  const DeviceInfo d = info();
+  return fmt::format("{} ({} multiprocessors, compute capability {}.{}, {:.0f} of {:.0f} MiB free; {})", d.name,
+                     d.multiprocessors, d.major, d.minor, double(d.free) / (1 << 20), double(d.memory) / (1 << 20),
+                     d.software);
 }
 
 std::unique_ptr<Module> choose_device(const std::string& device, std::string* why) {
   if (device == "cpu") return nullptr;
+  if (device.ends_with(".so")) return std::make_unique<Module>(device);
   if (device != "cuda" && device != "auto")
-    throw Error(fmt::format("device is '{}', wanted auto, cpu or cuda", device));
+    throw Error(fmt::format("device is '{}', wanted auto, cpu, cuda or the file of a module (*.so)", device));
   try {
     return std::make_unique<Module>(find_module());
   } catch (const Error& e) {

@@ -16,6 +16,7 @@ class Module {
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
   const ModuleTable* table() const { return table_; }
+  DeviceInfo info() const;
   std::string describe() const;  // the device in words
 
  private:
@@ -23,8 +24,8 @@ class Module {
   const ModuleTable* table_;
 };
 
-/// --device auto | cpu | cuda. Null means the CPU. auto: the CUDA module where it works, else null and the reason in
-/// *why. cuda: the module or an Error with the reason.
+/// --device auto | cpu | cuda | FILE.so. Null means the CPU. auto: the CUDA module where it works, else null and the reason
+/// in *why. cuda, or the file of a module: the module or an Error with the reason.
 std::unique_ptr<Module> choose_device(const std::string& device, std::string* why);
 
 }  // namespace selene

@@ -18,7 +18,8 @@ template <class T> struct AttentionFwd {
   Acc<T> scale;                    // K^-0.5, positive
   int32_t causal;                  // 1: query n sees keys 0 .. n + (Nk - Nq); one that sees none gets NaN
   DropoutSite drop;                // on the probabilities, dropout_attention_block
-  Acc<T>* workspace;               // attention_workspace(...).forward elements, or null where that is 0
+  Acc<T>* workspace;               // partial sums: work is cut along the longer axis into groups that depend on the shape
+                                   // alone, and added in group order
 };
 template <class T> struct AttentionBwd {
   const T *q, *k, *v, *o, *d_o;    // as above; d_o has o's strides
@@ -31,13 +32,8 @@ template <class T> struct AttentionBwd {
   Acc<T> scale;
   int32_t causal;
   DropoutSite drop;
-  Acc<T>* workspace;               // attention_workspace(...).backward elements
+  Acc<T>* workspace;
 };
-
-/// Elements of Acc<T>. Work is cut along the longer axis into groups that depend on the shape alone; each group's partial
-/// sums are added in group order.
-struct AttentionWorkspace { int64_t forward, backward; };
-AttentionWorkspace attention_workspace(int64_t B, int64_t H, int64_t Nq, int64_t Nk, int64_t K);
 
 DECLARE_OPERATION(AttentionFwd)
 DECLARE_OPERATION(AttentionBwd)

@@ -43,21 +43,38 @@ SELENE_HD double up(double x) { return x; }
 SELENE_HD float up(bf16 x) { return bits_float(uint32_t(x.bits) << 16); }
 /// Exact: the exponent is shifted by a multiplication, which also normalises subnormals; inf and NaN are patched.
 SELENE_HD float up(f16 x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+  return y;
+#else
   const uint32_t magnitude = uint32_t(x.bits & 0x7fffu) << 13, sign = uint32_t(x.bits & 0x8000u) << 16;
   const float scaled = bits_float(magnitude) * 5.192296858534828e+33f;  // 2^112
   const uint32_t special = magnitude >= 0x0f800000u ? (magnitude | 0x7f800000u) : float_bits(scaled);
   return bits_float(special | sign);
+#endif
 }
 
 template <class T> SELENE_HD T down(double x) { return T(x); }
 template <class T> SELENE_HD T down(float x) { return T(x); }
 /// Round to nearest, ties to even; NaN stays NaN.
 template <> SELENE_HD bf16 down<bf16>(float x) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  bf16 y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+#else
   const uint32_t u = float_bits(x);
   const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   return bf16{uint16_t((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded)};
+#endif
 }
 template <> SELENE_HD f16 down<f16>(float x) {
+#ifdef __CUDA_ARCH__
+  f16 y;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+#else
   const uint32_t u = float_bits(x), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
   if (a > 0x7f800000u) return f16{uint16_t(sign | 0x7e00u)};
   if (a >= 0x477ff000u) return f16{uint16_t(sign | 0x7c00u)};  // rounds to 65536 or more: infinity
@@ -66,6 +83,7 @@ template <> SELENE_HD f16 down<f16>(float x) {
     return f16{uint16_t(sign | (float_bits(s) - 0x3f000000u))};
   }
   return f16{uint16_t(sign | ((a - 0x38000000u + 0x0fffu + ((a >> 13) & 1u)) >> 13))};
+#endif
 }
 template <> SELENE_HD bf16 down<bf16>(double x) { return down<bf16>(float(x)); }
 template <> SELENE_HD f16 down<f16>(double x) { return down<f16>(float(x)); }

@@ -32,6 +32,7 @@ template <class T> struct EmbeddingBwd {  // dtable[ids[r]] += scale * dy[r], in
   int64_t R, D, V;
   int32_t pad;                // this id gets no gradient; -1: every id does
   Acc<T> scale;
+  Acc<T>* workspace;          // a device sorts the ids there
 };
 template <class T> struct PixelFwd {  // y[r, d] = x[r] w[d] + b[d] (+ add[ids2[r], d]); fairseq RealNumberEmbedding
   const T *x, *w, *b;         // [R], [D], [D]
@@ -47,9 +48,8 @@ template <class T> struct PixelBwd {
   Acc<T> *dw, *db;            // [D], [D], added to
   int64_t R, D;
   Acc<T> scale;
-  Acc<T>* workspace;          // pixel_workspace(R, D) elements
+  Acc<T>* workspace;          // partial sums per fixed block of rows
 };
-int64_t pixel_workspace(int64_t R, int64_t D);
 
 DECLARE_OPERATION(Positions)
 DECLARE_OPERATION(PaddingMask)

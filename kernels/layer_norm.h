@@ -24,9 +24,8 @@ template <class T> struct LayerNormBwd {
   Acc<T> *dgamma, *dbeta;        // [C], [C], added to
   int64_t R, C, rows;
   DropoutSite drop;
-  Acc<T>* workspace;             // layer_norm_workspace(R, C) elements: partial dgamma, dbeta per fixed block of rows
+  Acc<T>* workspace;             // partial dgamma, dbeta per fixed block of rows
 };
-int64_t layer_norm_workspace(int64_t R, int64_t C);
 
 DECLARE_OPERATION(LayerNormFwd)
 DECLARE_OPERATION(LayerNormBwd)

@@ -4,6 +4,13 @@
 
 namespace selene {
 
+/// What happens to a product on its way to memory. GELU is the tanh form (Hendrycks & Gimpel 2016).
+enum class Epilogue : int32_t {
+  none,
+  gelu,          // aux = product + bias, C = gelu(aux)
+  gelu_gradient  // C = product * gelu'(aux)
+};
+
 /// For every (o, i) with o < outer, i < inner:  C[M, N] = op(A)[M, K] op(B)[K, N] + bias + (accumulate ? C : 0).
 /// A starts at a + o * a_outer + i * a_inner, likewise B and C. Element (m, k) of op(A) is a[m * lda + k], and
 /// a[k * lda + m] when trans_a; likewise op(B) with ldb. Sums are in Acc<T>.
@@ -18,21 +25,21 @@ template <class T> struct Matmul {
   int32_t trans_a, trans_b;
   int32_t c_is_acc;          // weight gradients leave as fp32
   int32_t accumulate;
-  Acc<T>* workspace;         // matmul_workspace(...) elements; may be null where that is 0
+  Epilogue epilogue;         // not with accumulate or c_is_acc; batch 1, C dense
+  T* aux;                    // [M, N] dense: written by gelu, read by gelu_gradient
+  int32_t sums_a;            // 1: a_sum is wanted; A dense, trans_a, batch 1
+  Acc<T>* a_sum;             // [M]: += sum over k of op(A)[m, k], the gradient of a bias
+  Acc<T>* workspace;         // partial sums where K is long and M x N is small: K is cut into chunks that depend on the
+                             // shape alone and are added in ascending order
 };
-
-/// Elements of Acc<T> that Matmul needs beside its operands: partial sums where K is long and M x N is small. K is cut into
-/// chunks that depend on the shape alone and are added in ascending order.
-int64_t matmul_workspace(int64_t M, int64_t N, int64_t K, int64_t batch);
 
 /// Sum over rows: y[c] += sum over r of x[r, c]; rows are cut into fixed blocks and added in block order.
 template <class T> struct ColumnSum {
   const T* x;         // [R, C], dense
   Acc<T>* y;          // [C], added to
   int64_t R, C;
-  Acc<T>* workspace;  // column_sum_workspace(R, C) elements
+  Acc<T>* workspace;
 };
-int64_t column_sum_workspace(int64_t R, int64_t C);
 
 DECLARE_OPERATION(Matmul)
 DECLARE_OPERATION(ColumnSum)

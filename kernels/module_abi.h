@@ -16,7 +16,7 @@
   X(Positions) X(EmbeddingFwd) X(EmbeddingBwd) X(PixelFwd) X(PixelBwd)                                                  \
   X(MeanPoolFwd) X(MeanPoolBwd) X(PaddingMask)                                                                          \
   X(Elementwise) X(CumulativeSum) X(CopyStrided) X(Cast) X(Fill)                                                        \
-  X(SumSquares) X(GradientNorm) X(Adam)
+  X(SumSquares) X(GradientNorm) X(UpdateCheck) X(Adam)
 
 namespace selene {
 
@@ -38,7 +38,7 @@ constexpr const char* name_of(Operation op) {
 
 /// Changes with the list of operations (their names and order) and with kAbiVersion, which is raised by hand when an
 /// argument struct changes. FNV-1a.
-constexpr uint32_t kAbiVersion = 1;
+constexpr uint32_t kAbiVersion = 2;
 constexpr uint64_t abi_hash() {
   uint64_t h = 0xcbf29ce484222325u ^ kAbiVersion;
   for (int op = 0; op < int(Operation::count); ++op)
@@ -49,19 +49,55 @@ constexpr uint64_t abi_hash() {
   return h;
 }
 
+/// What a module says of its device.
+struct DeviceInfo {
+  char name[128];      // "NVIDIA H100 80GB HBM3"
+  char software[128];  // versions of driver, run-time library and libraries
+  int64_t memory, free;  // bytes
+  int32_t multiprocessors, major, minor;  // compute capability major.minor; 0.0 for a host
+};
+
+enum class StreamOption : int32_t {
+  tf32,           // 1: fp32 matrix products may round their operands to TF32
+  plain_matmul,   // 1: our own kernel instead of the library's, as a second opinion
+  plain_attention,  // 1: the kernels without tensor cores, as a second opinion
+  cudnn_attention   // 1: cuDNN's attention in place of our own, to compare; an error where it has none
+};
+enum class Collective : int32_t { all_reduce, reduce_scatter, all_gather, broadcast };  // sums; broadcast: from rank 0
+
 /// What a module offers. A function that can fail returns null on success, else one line that says what failed.
 struct ModuleTable {
   uint64_t abi;        // abi_hash() of the module's build; anything else is refused
   const char* name;    // "cuda", "simt"
-  const char* (*describe)(char* text, int64_t size);               // the device in words
+  const char* (*device_info)(DeviceInfo* info);
   const char* (*allocate)(int64_t bytes, void** memory);           // the slab: one per process
   const char* (*release)(void* memory);
   const char* (*stream_create)(void** stream);
   const char* (*stream_destroy)(void* stream);
   const char* (*stream_synchronize)(void* stream);
+  const char* (*stream_option)(void* stream, int32_t option, int64_t value);
+  /// In stream order, through pinned staging memory: returns when from_host may change.
   const char* (*copy_in)(void* stream, void* to, const void* from_host, int64_t bytes);
-  const char* (*copy_out)(void* stream, void* to_host, const void* from, int64_t bytes);
+  const char* (*copy_out)(void* stream, void* to_host, const void* from, int64_t bytes);  // waits
+  /// Bytes of scratch that run() with these arguments wants in their member `workspace`; depends on numbers
+  /// alone, no pointer is looked at: a dry run has none.
+  const char* (*workspace)(int32_t operation, int32_t dtype, const void* arguments, int64_t size, int64_t* bytes);
   const char* (*run)(int32_t operation, int32_t dtype, void* stream, const void* arguments, int64_t size);
+  /// From capture_begin to capture_end what run() launches is recorded, not executed.
+  const char* (*capture_begin)(void* stream);
+  const char* (*capture_end)(void* stream, void** graph);
+  const char* (*graph_launch)(void* stream, void* graph);
+  const char* (*graph_destroy)(void* graph);
+  const char* (*event_create)(void** event);
+  const char* (*event_record)(void* event, void* stream);
+  const char* (*event_seconds)(void* from, void* to, double* seconds);  // waits for `to`
+  const char* (*event_destroy)(void* event);
+  /// Communication between processes, one device each; all null in a module built without it. id: 128 bytes.
+  const char* (*communicator_id)(void* id);
+  const char* (*communicator_create)(const void* id, int32_t rank, int32_t ranks, void** communicator);
+  const char* (*communicator_run)(void* communicator, int32_t collective, void* stream, const void* from, void* to,
+                                  int64_t count, int32_t dtype);  // count: elements of one rank's part
+  const char* (*communicator_destroy)(void* communicator);
 };
 
 /// The one symbol of a module: `extern "C" const ModuleTable* selene_module(const char** why)`; null with a reason where

@@ -14,12 +14,36 @@ void check(const char* message) {
 
 }  // namespace
 
-Stream::Stream(const ModuleTable* table) : table_(table) {
-  if (table_) check(table_->stream_create(&handle_));
+Graph& Graph::operator=(Graph&& other) noexcept {
+  std::swap(launches_, other.launches_), std::swap(table_, other.table_), std::swap(handle_, other.handle_);
+  return *this;
+}
+
+Graph::~Graph() {
+  if (handle_) table_->graph_destroy(handle_);
+}
+
+Stream::Stream(const ModuleTable* table, bool dry_run) : dry(dry_run), table_(table) {
+  if (!table_ || dry) return;
+  check(table_->stream_create(&handle_));
+  check(table_->event_create(&before_));
+  check(table_->event_create(&after_));
 }
 
 Stream::~Stream() {
-  if (handle_) table_->stream_destroy(handle_);
+  if (!handle_) return;
+  table_->event_destroy(before_), table_->event_destroy(after_);
+  table_->stream_destroy(handle_);
+}
+
+void Stream::set(StreamOption option, int64_t value) {
+  if (handle_) check(table_->stream_option(handle_, int32_t(option), value));
+}
+
+int64_t Stream::workspace(Operation operation, DType dtype, const void* arguments, size_t size) const {
+  int64_t bytes = 0;
+  check(table_->workspace(int32_t(operation), int32_t(dtype), arguments, int64_t(size), &bytes));
+  return bytes;
 }
 
 void Stream::refuse_in_capture(const char* what) const {
@@ -28,6 +52,7 @@ void Stream::refuse_in_capture(const char* what) const {
 
 void Stream::begin_capture() {
   refuse_in_capture("begin_capture");
+  if (handle_) check(table_->capture_begin(handle_));
   capturing_ = true;
   captured_.clear();
 }
@@ -35,12 +60,18 @@ void Stream::begin_capture() {
 Graph Stream::end_capture() {
   if (!capturing_) throw Error("end_capture: no capture has begun on this stream");
   capturing_ = false;
-  return std::move(captured_);
+  Graph graph;
+  graph.launches_ = std::move(captured_);
+  if (!handle_) return graph;
+  graph.table_ = table_;
+  check(table_->capture_end(handle_, &graph.handle_));
+  return graph;
 }
 
 void Stream::replay(const Graph& graph) {
   refuse_in_capture("replay");
-  for (const Launch& l : graph) execute(l.operation, l.dtype, l.on_cpu, l.arguments.data(), l.arguments.size());
+  if (graph.handle_) return check(table_->graph_launch(handle_, graph.handle_));
+  for (const Launch& l : graph.launches_) execute(l.operation, l.dtype, l.on_cpu, l.arguments.data(), l.arguments.size());
 }
 
 void Stream::launch(Operation operation, DType dtype, void (*on_cpu)(Stream&, const void*), const void* arguments,
@@ -49,6 +80,8 @@ void Stream::launch(Operation operation, DType dtype, void (*on_cpu)(Stream&, co
     if (observer) observer(operation, dtype, 0, arguments);
     return;
   }
+  if (capturing_ && handle_)  // the module's own capture records it
+    return check(table_->run(int32_t(operation), int32_t(dtype), handle_, arguments, int64_t(size)));
   if (capturing_) {
     const auto* bytes = static_cast<const std::byte*>(arguments);
     captured_.push_back({operation, dtype, on_cpu, {bytes, bytes + size}});
@@ -60,12 +93,23 @@ void Stream::launch(Operation operation, DType dtype, void (*on_cpu)(Stream&, co
 void Stream::execute(Operation operation, DType dtype, void (*on_cpu)(Stream&, const void*), const void* arguments,
                      size_t size) {
   using Clock = std::chrono::steady_clock;
-  const Clock::time_point start = observer ? Clock::now() : Clock::time_point();
-  if (table_) check(table_->run(int32_t(operation), int32_t(dtype), handle_, arguments, int64_t(size)));
-  else on_cpu(*this, arguments);
-  if (!observer) return;
-  synchronize();
-  observer(operation, dtype, std::chrono::duration<double>(Clock::now() - start).count(), arguments);
+  if (!observer) {
+    if (handle_) check(table_->run(int32_t(operation), int32_t(dtype), handle_, arguments, int64_t(size)));
+    else on_cpu(*this, arguments);
+    return;
+  }
+  double seconds = 0;
+  if (handle_) {
+    check(table_->event_record(before_, handle_));
+    check(table_->run(int32_t(operation), int32_t(dtype), handle_, arguments, int64_t(size)));
+    check(table_->event_record(after_, handle_));
+    check(table_->event_seconds(before_, after_, &seconds));
+  } else {
+    const Clock::time_point start = Clock::now();
+    on_cpu(*this, arguments);
+    seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  }
+  observer(operation, dtype, seconds, arguments);
 }
 
 void Stream::copy_in(void* to, const void* from, int64_t bytes) {

@@ -23,13 +23,29 @@ struct Launch {
   void (*on_cpu)(Stream&, const void*);
   std::vector<std::byte> arguments;
 };
-using Graph = std::vector<Launch>;
+
+/// The launches of a captured step: a list on the CPU, the backend's own graph on a module.
+class Graph {
+ public:
+  Graph() = default;
+  ~Graph();
+  Graph(Graph&& other) noexcept { *this = std::move(other); }
+  Graph& operator=(Graph&& other) noexcept;
+  explicit operator bool() const { return handle_ || !launches_.empty(); }
+
+ private:
+  friend class Stream;
+  std::vector<Launch> launches_;
+  const ModuleTable* table_ = nullptr;
+  void* handle_ = nullptr;
+};
 
 class Stream {
  public:
   Stream() = default;
-  /// A stream of a loaded backend; the table outlives the stream.
-  explicit Stream(const ModuleTable* table);
+  /// A stream of a loaded backend (null: the CPU); the table outlives the stream. A dry one launches nothing and
+  /// needs no device: it plans memory.
+  explicit Stream(const ModuleTable* table, bool dry_run = false);
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
@@ -37,10 +53,15 @@ class Stream {
   Device device() const { return table_ ? Device::module : Device::cpu; }
   const ModuleTable* table() const { return table_; }
 
-  /// Launches are counted but nothing runs: the memory plan of a step.
-  bool dry = false;
+  /// Launches are observed but nothing runs: the memory plan of a step.
+  const bool dry = false;
   /// Called after every launch with its seconds (0 in a dry run) and its argument struct. Empty: no timing.
   std::function<void(Operation, DType, double seconds, const void* arguments)> observer;
+
+  /// A module's switch; ignored on the CPU.
+  void set(StreamOption option, int64_t value);
+  /// Used by workspace_bytes(); modules only.
+  int64_t workspace(Operation operation, DType dtype, const void* arguments, size_t size) const;
 
   /// From here to end_capture launches are recorded, not run. Error if capturing already.
   void begin_capture();
@@ -54,7 +75,8 @@ class Stream {
 
   /// Used by run() below.
   void launch(Operation operation, DType dtype, void (*on_cpu)(Stream&, const void*), const void* arguments, size_t size);
-  /// Host memory to device memory of this stream and back; both wait. Refused while capturing.
+  /// Host memory to device memory of this stream, in order: `from` may change afterwards. And back, which waits. Both
+  /// are refused while capturing.
   void copy_in(void* to, const void* from, int64_t bytes);
   void copy_out(void* to, const void* from, int64_t bytes);
   /// Waits until everything launched has finished. Refused while capturing.
@@ -66,7 +88,8 @@ class Stream {
   const ModuleTable* table_ = nullptr;
   void* handle_ = nullptr;
   bool capturing_ = false;
-  Graph captured_;
+  std::vector<Launch> captured_;
+  void *before_ = nullptr, *after_ = nullptr;  // a module's events, for the observer's seconds
 };
 
 }  // namespace selene

@@ -192,7 +192,7 @@ class Usage(Case):
             self.refuses(result, 'libselene_cuda.so')
             self.assertFalse(os.path.exists(self.path('cuda')))
         self.refuses(run('selene-train', QUICKSTART, *settings({'data.path': 'data'}), '--device', 'gpu', cwd=self.folder),
-                     'auto, cpu or cuda')
+                     'auto, cpu, cuda or the file of a module')
 
 
 if __name__ == '__main__':

@@ -126,7 +126,7 @@ class Bench(Case):
         self.succeeds(result)
         rows = [json.loads(line) for line in result.stdout.splitlines()]
         self.assertEqual([(row['model'], row['dtype']) for row in rows],
-                         [(model, dtype) for model in ('luna-4', 'transformer') for dtype in ('fp32', 'bf16')])
+                         [(model, dtype) for dtype in ('fp32', 'bf16') for model in ('luna-4', 'transformer')])
         for row in rows:
             for key in ('length', 'floor_ms', 'step_ms', 'floor_ratio', 'flops', 'slab_mib', 'rss_mib'):
                 self.assertGreater(row[key], 0)

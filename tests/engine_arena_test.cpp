@@ -197,7 +197,7 @@ TEST_CASE("a capture refuses what a CUDA graph would refuse") {
   run(s, Fill<float>{x.data<float>(), 2, 9});
   const Graph graph = s.end_capture();
   CHECK(!s.capturing());
-  CHECK(graph.size() == 1);
+  CHECK(graph);
   CHECK(context.values<float>(x) == std::vector<float>{1, 2});  // recorded, not run
   s.replay(graph);
   CHECK(context.values<float>(x) == std::vector<float>{9, 9});

@@ -1,11 +1,11 @@
-// Backends that are loaded at run time: every operation gives the same bits through a module as directly, and what is
-// not a usable module is refused with its reason.
+// Backends that are loaded at run time: the table serves a context, what is not a usable module is refused with its reason.
 #include <cstring>
 
 #include "engine/module.h"
 #include "kernels/error.h"
 #include "tests/catch.h"
 #include "tests/data_folder.h"
+#include "tests/device_module.h"
 #include "tests/op_case.h"
 #include "tests/threads.h"
 
@@ -18,38 +18,20 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 
 }  // namespace
 
-TEST_CASE("every operation gives the same bits through a module") {
-  const Threads one(1);
-  const Module module(SELENE_TEST_MODULE);
-  Context direct(test_memory()), loaded(test_memory(), &module);
-  CHECK(direct.stream().device() == Device::cpu);
-  CHECK(loaded.stream().device() == Device::module);
-  set_test_step(direct), set_test_step(loaded);
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64})
-    for (const OpCase& c : op_cases()) {
-      INFO(c.op << " " << c.label << " " << name_of(dtype));
-      const OpValues values = random_values(c, dtype, 9);
-      const OpResult a = run_case(c, values, dtype, direct), b = run_case(c, values, dtype, loaded);
-      CHECK(a.y == b.y);
-      CHECK(a.gradients == b.gradients);
-    }
-}
-
 TEST_CASE("a module describes itself and reports failures as errors") {
-  const Module module(SELENE_TEST_MODULE);
-  CHECK(module.describe() == "the host, through a module");
-  CHECK(std::string(module.table()->name) == "test");
+  const Module& module = device_module();
+  CHECK(module.describe().find("compute capability") != std::string::npos);
+  CHECK(module.info().memory > 0);
   Context context({0, 1 << 12, 0}, &module);
   const char unused[8] = {};
   CHECK(message_of([&] { context.stream().launch(Operation::Fill, DType::f32, nullptr, unused, 1); }) ==
-        "argument struct of another size");
+        "Fill f32: argument struct of another size: 1 bytes, wanted 24");
   CHECK(message_of([&] { context.stream().launch(Operation::Fill, DType::i64, nullptr, unused, 1); }) ==
-        "element type that no kernel is built for");
+        "Fill i64: element type that no kernel is built for");
 }
 
 TEST_CASE("a captured step runs through a module too") {
-  const Module module(SELENE_TEST_MODULE);
-  Context context(test_memory(), &module);
+  Context context(test_memory(), &device_module());
   const Tensor x = context.tensor<float>({3}, {1, 2, 3});
   Tape t(context, nullptr, Tape::Mode::train);
   context.stream().begin_capture();
@@ -81,7 +63,7 @@ TEST_CASE("the choice of a device without a CUDA module") {
   std::string why;
   CHECK(choose_device("cpu", &why) == nullptr);
   CHECK(why.empty());
-  CHECK(message_of([&] { choose_device("gpu", &why); }) == "device is 'gpu', wanted auto, cpu or cuda");
+  CHECK(message_of([&] { choose_device("gpu", &why); }) == "device is 'gpu', wanted auto, cpu, cuda or the file of a module (*.so)");
   const std::string refused = message_of([&] {
     if (choose_device("cuda", &why)) throw Error("a CUDA module works here");
   });

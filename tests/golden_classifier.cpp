@@ -152,7 +152,7 @@ void training(Session& s) {
   const Classifier model(config_of(c), symbols_of(c), c.integer("classes"), s.parameters, s.context, DType::f32);
   s.load_parameters("buf.init.", false);
   const auto [schedule, peak] = schedule_of(c.text("schedule"));
-  Optimizer optimizer(optimizer_of(c), s.parameters, s.context);
+  Optimizer optimizer(optimizer_of(c), {}, s.parameters, s.context);
   GradientTree gradients(s.parameters, s.context, 1);
   const int64_t steps = c.integer("steps");
   std::vector<double> losses, rates, norms;

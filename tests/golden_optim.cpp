@@ -26,7 +26,7 @@ class Descent {
     }
     parameters_.allocate(s.context, DType::f32, true, 0, 1);
     for (int i = 0; i < count(); ++i) parameters_.set(s.context, i, s.floats(start[size_t(i)]).data());
-    optimizer_ = std::make_unique<Optimizer>(config, parameters_, s.context);
+    optimizer_ = std::make_unique<Optimizer>(config, LossScaling{}, parameters_, s.context);
   }
   int count() const { return int(parameters_.count()); }
   void step(int64_t finished, double lr, const std::vector<Numbers>& gradients) {

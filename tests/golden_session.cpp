@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/error.h"
+#include "tests/device_module.h"
 
 namespace selene::golden {
 namespace {
@@ -48,7 +49,7 @@ std::vector<double> host_values(Context& context, const Tensor& t) {
 }  // namespace
 
 Session::Session(const Case& c, const std::string& folder)
-    : golden(c), context(kMemory, nullptr, true), file_(folder + "/" + c.file) {
+    : golden(c), context(kMemory, testing::module_from_environment(), !testing::module_from_environment()), file_(folder + "/" + c.file) {
   check_file();
 }
 

@@ -9,6 +9,7 @@
 
 #include "kernels/attention.h"
 #include "tests/catch.h"
+#include "tests/workspace.h"
 
 using namespace selene;
 
@@ -67,7 +68,7 @@ struct Problem {
   Case c;
   Rows<T> q, k, v, o, d_o, dq, dk, dv;
   std::vector<uint8_t> mask;
-  std::vector<Acc<T>> lse, forward_space, backward_space;
+  std::vector<Acc<T>> lse;
   Site drop;
 
   explicit Problem(const Case& cc)
@@ -89,15 +90,13 @@ struct Problem {
         mask[size_t(b * c.Nk + j)] =
             (c.masked && (j >= c.Nk - b * c.Nk / (c.B + 1) || numbers.below(5) == 0)) || j >= c.Nk - c.tail;
     lse.resize(size_t(c.B * c.H * c.Nq));
-    const AttentionWorkspace space = attention_workspace(c.B, c.H, c.Nq, c.Nk, c.K);
-    forward_space.assign(size_t(space.forward), NAN), backward_space.assign(size_t(space.backward), NAN);
   }
   const uint8_t* mask_or_null() const { return c.masked || c.tail ? mask.data() : nullptr; }
   Acc<T> scale() const { return Acc<T>(1.5 / std::sqrt(double(c.K))); }
 
   void run() {
     Stream s;
-    cpu::run(s, AttentionFwd<T>{q.begin(),
+    test::run_with_scratch(s, AttentionFwd<T>{q.begin(),
                                 k.begin(),
                                 c.tied ? k.begin() : v.begin(),
                                 mask_or_null(),
@@ -119,8 +118,8 @@ struct Problem {
                                 scale(),
                                 c.causal,
                                 drop.site,
-                                forward_space.data()});
-    cpu::run(s, AttentionBwd<T>{q.begin(),
+                                nullptr});
+    test::run_with_scratch(s, AttentionBwd<T>{q.begin(),
                                 k.begin(),
                                 c.tied ? k.begin() : v.begin(),
                                 o.begin(),
@@ -152,7 +151,7 @@ struct Problem {
                                 scale(),
                                 c.causal,
                                 drop.site,
-                                backward_space.data()});
+                                nullptr});
   }
 };
 

@@ -5,6 +5,7 @@
 
 #include "kernels/error.h"
 #include "tests/kernels_rows.h"
+#include "tests/workspace.h"
 
 using namespace selene;
 using namespace selene::test;
@@ -45,7 +46,7 @@ TEMPLATE_TEST_CASE("cumulative sum: both directions", "", float, double, bf16, f
       const int64_t outer = 2, N = 17;
       const std::vector<T> x = numbers<T>(outer * N * inner, 1);
       std::vector<T> y = x;
-      run(stream, CumulativeSum<T>{y.data(), y.data(), outer, N, inner, reverse});
+      run_with_scratch(stream, CumulativeSum<T>{y.data(), y.data(), outer, N, inner, reverse, nullptr});
       std::vector<double> want(x.size());
       for (int64_t o = 0; o < outer; ++o)
         for (int64_t c = 0; c < inner; ++c)
@@ -118,7 +119,7 @@ TEMPLATE_TEST_CASE("mean pooling: own lengths, the batch's length, all rows", ""
                                                                                        : nullptr;
       const std::vector<T> x = numbers<T>(B * N * D, 1), dy = numbers<T>(B * D, 2);
       std::vector<T> y(dy.size()), dx(x.size());
-      run(stream, MeanPoolFwd<T>{x.data(), y.data(), own, common, B, N, D});
+      run_with_scratch(stream, MeanPoolFwd<T>{x.data(), y.data(), own, common, B, N, D, nullptr});
       run(stream, MeanPoolBwd<T>{dy.data(), dx.data(), own, common, B, N, D});
       std::vector<double> want(y.size()), want_dx(x.size());
       for (int64_t i = 0; i < B * N * D; ++i) {
@@ -138,8 +139,8 @@ TEST_CASE("pooling and running sums: same bits for any number of threads") {
   CHECK(same_bits([&] {
     Stream stream;
     std::vector<float> y(size_t(B * D)), sums(x.size());
-    run(stream, MeanPoolFwd<float>{x.data(), y.data(), nullptr, nullptr, B, N, D});
-    run(stream, CumulativeSum<float>{x.data(), sums.data(), B, N, D, 0});
+    run_with_scratch(stream, MeanPoolFwd<float>{x.data(), y.data(), nullptr, nullptr, B, N, D, nullptr});
+    run_with_scratch(stream, CumulativeSum<float>{x.data(), sums.data(), B, N, D, 0, nullptr});
     return bytes(y) + bytes(sums);
   }));
 }

@@ -5,6 +5,7 @@
 
 #include "kernels/error.h"
 #include "tests/kernels_rows.h"
+#include "tests/workspace.h"
 
 using namespace selene;
 using namespace selene::test;
@@ -50,7 +51,7 @@ TEMPLATE_TEST_CASE("embedding: sum of two tables, gradient without padding", "",
     std::vector<A> dtable(size_t(V * D), A(2));
     run(stream, EmbeddingFwd<T>{ids.data(), nullptr, table.data(), nullptr, one.data(), R, D, A(1.5)});
     run(stream, EmbeddingFwd<T>{ids.data(), ids2.data(), table.data(), add.data(), both.data(), R, D, A(1.5)});
-    run(stream, EmbeddingBwd<T>{ids.data(), dy.data(), dtable.data(), R, D, V, 4, A(1.5)});
+    run_with_scratch(stream, EmbeddingBwd<T>{ids.data(), dy.data(), dtable.data(), R, D, V, 4, A(1.5), nullptr});
     std::vector<double> want(one.size()), want_both(one.size()), gradient(dtable.size(), 2);
     for (int64_t i = 0; i < R * D; ++i) {
       const int64_t id = ids[size_t(i / D)];
@@ -69,10 +70,10 @@ TEST_CASE("embedding: pad -1 leaves out no symbol, an unknown id is refused befo
   std::vector<int32_t> ids = {0, 1, 1};
   const std::vector<float> dy = {1, 2, 4};
   std::vector<float> dtable(2);
-  run(stream, EmbeddingBwd<float>{ids.data(), dy.data(), dtable.data(), 3, 1, 2, -1, 1});
+  run_with_scratch(stream, EmbeddingBwd<float>{ids.data(), dy.data(), dtable.data(), 3, 1, 2, -1, 1, nullptr});
   CHECK(dtable == std::vector<float>{1, 6});
   ids[2] = 2;
-  const EmbeddingBwd<float> bad{ids.data(), dy.data(), dtable.data(), 3, 1, 2, -1, 1};
+  const EmbeddingBwd<float> bad{ids.data(), dy.data(), dtable.data(), 3, 1, 2, -1, 1, nullptr};
   CHECK_THROWS_WITH(run(stream, bad), "embedding: ids[2] is 2, wanted a row of the table, 0 to 1");
   CHECK(dtable == std::vector<float>{1, 6});
 }
@@ -90,10 +91,9 @@ TEMPLATE_TEST_CASE("pixels: values and gradients", "", float, double, bf16, f16)
       const std::vector<int32_t> ids = symbols(R, 7, 6);
       std::vector<T> y(size_t(R * D)), dx(static_cast<size_t>(R));
       std::vector<A> dw(size_t(D), A(1)), db(size_t(D), A(-1));
-      std::vector<A> workspace(size_t(pixel_workspace(R, D)), std::numeric_limits<A>::quiet_NaN());
       run(stream, PixelFwd<T>{x.data(), w.data(), b.data(), ids.data(), add.data(), y.data(), R, D, A(2)});
-      run(stream,
-          PixelBwd<T>{x.data(), w.data(), dy.data(), dx.data(), dw.data(), db.data(), R, D, A(2), workspace.data()});
+      run_with_scratch(stream,
+          PixelBwd<T>{x.data(), w.data(), dy.data(), dx.data(), dw.data(), db.data(), R, D, A(2), nullptr});
       std::vector<double> want(y.size()), wdx(dx.size()), wdw(dw.size(), 1), wdb(db.size(), -1);
       for (size_t i = 0; i < y.size(); ++i) {
         const size_t r = i / size_t(D), d = i % size_t(D);
@@ -115,10 +115,10 @@ TEST_CASE("embedding and pixels: same bits for any number of threads") {
   const std::vector<float> dy = numbers<float>(R * D, 1), x = numbers<float>(R, 2), w = numbers<float>(D, 3);
   CHECK(same_bits([&] {
     Stream stream;
-    std::vector<float> dtable(11 * 100), dx(700), dw(100), db(100), workspace(size_t(pixel_workspace(R, D)));
-    run(stream, EmbeddingBwd<float>{ids.data(), dy.data(), dtable.data(), R, D, 11, -1, 0.7f});
-    run(stream, PixelBwd<float>{x.data(), w.data(), dy.data(), dx.data(), dw.data(), db.data(), R, D, 0.7f,
-                                workspace.data()});
+    std::vector<float> dtable(11 * 100), dx(700), dw(100), db(100);
+    run_with_scratch(stream, EmbeddingBwd<float>{ids.data(), dy.data(), dtable.data(), R, D, 11, -1, 0.7f, nullptr});
+    run_with_scratch(stream, PixelBwd<float>{x.data(), w.data(), dy.data(), dx.data(), dw.data(), db.data(), R, D, 0.7f,
+                                nullptr});
     return bytes(dtable) + bytes(dx) + bytes(dw) + bytes(db);
   }));
 }

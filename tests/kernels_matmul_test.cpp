@@ -12,6 +12,7 @@
 #include "kernels/matmul.h"
 #include "kernels/philox.h"
 #include "tests/catch.h"
+#include "tests/workspace.h"
 
 using namespace selene;
 
@@ -61,7 +62,6 @@ struct Problem {
   int64_t a_rows, b_rows, lda, ldb, ldc;
   std::vector<T> a, b, bias;
   std::vector<Out> before, c;
-  std::vector<Acc<T>> workspace;
 
   explicit Problem(const Case& k) : s(k) {
     a_rows = s.trans_a ? s.K : s.M, b_rows = s.trans_b ? s.N : s.K;
@@ -69,7 +69,6 @@ struct Problem {
     const int64_t batch = s.outer * s.inner;
     a = random_values<T>(batch * (a_rows * lda + s.pad), 1), b = random_values<T>(batch * (b_rows * ldb + s.pad), 2);
     bias = random_values<T>(s.N, 3), before = random_values<Out>(batch * (s.M * ldc + s.pad), 4);
-    workspace.assign(size_t(matmul_workspace(s.M, s.N, s.K, batch)), std::numeric_limits<Acc<T>>::quiet_NaN());
   }
   // The outer axis is the fast one in memory, as heads are when batch x head is (outer, inner) of a [N, B, H, K]
   // tensor.
@@ -85,8 +84,7 @@ struct Problem {
     m.b_outer = b_rows * ldb + s.pad, m.b_inner = m.b_outer * s.outer;
     m.c_outer = s.M * ldc + s.pad, m.c_inner = m.c_outer * s.outer;
     m.trans_a = s.trans_a, m.trans_b = s.trans_b, m.c_is_acc = s.c_is_acc, m.accumulate = s.accumulate;
-    m.workspace = workspace.empty() ? nullptr : workspace.data();
-    selene::run(stream, m);
+    test::run_with_scratch(stream, m);
   }
 
   // Elements that are not within the bound of Higham 2002, (3.5): (K + 2) u sum |a b|, and one rounding of the
@@ -201,12 +199,18 @@ TEMPLATE_TEST_CASE("matmul is right where it is cut into tiles and chunks", "[ma
   }
 }
 
+int64_t scratch_elements(int64_t M, int64_t N, int64_t K, int64_t batch) {
+  Matmul<float> m{};
+  m.M = M, m.N = N, m.K = K, m.outer = 1, m.inner = batch;
+  return workspace_bytes(Stream(), m) / int64_t(sizeof(float));
+}
+
 TEST_CASE("matmul asks for a workspace only where K is long and C small") {
-  CHECK(matmul_workspace(4096, 256, 4096, 1) == 0);
-  CHECK(matmul_workspace(64, 64, 1024, 1) == 0);
-  CHECK(matmul_workspace(64, 64, 8192, 16) == 0);
-  CHECK(matmul_workspace(0, 64, 8192, 1) == 0);
-  const int64_t elements = matmul_workspace(16, 64, 65536, 1);
+  CHECK(scratch_elements(4096, 256, 4096, 1) == 0);
+  CHECK(scratch_elements(64, 64, 1024, 1) == 0);
+  CHECK(scratch_elements(64, 64, 8192, 16) == 0);
+  CHECK(scratch_elements(0, 64, 8192, 1) == 0);
+  const int64_t elements = scratch_elements(16, 64, 65536, 1);
   CHECK((elements >= 2 * 16 * 64 && elements <= 16 * 16 * 64));
 }
 
@@ -284,12 +288,12 @@ TEMPLATE_TEST_CASE("column sums are right, added to what is there, with the same
     for (const int64_t C : {1, 7, 16, 33, 257, 2049}) {
       const auto x = random_values<TestType>(R * C, 1);
       const auto before = random_values<A>(C, 2);
-      std::vector<A> workspace(size_t(column_sum_workspace(R, C)), std::numeric_limits<A>::quiet_NaN()), one;
+      std::vector<A> one;
       for (const int threads : {1, 2, 3}) {
         set_threads(threads);
         auto y = before;
         Stream stream;
-        run(stream, ColumnSum<TestType>{x.data(), y.data(), R, C, workspace.data()});
+        test::run_with_scratch(stream, ColumnSum<TestType>{x.data(), y.data(), R, C, nullptr});
         if (threads == 1) one = y;
         CHECK(std::memcmp(one.data(), y.data(), sizeof(A) * size_t(C)) == 0);
       }

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "tests/kernels_rows.h"
+#include "tests/workspace.h"
 
 using namespace selene;
 using namespace selene::test;
@@ -17,7 +18,7 @@ struct Norm {
   Site site;
   bool with_residual;
   std::vector<T> x, residual, gamma, beta, dy, s, y, ds, dx;
-  std::vector<A> mean, rstd, dgamma, dbeta, workspace;
+  std::vector<A> mean, rstd, dgamma, dbeta;
 
   Norm(int64_t r, int64_t c, int64_t rows_of_example, bool branch, bool drop)
       : R(r), C(c), rows(rows_of_example), site(drop), with_residual(branch) {
@@ -25,7 +26,6 @@ struct Norm {
     gamma = numbers<T>(C, 4), beta = numbers<T>(C, 5);
     s.resize(x.size()), y = s, ds = s, dx = s;
     mean.resize(size_t(R)), rstd = mean, dgamma.assign(size_t(C), A(1)), dbeta.assign(size_t(C), A(-2));
-    workspace.assign(size_t(layer_norm_workspace(R, C)), std::numeric_limits<A>::quiet_NaN());
   }
   void forward() {
     Stream stream;
@@ -37,9 +37,9 @@ struct Norm {
   void backward(bool in_place) {
     Stream stream;
     ds = dy;
-    run(stream, LayerNormBwd<T>{s.data(), gamma.data(), in_place ? ds.data() : dy.data(), mean.data(), rstd.data(),
+    run_with_scratch(stream, LayerNormBwd<T>{s.data(), gamma.data(), in_place ? ds.data() : dy.data(), mean.data(), rstd.data(),
                                 ds.data(), with_residual ? dx.data() : nullptr, dgamma.data(), dbeta.data(), R, C,
-                                rows, site.site, workspace.data()});
+                                rows, site.site, nullptr});
   }
 };
 

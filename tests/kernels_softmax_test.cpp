@@ -5,6 +5,7 @@
 
 #include "kernels/error.h"
 #include "tests/kernels_rows.h"
+#include "tests/workspace.h"
 
 using namespace selene;
 using namespace selene::test;
@@ -70,8 +71,8 @@ struct Loss {
   void run_both(int32_t ignore, double eps, double dloss) {
     Stream stream;
     const Acc<T> d = Acc<T>(dloss);
-    run(stream, CrossEntropyFwd<T>{logits.data(), target.data(), lse.data(), row_loss.data(), &sums, R, C, ignore,
-                                   Acc<T>(eps)});
+    run_with_scratch(stream, CrossEntropyFwd<T>{logits.data(), target.data(), lse.data(), row_loss.data(), &sums, R, C, ignore,
+                                   Acc<T>(eps), nullptr});
     run(stream,
         CrossEntropyBwd<T>{logits.data(), target.data(), lse.data(), &d, gradient.data(), R, C, ignore, Acc<T>(eps)});
   }

@@ -41,16 +41,22 @@ DType cotangent_type(const Var& y, DType dtype) {
   return y.dtype() == dtype ? dtype : dtype == DType::f64 ? DType::f64 : DType::f32;
 }
 
+std::vector<OpCase> cases_of(Extent extent) {
+  std::vector<OpCase> all;
+  add_product_cases(all, extent);
+  add_row_cases(all, extent);
+  add_elementwise_cases(all, extent);
+  return all;
+}
+
 }  // namespace
 
 const std::vector<OpCase>& op_cases() {
-  static const std::vector<OpCase> cases = [] {
-    std::vector<OpCase> all;
-    add_product_cases(all);
-    add_row_cases(all);
-    add_elementwise_cases(all);
-    return all;
-  }();
+  static const std::vector<OpCase> cases = cases_of(Extent::small);
+  return cases;
+}
+const std::vector<OpCase>& device_cases() {
+  static const std::vector<OpCase> cases = cases_of(Extent::device);
   return cases;
 }
 

@@ -24,12 +24,15 @@ struct OpCase {
   std::function<Var(Tape&, const std::vector<Var>&)> apply;
 };
 
-/// Every case, in a fixed order.
+/// Every case, in a fixed order: small enough for gradients by differences.
 const std::vector<OpCase>& op_cases();
-/// The parts that op_cases() puts together.
-void add_product_cases(std::vector<OpCase>& cases);      // linear, matmul, feed_forward, attention
-void add_row_cases(std::vector<OpCase>& cases);          // norms, dropout, softmax, loss
-void add_elementwise_cases(std::vector<OpCase>& cases);  // inputs, pooling, small change
+/// The same operations around the edges of a device's tiles and where it cuts long axes.
+const std::vector<OpCase>& device_cases();
+/// The parts that both put together.
+enum class Extent { small, device };
+void add_product_cases(std::vector<OpCase>& cases, Extent extent);      // linear, matmul, feed_forward, attention
+void add_row_cases(std::vector<OpCase>& cases, Extent extent);          // norms, dropout, softmax, loss
+void add_elementwise_cases(std::vector<OpCase>& cases, Extent extent);  // inputs, pooling, small change
 
 /// What a case gives: the result and the gradient of sum(cotangent * result) with respect to every input, as doubles
 /// (exact, whatever the element type).

@@ -1,5 +1,6 @@
 // Cases of the inputs at the bottom of a model, of pooling, and of the small change.
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "tests/op_case.h"
@@ -7,7 +8,9 @@
 namespace selene::testing {
 namespace {
 
-constexpr int64_t kSizes[][3] = {{1, 1, 1}, {2, 3, 7}, {1, 5, 8}, {3, 4, 17}, {2, 9, 33}};
+using Sizes = std::vector<std::array<int64_t, 3>>;
+const Sizes kSmall = {{1, 1, 1}, {2, 3, 7}, {1, 5, 8}, {3, 4, 17}, {2, 9, 33}};
+const Sizes kDevice = {{2, 70, 33}, {1, 300, 64}, {2, 1100, 8}, {1, 2100, 3}};
 constexpr int64_t kTableRows = 11;
 
 // Ids with repetitions, padding (1) among them.
@@ -17,8 +20,8 @@ Tensor ids(Tape& t, int64_t B, int64_t N, int64_t step) {
   return t.context().tensor<int32_t>({B, N}, v);
 }
 
-void add_inputs(std::vector<OpCase>& cases) {
-  for (const auto& [B, N, D] : kSizes) {
+void add_inputs(std::vector<OpCase>& cases, const Sizes& sizes) {
+  for (const auto& [B, N, D] : sizes) {
     const std::string label = Shape{B, N, D}.text();
     const OpInput table{{kTableRows, D}};
     const auto tokens = [b = B, n = N](Tape& t) { return ids(t, b, n, 4); };
@@ -48,8 +51,8 @@ void add_inputs(std::vector<OpCase>& cases) {
   }
 }
 
-void add_pooling(std::vector<OpCase>& cases) {
-  for (const auto& [B, N, D] : kSizes) {
+void add_pooling(std::vector<OpCase>& cases, const Sizes& sizes) {
+  for (const auto& [B, N, D] : sizes) {
     const OpInput x{{B, N, D}};
     const std::string label = x.shape.text();
     cases.push_back({"mean_pool", label, {x}, [](Tape& t, auto& v) { return mean_pool(t, v[0], {}, {}); }});
@@ -69,7 +72,7 @@ void add_pooling(std::vector<OpCase>& cases) {
   }
 }
 
-void add_activations(std::vector<OpCase>& cases) {
+void add_activations(std::vector<OpCase>& cases, const std::vector<int64_t>& sizes) {
   struct Row {
     Activation f;
     const char* name;
@@ -81,17 +84,17 @@ void add_activations(std::vector<OpCase>& cases) {
         Row{Activation::silu, "silu", 0, 0}, Row{Activation::sigmoid, "sigmoid", 0, 0},
         Row{Activation::tanh, "tanh", 0, 0}, Row{Activation::elu, "elu", 1e-3, 0},
         Row{Activation::elu_plus_one, "elu_plus_one", 1e-3, 0}, Row{Activation::softplus, "softplus", 0, 0.7}})
-    for (const int64_t n : {1, 7, 8, 17, 33, 130})
+    for (const int64_t n : sizes)
       cases.push_back({"activate", r.name + Shape{n}.text(), {{{n}, -4, 4, r.away}}, [r](Tape& t, auto& v) {
                          return activate(t, v[0], r.f, r.beta);
                        }});
 }
 
-void add_small_change(std::vector<OpCase>& cases) {
+void add_small_change(std::vector<OpCase>& cases, const Sizes& sizes) {
   const auto push = [&](const char* op, const std::string& label, std::vector<OpInput> inputs, auto apply) {
     cases.push_back({op, label, std::move(inputs), apply});
   };
-  for (const auto& [B, N, D] : kSizes) {
+  for (const auto& [B, N, D] : sizes) {
     const Shape s{B, N, D};
     const std::string label = s.text();
     push("concat", label, {{s}, {{B, N, D + 2}}}, [](Tape& t, auto& v) { return concat(t, v[0], v[1]); });
@@ -117,11 +120,13 @@ void add_small_change(std::vector<OpCase>& cases) {
 
 }  // namespace
 
-void add_elementwise_cases(std::vector<OpCase>& cases) {
-  add_inputs(cases);
-  add_pooling(cases);
-  add_activations(cases);
-  add_small_change(cases);
+void add_elementwise_cases(std::vector<OpCase>& cases, Extent extent) {
+  const bool small = extent == Extent::small;
+  const Sizes& sizes = small ? kSmall : kDevice;
+  add_inputs(cases, sizes);
+  add_pooling(cases, sizes);
+  add_activations(cases, small ? std::vector<int64_t>{1, 7, 8, 17, 33, 130} : std::vector<int64_t>{2048, 5003});
+  add_small_change(cases, sizes);
 }
 
 }  // namespace selene::testing

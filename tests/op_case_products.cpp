@@ -9,12 +9,14 @@ namespace {
 struct Sizes {
   int64_t R, K, N;
 };
-constexpr Sizes kSizes[] = {{1, 1, 1}, {3, 7, 5}, {8, 8, 8}, {17, 33, 9}, {5, 16, 31}, {33, 3, 17}};
+const std::vector<Sizes> kSmall = {{1, 1, 1}, {3, 7, 5}, {8, 8, 8}, {17, 33, 9}, {5, 16, 31}, {33, 3, 17}};
+// Tiles of 64 x 64 x 16, and a K long enough to be cut.
+const std::vector<Sizes> kDevice = {{64, 64, 64}, {65, 130, 63}, {3, 2100, 5}, {130, 16, 72}};
 
 std::string text(std::initializer_list<int64_t> sizes) { return Shape(sizes).text(); }
 
-void add_linear(std::vector<OpCase>& cases) {
-  for (const auto& [R, K, N] : kSizes) {
+void add_linear(std::vector<OpCase>& cases, const std::vector<Sizes>& sizes) {
+  for (const auto& [R, K, N] : sizes) {
     cases.push_back({"linear", "bias " + text({R, K, N}), {{{R, K}}, {{N, K}}, {{N}}}, [](Tape& t, auto& v) {
                        return linear(t, v[0], v[1], &v[2]);
                      }});
@@ -24,8 +26,8 @@ void add_linear(std::vector<OpCase>& cases) {
   }
 }
 
-void add_matmul(std::vector<OpCase>& cases) {
-  for (const auto& [M, K, N] : kSizes)
+void add_matmul(std::vector<OpCase>& cases, const std::vector<Sizes>& sizes) {
+  for (const auto& [M, K, N] : sizes)
     for (const bool trans : {false, true})
       for (const int rank : {2, 3, 4}) {
         Shape a, b;
@@ -37,16 +39,16 @@ void add_matmul(std::vector<OpCase>& cases) {
       }
 }
 
-void add_feed_forward(std::vector<OpCase>& cases) {
+void add_feed_forward(std::vector<OpCase>& cases, const std::vector<Sizes>& sizes) {
   struct Row {
     Activation f;
     const char* name;
     double dropout;
   };
   for (const Row& row : {Row{Activation::gelu, "gelu", 0}, Row{Activation::gelu, "gelu", 0.3},
-                         Row{Activation::relu, "relu", 0.3}, Row{Activation::gelu_tanh, "gelu_tanh", 0.1},
+                         Row{Activation::relu, "relu", 0.3}, Row{Activation::gelu_tanh, "gelu_tanh", 0.1}, Row{Activation::gelu_tanh, "gelu_tanh", 0},
                          Row{Activation::silu, "silu", 0}, Row{Activation::tanh, "tanh", 0.5}})
-    for (const auto& [N, D, F] : kSizes) {
+    for (const auto& [N, D, F] : sizes) {
       const std::string label = row.name + std::string(row.dropout > 0 ? " dropout " : " ") + text({2, N, D, F});
       const double p = row.dropout;
       const Activation f = row.f;
@@ -82,24 +84,29 @@ OpCase attention_case(const AttentionSizes& s, bool masked, bool causal, bool ti
           }};
 }
 
-void add_attention(std::vector<OpCase>& cases) {
-  for (const AttentionSizes& s :
-       {AttentionSizes{1, 1, 1, 1, 1}, AttentionSizes{2, 3, 7, 2, 3}, AttentionSizes{2, 8, 8, 1, 8},
-        AttentionSizes{3, 17, 33, 2, 8}, AttentionSizes{2, 33, 5, 3, 7}, AttentionSizes{1, 5, 65, 1, 16}})
+void add_attention(std::vector<OpCase>& cases, const std::vector<AttentionSizes>& sizes) {
+  for (const AttentionSizes& s : sizes)
     for (int variant = 0; variant < (s.Nk < s.Nq ? 4 : 8); ++variant)  // causal: every query sees a key
       cases.push_back(attention_case(s, variant & 1, variant & 4, variant & 2, variant & 1 ? 0.25 : 0));
-  cases.push_back(attention_case({1, 140, 270, 1, 4}, false, true, false, 0.1));
-  cases.push_back(attention_case({2, 4, 1100, 2, 4}, true, false, true, 0.1));
-  cases.push_back(attention_case({2, 1100, 4, 2, 4}, false, false, true, 0.1));
 }
 
 }  // namespace
 
-void add_product_cases(std::vector<OpCase>& cases) {
-  add_linear(cases);
-  add_matmul(cases);
-  add_feed_forward(cases);
-  add_attention(cases);
+void add_product_cases(std::vector<OpCase>& cases, Extent extent) {
+  const bool small = extent == Extent::small;
+  add_linear(cases, small ? kSmall : kDevice);
+  add_matmul(cases, small ? kSmall : kDevice);
+  add_feed_forward(cases, small ? kSmall : kDevice);
+  if (small) {
+    add_attention(cases, {{1, 1, 1, 1, 1}, {2, 3, 7, 2, 3}, {2, 8, 8, 1, 8}, {3, 17, 33, 2, 8}, {2, 33, 5, 3, 7},
+                          {1, 5, 65, 1, 16}});
+    cases.push_back(attention_case({1, 140, 270, 1, 4}, false, true, false, 0.1));
+    cases.push_back(attention_case({2, 4, 1100, 2, 4}, true, false, true, 0.1));
+    cases.push_back(attention_case({2, 1100, 4, 2, 4}, false, false, true, 0.1));
+  } else {  // tiles of 16 and 64 rows, head sizes of 16 to 128, long axes that are cut
+    add_attention(cases, {{1, 64, 64, 2, 16}, {2, 65, 130, 1, 32}, {1, 16, 257, 2, 64}, {1, 130, 17, 1, 64},
+                          {1, 63, 65, 1, 128}, {1, 15, 33, 2, 20}, {1, 16, 600, 1, 16}, {1, 600, 16, 1, 16}});
+  }
 }
 
 }  // namespace selene::testing

@@ -1,4 +1,6 @@
 // Cases of the operations that work on rows: norms, dropout, softmax and the loss.
+#include <array>
+
 #include "tests/op_case.h"
 
 namespace selene::testing {
@@ -7,10 +9,13 @@ namespace {
 constexpr double kEps = 1e-5;
 
 // [B, N, C]. Where C is 1 a layer norm is constant, so that size stands in the list of the others only.
-constexpr int64_t kRows[][3] = {{1, 1, 3}, {2, 3, 7}, {1, 5, 8}, {3, 2, 17}, {2, 9, 33}, {2, 17, 130}};
+using Sizes = std::vector<std::array<int64_t, 3>>;
+const Sizes kSmall = {{1, 1, 3}, {2, 3, 7}, {1, 5, 8}, {3, 2, 17}, {2, 9, 33}, {2, 17, 130}};
+// Whole rows in registers, in shared memory, in neither; many short rows.
+const Sizes kDevice = {{2, 5, 128}, {1, 3, 256}, {1, 4, 1000}, {1, 2, 1032}, {2, 1, 3001}, {2, 70, 16}};
 
-void add_norms(std::vector<OpCase>& cases) {
-  for (const auto& [B, N, C] : kRows) {
+void add_norms(std::vector<OpCase>& cases, const Sizes& sizes) {
+  for (const auto& [B, N, C] : sizes) {
     const Shape s{B, N, C};
     const OpInput x{s, -2, 2}, gamma{{C}, 0.5, 1.5}, beta{{C}};
     cases.push_back({"layer_norm", s.text(), {x, gamma, beta}, [](Tape& t, auto& v) {
@@ -38,8 +43,8 @@ Tensor every_third(Tape& t, int64_t B, int64_t N) {
   return t.context().tensor<uint8_t>({B, N}, mask);
 }
 
-void add_dropouts(std::vector<OpCase>& cases) {
-  for (const auto& [B, N, C] : kRows) {
+void add_dropouts(std::vector<OpCase>& cases, const Sizes& sizes) {
+  for (const auto& [B, N, C] : sizes) {
     const Shape s{B, N, C};
     for (const double p : {0.0, 0.4})
       for (const bool zeroed : {false, true})
@@ -70,8 +75,8 @@ Tensor column_mask(Tape& t, int64_t B, int64_t C) {
   return t.context().tensor<uint8_t>({B, C}, mask);
 }
 
-void add_softmaxes(std::vector<OpCase>& cases) {
-  for (const auto& [B, N, C] : kRows) {
+void add_softmaxes(std::vector<OpCase>& cases, const Sizes& sizes) {
+  for (const auto& [B, N, C] : sizes) {
     const Shape s{B, N, C};
     const OpInput x{s, -3, 3};
     for (const bool masked : {false, true})
@@ -90,8 +95,7 @@ void add_softmaxes(std::vector<OpCase>& cases) {
   cases.push_back({"log_softmax", "[1]", {{{1}}}, [](Tape& t, auto& v) { return log_softmax(t, v[0]); }});
 }
 
-void add_losses(std::vector<OpCase>& cases) {
-  constexpr int64_t sizes[][2] = {{1, 2}, {3, 7}, {8, 8}, {17, 10}, {5, 33}};
+void add_losses(std::vector<OpCase>& cases, const std::vector<std::array<int64_t, 2>>& sizes) {
   for (const auto& [R, C] : sizes)
     for (const double eps : {0.0, 0.1})
       for (const int32_t ignore : {-1, 1})
@@ -108,11 +112,14 @@ void add_losses(std::vector<OpCase>& cases) {
 
 }  // namespace
 
-void add_row_cases(std::vector<OpCase>& cases) {
-  add_norms(cases);
-  add_dropouts(cases);
-  add_softmaxes(cases);
-  add_losses(cases);
+void add_row_cases(std::vector<OpCase>& cases, Extent extent) {
+  const bool small = extent == Extent::small;
+  const Sizes& rows = small ? kSmall : kDevice;
+  add_norms(cases, rows);
+  add_dropouts(cases, rows);
+  add_softmaxes(cases, rows);
+  if (small) add_losses(cases, {{1, 2}, {3, 7}, {8, 8}, {17, 10}, {5, 33}});
+  else add_losses(cases, {{4, 1000}, {3, 1100}, {2, 5003}, {300, 10}});
 }
 
 }  // namespace selene::testing

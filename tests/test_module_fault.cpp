@@ -1,11 +1,10 @@
-// Modules that must be refused. SELENE_TEST_FAULT: 1 built for another ABI, 2 says that it can't work here, 3 has no
-// entry.
+// Modules that must be refused. SELENE_TEST_FAULT: 1 built for another ABI, 2 says that it can't work here, 3 has no entry.
 #include "kernels/module_abi.h"
 
 #if SELENE_TEST_FAULT == 1
 extern "C" const selene::ModuleTable* selene_module(const char**) {
-  static const selene::ModuleTable table{
-      selene::abi_hash() + 1, "old", nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+  static selene::ModuleTable table{};
+  table.abi = selene::abi_hash() + 1, table.name = "old";
   return &table;
 }
 #elif SELENE_TEST_FAULT == 2

@@ -38,10 +38,10 @@ data::Batch random_batch(const ModelConfig& model, int64_t B, int64_t N, uint64_
   return batch;
 }
 
-std::unique_ptr<train::Session> small_session(const Recipe& recipe, int64_t B, int64_t N) {
+std::unique_ptr<train::Session> small_session(const Recipe& recipe, int64_t B, int64_t N, const Module* module) {
   const train::ModelSize size = small_size(recipe.model);
-  const MemoryPlan plan = train::Session::plan(recipe, size, {train::shape_batch(B, N, recipe.model)}, true);
-  return std::make_unique<train::Session>(recipe, size, std::make_unique<Context>(plan), true);
+  const MemoryPlan plan = train::Session::plan(recipe, size, {train::shape_batch(B, N, recipe.model)}, true, module);
+  return std::make_unique<train::Session>(recipe, size, std::make_unique<Context>(plan, module), true);
 }
 
 void update(train::Session& session, const std::vector<data::Batch>& batches, int64_t finished) {

@@ -14,8 +14,9 @@ Recipe small_recipe(const ModelConfig& model);
 train::ModelSize small_size(const ModelConfig& model);
 /// B examples of random symbols; the first has N, the others fewer. A pure function of its arguments.
 data::Batch random_batch(const ModelConfig& model, int64_t B, int64_t N, uint64_t seed);
-/// A session in a context of just the planned size for batches of B x N.
-std::unique_ptr<train::Session> small_session(const Recipe& recipe, int64_t B, int64_t N);
+/// A session on a device (null: the CPU) in a context of just the planned size for batches of B x N.
+std::unique_ptr<train::Session> small_session(const Recipe& recipe, int64_t B, int64_t N,
+                                              const Module* module = nullptr);
 /// One update: every micro-batch from `batches` (one for each), then the optimiser.
 void update(train::Session& session, const std::vector<data::Batch>& batches, int64_t finished);
 

@@ -50,7 +50,7 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_option("--examples", a.examples, "only the first N examples (0: all)")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 40));
   app.add_option("--threads", a.threads, "CPU threads (0: all)")->check(CLI::Range(0, 4096));
-  app.add_option("--device", a.device, "auto | cpu | cuda")->capture_default_str();
+  app.add_option("--device", a.device, "auto | cpu | cuda | a module's file")->capture_default_str();
   app.add_flag("--json", a.json, "one JSON object on stdout");
 }
 
@@ -163,10 +163,11 @@ int run(const Arguments& a) {
   if (!a.predictions.empty()) check_predictions(a, folder);
   std::string why;
   const std::unique_ptr<Module> module = choose_device(a.device, &why);
+  if (module) train::need_precision(recipe.train.precision, module.get());
   const train::ModelSize size{
       {vocabulary.size, vocabulary.pad}, std::stoll(checkpoint.metadata("classes")), recipe.data.max_length};
   const MemoryPlan plan =
-      train::Session::plan(recipe, size, train::planned_shapes(recipe, {set.get()}, vocabulary), false);
+      train::Session::plan(recipe, size, train::planned_shapes(recipe, {set.get()}, vocabulary), false, module.get());
   train::Session session(recipe, size, std::make_unique<Context>(plan, module.get()), false);
   train::load_weights(checkpoint.file, session);
   std::optional<PredictionFile> predictions;

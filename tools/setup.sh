@@ -6,7 +6,7 @@ set -eu
 wanted="g++ meson ninja-build pkg-config libyaml-cpp-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev libdnnl-dev"
 for part; do
   case $part in
-    tests) wanted="$wanted catch2" ;;
+    tests) wanted="$wanted catch2 libboost-context-dev" ;;
     check) wanted="$wanted clang libclang-rt-dev" ;;
     -h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
     *) echo "error: tools/setup.sh: unknown part $part, wanted tests or check" >&2; exit 2 ;;

@@ -29,7 +29,8 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_option("--resume", a.run.resume,
                  "auto: newest valid checkpoint of the run folder | none | a checkpoint file")
       ->capture_default_str();
-  app.add_option("--device", a.run.device, "auto | cpu | cuda")->capture_default_str();
+  app.add_option("--device", a.run.device, "auto | cpu | cuda | a module's file")->capture_default_str();
+  app.add_flag("!--no-graph", a.run.graph, "launch every operation anew instead of replaying captured steps (debugging)");
   app.add_flag("--dry-run", a.run.dry_run,
                "check recipe and data, print parameters, memory and floor time; train nothing");
   app.add_flag("--describe", a.describe,

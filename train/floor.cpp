@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
+#include <limits>
 #include <tuple>
 
 #include "autograd/with_dtype.h"
@@ -15,6 +15,8 @@
 
 namespace selene::train {
 namespace {
+
+constexpr double kMiB = 1 << 20;
 
 auto key(const Product& p) { return std::tie(p.dtype, p.M, p.N, p.K, p.batch, p.trans_a, p.trans_b, p.c_is_acc); }
 
@@ -56,53 +58,38 @@ class Collector {
   std::vector<Product> products;
 };
 
+// The product of two dense batches of matrices.
 template <class T>
-double time_product(const Product& p, int repeats) {
-  const DType c = p.c_is_acc && p.dtype != DType::f64 ? DType::f32 : p.dtype;
-  const int64_t a_size = p.M * p.K, b_size = p.K * p.N, c_size = p.M * p.N,
-                scratch = matmul_workspace(p.M, p.N, p.K, p.batch);
-  const auto room = [](int64_t n, DType t) { return n * size_of(t) + 4 * Arena::kAlignment; };
-  Context context(
-      {1 << 12,
-       p.batch * (room(a_size, p.dtype) + room(b_size, p.dtype) + room(c_size, c)) + room(scratch, DType::f64), 0});
+Matmul<T> dense_product(const Product& p) {
+  Matmul<T> m{};
+  m.M = p.M, m.N = p.N, m.K = p.K, m.outer = 1, m.inner = p.batch;
+  m.lda = p.trans_a ? p.M : p.K, m.ldb = p.trans_b ? p.K : p.N, m.ldc = p.N;
+  m.a_inner = p.M * p.K, m.b_inner = p.K * p.N, m.c_inner = p.M * p.N;
+  m.trans_a = p.trans_a, m.trans_b = p.trans_b, m.c_is_acc = p.c_is_acc && p.dtype != DType::f64;
+  return m;
+}
+
+template <class T>
+double time_product(const Product& p, int repeats, const Module* module) {
+  Matmul<T> m = dense_product<T>(p);
+  const DType c = m.c_is_acc ? DType::f32 : p.dtype;
+  const int64_t scratch = workspace_bytes(Stream(module ? module->table() : nullptr, true), m);
+  const auto room = [](int64_t n, DType t) { return n * size_of(t) + Arena::kAlignment; };
+  const int64_t a_size = p.batch * m.a_inner, b_size = p.batch * m.b_inner, c_size = p.batch * m.c_inner;
+  Context context({1 << 12, room(a_size, p.dtype) + room(b_size, p.dtype) + room(c_size, c) + room(scratch, DType::u8), 0},
+                  module);
   const auto filled = [&](int64_t n) {
-    Tensor t = context.empty({p.batch * n}, p.dtype, "operand");
-    T* x = t.data<T>();
-    for (int64_t i = 0; i < t.numel(); ++i) x[i] = down<T>(float(i % 7) * 0.125f);
-    return t;
+    std::vector<T> x(static_cast<size_t>(n));
+    for (size_t i = 0; i < x.size(); ++i) x[i] = down<T>(float(i % 7) * 0.125f);
+    return context.tensor<T>({n}, x, "operand");
   };
-  const Tensor a = filled(a_size), b = filled(b_size), out = context.empty({p.batch * c_size}, c, "result");
-  const Tensor w = scratch ? context.empty({scratch}, dtype_of<Acc<T>>, "workspace") : Tensor();
-  const Matmul<T> arguments{a.data<T>(),
-                            b.data<T>(),
-                            nullptr,
-                            out.raw(),
-                            p.M,
-                            p.N,
-                            p.K,
-                            p.trans_a ? p.M : p.K,
-                            p.trans_b ? p.K : p.N,
-                            p.N,
-                            1,
-                            p.batch,
-                            0,
-                            a_size,
-                            0,
-                            b_size,
-                            0,
-                            c_size,
-                            p.trans_a,
-                            p.trans_b,
-                            c != p.dtype,
-                            0,
-                            w ? w.data<Acc<T>>() : nullptr};
-  double best = 1e30;
-  for (int i = 0; i <= repeats; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    run(context.stream(), arguments);
-    const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (i > 0) best = std::min(best, took);
-  }
+  const Tensor a = filled(a_size), b = filled(b_size), out = context.empty({c_size}, c, "result"),
+               w = context.empty({scratch}, DType::u8, "workspace");
+  m.a = a.data<T>(), m.b = b.data<T>(), m.c = out.raw(), m.workspace = static_cast<Acc<T>*>(w.raw());
+  run(context.stream(), m);
+  double best = std::numeric_limits<double>::infinity();
+  context.stream().observer = [&](Operation, DType, double seconds, const void*) { best = std::min(best, seconds); };
+  for (int i = 0; i < repeats; ++i) run(context.stream(), m);
   return best;
 }
 
@@ -120,35 +107,55 @@ std::vector<Product> products_of_step(const Recipe& recipe, const ModelSize& siz
   return collector.products;
 }
 
-double best_seconds(const Product& product, int repeats) {
-  return with_dtype(product.dtype, [&]<class T>() { return time_product<T>(product, repeats); });
+double best_seconds(const Product& product, int repeats, const Module* module) {
+  return with_dtype(product.dtype, [&]<class T>() { return time_product<T>(product, repeats, module); });
 }
 
-Floor measure_floor(const std::vector<Product>& products, int repeats) {
+Floor measure_floor(const std::vector<Product>& products, int repeats, const Module* module) {
   Floor floor;
   for (const Product& p : products) {
-    floor.seconds += double(p.calls) * best_seconds(p, repeats);
+    floor.seconds += double(p.calls) * best_seconds(p, repeats, module);
     floor.flops += double(p.calls) * p.flops();
   }
   return floor;
 }
 
-void tell_plan(const MemoryPlan& plan) {
-  constexpr double kMiB = 1 << 20;
+int64_t largest_batch(const Recipe& recipe, const ModelSize& size, int64_t N, int64_t bytes, const Module* module) {
+  const auto fits = [&](int64_t B) {
+    return Session::plan(recipe, size, {shape_batch(B, N, recipe.model)}, true, module).total() <= bytes;
+  };
+  int64_t good = 0, bad = 1;
+  while (bad <= (1 << 20) && fits(bad)) good = bad, bad *= 2;
+  while (bad - good > 1) (fits((good + bad) / 2) ? good : bad) = (good + bad) / 2;
+  return good;
+}
+
+MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vector<data::Batch>& shapes,
+                     const Module* module) {
+  std::vector<std::string> largest;
+  const MemoryPlan plan = Session::plan(recipe, size, shapes, true, module, &largest);
   log_info(fmt::format(
       "memory: {:.1f} MiB for parameters, gradients and optimiser, {:.1f} MiB for a step, {:.1f} MiB in all",
       double(plan.persistent) / kMiB, double(plan.step) / kMiB, double(plan.total()) / kMiB));
-  const double has = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
-  if (double(plan.total()) <= has) return;
-  const bool model = plan.persistent > plan.step;
-  throw Error(fmt::format("the run needs {:.0f} MiB of memory, the machine has {:.0f} MiB; {}",
-                          double(plan.total()) / kMiB, has / kMiB,
-                          model ? "most of it is the model itself: lower model.dim, model.ffn_dim or model.layers"
-                                : "lower train.batch_size or data.max_length, or set train.recompute: true"));
+  std::string list;
+  for (const std::string& line : largest) list += (list.empty() ? "" : ", ") + line;
+  const int64_t has = module ? module->info().free : sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  const int64_t N = shapes.back().towers[0].N, most = largest_batch(recipe, size, N, has, module);
+  log_info(fmt::format("memory: the largest tensors of a step are {}", list));
+  log_info(fmt::format("memory: {:.0f} MiB are free; at {} tokens train.batch_size can be {} at most", double(has) / kMiB,
+                       N, most));
+  if (plan.total() <= has) return plan;
+  throw Error(fmt::format(
+      "the run needs {:.0f} MiB of memory, the {} has {:.0f} MiB; {}", double(plan.total()) / kMiB,
+      module ? "device" : "machine", double(has) / kMiB,
+      most ? fmt::format("train.batch_size {} would fit (train.accumulation keeps the update the same), or a lower "
+                         "data.max_length, or train.recompute: true",
+                         most)
+           : "not even one example fits: lower data.max_length, set train.recompute: true, or make the model smaller"));
 }
 
-void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape) {
-  const Floor floor = measure_floor(products_of_step(recipe, size, shape), 3);
+void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape, const Module* module) {
+  const Floor floor = measure_floor(products_of_step(recipe, size, shape), 3, module);
   const double n = double(recipe.train.accumulation);
   const Session dry(recipe, size, Context::dry(), true);
   log_info(fmt::format("model: {} parameters", dry.parameters().true_elements()));

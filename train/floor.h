@@ -20,17 +20,22 @@ struct Product {
 /// four of the backward pass (the recomputed scores don't count). From a dry run.
 std::vector<Product> products_of_step(const Recipe& recipe, const ModelSize& size, const data::Batch& shape);
 
-/// Seconds of one call, the least of `repeats` runs after one to warm up.
-double best_seconds(const Product& product, int repeats);
+/// Seconds of one call on a device (null: the CPU), the least of `repeats` runs after one to warm up.
+double best_seconds(const Product& product, int repeats, const Module* module = nullptr);
 
 struct Floor {
   double seconds = 0, flops = 0;
 };
-Floor measure_floor(const std::vector<Product>& products, int repeats);
+Floor measure_floor(const std::vector<Product>& products, int repeats, const Module* module = nullptr);
 
-/// Logs the memory plan; Error when the machine has less memory than that.
-void tell_plan(const MemoryPlan& plan);
+/// Plans a run over batches of these shapes (the last is the longest) on a device (null: the CPU) and logs the plan: bytes,
+/// largest tensors, the largest batch that fits. Error when the device has less memory than that: nothing is started
+/// that cannot finish.
+MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vector<data::Batch>& shapes,
+                     const Module* module);
+/// The largest batch size whose training at N tokens needs at most `bytes` on a device; 0 if not even one example fits.
+int64_t largest_batch(const Recipe& recipe, const ModelSize& size, int64_t N, int64_t bytes, const Module* module);
 /// Logs parameters, flops and floor of an update at this shape: --dry-run.
-void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape);
+void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape, const Module* module);
 
 }  // namespace selene::train

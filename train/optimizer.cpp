@@ -1,10 +1,10 @@
 #include "train/optimizer.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
 #include "kernels/elementwise.h"
-#include "kernels/optimizer.h"
 
 namespace selene {
 namespace {
@@ -13,8 +13,14 @@ int64_t blocks(int64_t n) { return (n + kNormBlock - 1) / kNormBlock; }
 
 }  // namespace
 
-Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, Context& context)
-    : config_(config), parameters_(parameters), context_(context) {
+LossScaling loss_scaling(const TrainConfig& train) {
+  if (train.precision != "fp16") return {};
+  const int64_t window = train.fp16_scale_window ? train.fp16_scale_window : (1 << 14) / train.accumulation;
+  return {true, train.fp16_init_scale, train.fp16_min_scale, std::max<int64_t>(1, window)};
+}
+
+Optimizer::Optimizer(const OptimConfig& config, const LossScaling& scaling, Parameters& parameters, Context& context)
+    : config_(config), scaling_(scaling), parameters_(parameters), context_(context) {
   const bool each = config_.clip_norm > 0 && config_.clip_mode == "each";
   if (each) {
     for (int i = 0; i < int(parameters_.count()); ++i) {
@@ -31,13 +37,15 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, Context&
   partial_ = scratch(blocks(parameters_.elements()), parameters_.gradients().dtype(), "partial sums of the norm");
   norms_ = scratch(norms, DType::f64, "gradient norms");
   bad_ = scratch(norms, DType::i64, "blocks that are not finite");
+  state_ = scratch(sizeof(UpdateState) / sizeof(float), DType::f32, "update state");
+  UpdateState start{};
+  start.scale = start.applied = float(scaling_.initial), start.bad_update = start.bad_block = -1;
+  set_state(start);
 }
 
 void Optimizer::scalars(StepScalars& s, int64_t finished, double lr, double sample_size) const {
   s.update = finished;
   s.learning_rate = lr;
-  s.correction1 = 1 - std::pow(config_.beta1, double(finished + 1));
-  s.correction2 = 1 - std::pow(config_.beta2, double(finished + 1));
   s.gradient_scale = 1 / sample_size;
 }
 
@@ -47,40 +55,58 @@ void Optimizer::step() {
 }
 
 template <class T>
+void Optimizer::measure(const T* gradients, int64_t n, int64_t index) {
+  Stream& s = context_.stream();
+  run(s, SumSquares<T>{gradients, partial_.data<T>(), n});
+  run(s, GradientNorm<T>{partial_.data<T>(), blocks(n), context_.step_scalars(),
+                         static_cast<const UpdateState*>(state_.raw()), norms_.data<double>() + index,
+                         bad_.data<int64_t>() + index});
+}
+
+template <class T>
 void Optimizer::launch() {
   Stream& s = context_.stream();
   const T* g = parameters_.gradients().data<T>();
-  const auto measure = [&](const T* from, int64_t n, int64_t index) {
-    run(s, SumSquares<T>{from, partial_.data<T>(), n});
-    run(s, GradientNorm<T>{partial_.data<T>(), blocks(n), context_.step_scalars(), norms_.data<double>() + index,
-                           bad_.data<int64_t>() + index});
-  };
+  auto* state = static_cast<UpdateState*>(state_.raw());
   measure(g, parameters_.elements(), 0);
+  for (const Unit& u : units_)
+    if (u.norm) measure(g + u.begin, u.end - u.begin, u.norm);
+  run(s, UpdateCheck<T>{bad_.data<int64_t>(), context_.step_scalars(), state, config_.beta1, config_.beta2,
+                        scaling_.minimum, scaling_.window, scaling_.dynamic});
   const bool narrow = parameters_.compute_values().storage() != parameters_.values().storage();
   const Tensor& copy = parameters_.compute_values();
   for (const Unit& u : units_) {
-    if (u.norm) measure(g + u.begin, u.end - u.begin, u.norm);
     char* to = narrow && copy.raw() ? static_cast<char*>(copy.raw()) + u.begin * size_of(copy.dtype()) : nullptr;
-    run(s,
-        Adam<T>{g + u.begin, parameters_.values().data<T>() + u.begin, parameters_.moment1().data<T>() + u.begin,
-                parameters_.moment2().data<T>() + u.begin, to, copy.dtype(), u.end - u.begin, context_.step_scalars(),
-                norms_.data<double>() + u.norm, config_.clip_norm, config_.beta1, config_.beta2, config_.eps,
-                config_.weight_decay, config_.name == "adam_torch", config_.decay == "l2"});
+    run(s, Adam<T>{g + u.begin, parameters_.values().data<T>() + u.begin, parameters_.moment1().data<T>() + u.begin,
+                   parameters_.moment2().data<T>() + u.begin, to, copy.dtype(), u.end - u.begin,
+                   context_.step_scalars(), state, norms_.data<double>() + u.norm, config_.clip_norm, config_.beta1,
+                   config_.beta2, config_.eps, config_.weight_decay, config_.name == "adam_torch",
+                   config_.decay == "l2"});
   }
 }
 
 double Optimizer::norm() { return context_.values<double>(norms_.slice(0, 0, 1))[0]; }
 
+UpdateState Optimizer::state() {
+  UpdateState state{};
+  context_.download(state_, &state);
+  return state;
+}
+
+void Optimizer::set_state(const UpdateState& state) { context_.upload(state_, &state); }
+
 std::string Optimizer::first_not_finite() {
-  const int64_t block = context_.values<int64_t>(bad_.slice(0, 0, 1))[0];
-  if (block < 0) return "";
+  const int64_t first = state().bad_block * kNormBlock;
+  std::string in_block;
   for (int i = 0; i < int(parameters_.count()); ++i) {  // a block may hold several parameters: look at the numbers
     const Parameter& p = parameters_[i];
-    if (p.offset + p.shape.numel() <= block * kNormBlock) continue;
+    const int64_t end = p.offset + p.shape.numel();
+    if (end <= first) continue;
+    if (in_block.empty()) in_block = p.name;
     for (const float x : context_.values<float>(parameters_.gradient(i)))
       if (!std::isfinite(x)) return p.name;
   }
-  return "the sum of squares";
+  return in_block;  // finite numbers whose squares are not, or gradients that a later micro-batch has replaced
 }
 
 int GradientTree::spares(int64_t micro_batches) { return int(std::bit_width(uint64_t(micro_batches - 1))); }

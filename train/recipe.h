@@ -54,6 +54,9 @@ struct TrainConfig {
   int64_t seed = 1;                      // key of every random number of the run
   std::string precision = "fp32";        // fp32 | bf16 | fp16
   bool tf32 = false;                     // GPU: fp32 matmuls with 10-bit fractions
+  double fp16_init_scale = 128;          // factor of the loss at the start; fp16 only, like the next two
+  int64_t fp16_scale_window = 0;         // updates without overflow until it doubles; 0 = 2^14 / accumulation
+  double fp16_min_scale = 1e-4;          // an overflow at this factor or below stops the run
   int64_t threads = 0;                   // CPU threads; 0 = all
   double label_smoothing = 0;            // probability mass taken from the right class
   int64_t log_every = 100;               // updates

@@ -19,7 +19,8 @@ std::string to_json(const RunState& s) {
       {"update", s.update},           {"loss_sums", {s.sums.loss, s.sums.nll, s.sums.count, s.sums.correct}},
       {"has_best", s.has_best},       {"best", s.best},
       {"best_update", s.best_update}, {"worse_validations", s.worse_validations},
-      {"wall_s", s.wall_s},           {"isa", instruction_set()}};
+      {"wall_s", s.wall_s},           {"isa", instruction_set()},
+      {"loss_scale", s.scaling.scale}, {"good_updates", s.scaling.good}, {"skipped_updates", s.scaling.skipped}};
   return j.dump();
 }
 
@@ -30,6 +31,8 @@ RunState state_from_json(const std::string& path, const std::string& text) {
     s.update = j.at("update"), s.has_best = j.at("has_best"), s.best = j.at("best"),
     s.best_update = j.at("best_update");
     s.worse_validations = j.at("worse_validations"), s.wall_s = j.at("wall_s");
+    s.scaling.scale = j.at("loss_scale"), s.scaling.good = j.at("good_updates");
+    s.scaling.skipped = j.at("skipped_updates");
     const auto& sums = j.at("loss_sums");
     s.sums = {sums.at(0), sums.at(1), sums.at(2), sums.at(3)};
     if (const std::string isa = j.at("isa"); isa != instruction_set())
@@ -105,6 +108,7 @@ RunState load_run(const Checkpoint& checkpoint, Session& session) {
     read_segment(file, kMoment2 + p[i].name, p.segment(p.moment2(), i), session.context());
   }
   session.set_loss_sums(state.sums);
+  session.optimizer().set_state(state.scaling);
   return state;
 }
 

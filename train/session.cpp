@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "autograd/with_dtype.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "train/schedule.h"
@@ -11,9 +12,18 @@
 namespace selene::train {
 
 DType compute_type(const std::string& precision) {
-  if (precision == "fp32") return DType::f32;
-  if (precision == "bf16") return DType::bf16;
-  throw Error(fmt::format("train.precision is {}: this build computes in fp32 and bf16", precision));
+  return precision == "fp32" ? DType::f32 : precision == "bf16" ? DType::bf16 : DType::f16;
+}
+
+void need_precision(const std::string& precision, const Module* module) {
+  if (!module && precision == "fp16")
+    throw Error("train.precision is fp16, which needs a GPU; on the CPU use fp32 or bf16");
+  if (!module || precision != "bf16") return;
+  const DeviceInfo device = module->info();
+  if (device.major < 8)
+    throw Error(fmt::format(
+        "train.precision is bf16, which needs compute capability 8.0; {} has {}.{}: use fp16 or fp32", device.name,
+        device.major, device.minor));
 }
 
 data::Batch shape_batch(int64_t B, int64_t N, const ModelConfig& model) {
@@ -39,25 +49,34 @@ Session::Session(const Recipe& recipe, const ModelSize& size, std::unique_ptr<Co
   const int spares = training ? GradientTree::spares(recipe_.train.accumulation) : 0;
   parameters_.allocate(*context_, compute, training, spares, uint64_t(recipe_.train.seed));
   sums_ = context_->make(context_->persistent(), {4}, DType::f64, "loss sums");
-  seed_gradient_ = context_->make(context_->persistent(), {1}, DType::f32, "gradient of the loss");
-  const float one = 1;
-  context_->upload(seed_gradient_, &one);
   set_loss_sums({});
+  context_->stream().set(StreamOption::tf32, recipe_.train.tf32);
   if (!training) return;
-  optimizer_ = std::make_unique<Optimizer>(recipe_.optim, parameters_, *context_);
+  optimizer_ = std::make_unique<Optimizer>(recipe_.optim, loss_scaling(recipe_.train), parameters_, *context_);
   tree_ = std::make_unique<GradientTree>(parameters_, *context_, recipe_.train.accumulation);
 }
 
 Session::~Session() = default;
 
 MemoryPlan Session::plan(const Recipe& recipe, const ModelSize& size, const std::vector<data::Batch>& shapes,
-                         bool training) {
-  Session dry(recipe, size, Context::dry(), training);
-  for (const data::Batch& batch : shapes) {
-    if (training) dry.micro_batch(batch, 0);
-    dry.evaluate(batch);
+                         bool training, const Module* module, std::vector<std::string>* largest) {
+  Session dry(recipe, size, Context::dry(module), training);
+  dry.run_dry(shapes, training);
+  const MemoryPlan plan = dry.context().plan();
+  if (largest) {
+    Session again(recipe, size, Context::dry(module), training);
+    again.context().step().note_at(plan.step);
+    again.run_dry(shapes, training);
+    *largest = again.context().step().noted();
   }
-  return dry.context().plan();
+  return plan;
+}
+
+void Session::run_dry(const std::vector<data::Batch>& shapes, bool training) {
+  for (const data::Batch& batch : shapes) {
+    if (training) micro_batch(batch, 0);
+    evaluate(batch);
+  }
 }
 
 void Session::set_step(int64_t finished, int64_t micro, double sample_size) {
@@ -106,7 +125,7 @@ void Session::micro_batch(const std::vector<TowerInput>& towers, const Tensor& l
     Var logits = classifier_->forward(tape, towers).logits;
     const Var loss = cross_entropy(tape, logits, labels, recipe_.train.label_smoothing, -1, sums_);
     logits = {};
-    tape.backward(loss, seed_gradient_);
+    tape.backward(loss, optimizer_->loss_gradient());
     if (!checked_) check_gradients(tape);
   }
   tree_->end(micro);
@@ -135,7 +154,9 @@ std::vector<float> Session::evaluate(const data::Batch& batch) {
     Tensor wide = logits.v;
     if (wide.dtype() != DType::f32) {
       wide = context_->empty(wide.shape(), DType::f32, "logits");
-      run(context_->stream(), Cast<bf16>{logits.v.data<bf16>(), wide.raw(), DType::f32, wide.numel()});
+      with_dtype(logits.dtype(), [&]<class T>() {
+        run(context_->stream(), Cast<T>{logits.v.data<T>(), wide.raw(), DType::f32, wide.numel()});
+      });
     }
     return context_->values<float>(wide);
   });

@@ -26,9 +26,10 @@ class Session {
   Session(const Recipe& recipe, const ModelSize& size, std::unique_ptr<Context> context, bool training);
   ~Session();
 
-  /// Exact bytes that training (or only evaluating) with batches of these shapes needs, found by running them dry.
+  /// Exact bytes that training (or only evaluating) with batches of these shapes needs on a device (null: the CPU), found
+  /// by running them dry. With `largest`: the largest tensors of the moment that needs most.
   static MemoryPlan plan(const Recipe& recipe, const ModelSize& size, const std::vector<data::Batch>& shapes,
-                         bool training);
+                         bool training, const Module* module = nullptr, std::vector<std::string>* largest = nullptr);
 
   /// Writes the per-step scalars of micro-batch `micro` (0 .. accumulation - 1) of the update after `finished` ones.
   void set_step(int64_t finished, int64_t micro, double sample_size);
@@ -57,17 +58,21 @@ class Session {
 
  private:
   void check_gradients(const Tape& tape);
+  void run_dry(const std::vector<data::Batch>& shapes, bool training);
   Recipe recipe_;
   std::unique_ptr<Context> context_;
   Parameters parameters_;
   std::unique_ptr<Classifier> classifier_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<GradientTree> tree_;
-  Tensor sums_, seed_gradient_;
+  Tensor sums_;
   bool checked_ = false;
 };
 
-/// "fp32" -> f32, "bf16" -> bf16, "fp16" -> f16. fp16 is refused on the CPU.
+/// "fp32" -> f32, "bf16" -> bf16, "fp16" -> f16.
 DType compute_type(const std::string& precision);
+/// Error where a device (null: the CPU) does not compute in the recipe's precision: fp16 needs a GPU, bf16 one of
+/// compute capability 8.0 or the CPU.
+void need_precision(const std::string& precision, const Module* module);
 
 }  // namespace selene::train

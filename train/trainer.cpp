@@ -20,6 +20,7 @@
 #include "train/profile.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
+#include "train/step_graphs.h"
 
 namespace selene::train {
 namespace {
@@ -79,6 +80,7 @@ class Run {
   TaskData task_;
   std::unique_ptr<Module> module_;
   std::unique_ptr<Session> session_;
+  std::unique_ptr<StepGraphs> graphs_;
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<MetricsWriter> metrics_;
   std::unique_ptr<data::Prefetcher> ahead_;
@@ -97,12 +99,14 @@ Run::Run(const Recipe& recipe, const RunOptions& options)
   log_info(module_ ? "device: " + module_->describe()
                    : fmt::format("device: CPU, {} threads, {}{}", omp_get_max_threads(), instruction_set(),
                                  why.empty() ? "" : " (" + why + ")"));
+  need_precision(recipe_.train.precision, module_.get());
   std::vector<const data::Dataset*> sets{task_.train.get(), task_.valid.get()};
   if (task_.test) sets.push_back(task_.test.get());
-  const MemoryPlan plan = Session::plan(recipe_, task_.size, planned_shapes(recipe_, sets, task_.vocabulary), true);
-  tell_plan(plan);
+  const MemoryPlan plan =
+      tell_plan(recipe_, task_.size, planned_shapes(recipe_, sets, task_.vocabulary), module_.get());
   if (options.dry_run) return;
   session_ = std::make_unique<Session>(recipe_, task_.size, std::make_unique<Context>(plan, module_.get()), true);
+  graphs_ = std::make_unique<StepGraphs>(*session_, options.graph && !options.profile);
   log_info(fmt::format("model: {} parameters", session_->parameters().true_elements()));
   const data::Order order = recipe_.data.group_by_length ? data::Order::by_length : data::Order::shuffled;
   loader_ = std::make_unique<data::Loader>(
@@ -164,20 +168,23 @@ void Run::one_update() {
   }
   for (size_t i = 0; i < batches.size(); ++i) {
     session_->set_step(state_.update, int64_t(i), double(examples));
-    session_->micro_batch(batches[i], int64_t(i));
+    graphs_->micro_batch(batches[i], int64_t(i));
   }
-  session_->optimizer().step();
+  graphs_->optimizer_step();
   ++state_.update;
   interval_examples_ += examples;
 }
 
-// NaN is reported, never repaired. On the CPU looking costs nothing; elsewhere once an interval.
+// NaN is reported, never repaired: the device has left the parameters as they were before. On the CPU looking costs
+// nothing; elsewhere once an interval.
 void Run::check_finite() {
-  const std::string name = session_->optimizer().first_not_finite();
-  if (!name.empty())
-    throw Error(
-        fmt::format("update {}: the gradient of {} is not finite; the run stops, the last checkpoint is untouched",
-                    state_.update, name));
+  const UpdateState s = session_->optimizer().state();
+  if (!s.stopped) return;
+  const std::string scale =
+      recipe_.train.precision == "fp16" ? fmt::format(" at the smallest loss scale, {}", s.scale) : "";
+  throw Error(
+      fmt::format("update {}: the gradient of {} is not finite{}; the run stops, the last checkpoint is untouched",
+                  s.bad_update + 1, session_->optimizer().first_not_finite(), scale));
 }
 
 void Run::log_interval() {
@@ -189,6 +196,10 @@ void Run::log_interval() {
   row.add("epoch", epoch()).add("loss", sums.loss / sums.count).add("accuracy", sums.correct / sums.count);
   row.add("lr", learning_rate(recipe_.schedule, recipe_.optim.lr, recipe_.train.updates, state_.update - 1));
   row.add("grad_norm", session_->optimizer().norm());
+  if (recipe_.train.precision == "fp16") {
+    const UpdateState scaling = session_->optimizer().state();
+    row.add("loss_scale", scaling.scale).add("skipped", double(scaling.skipped));
+  }
   row.add("examples_per_s", double(interval_examples_) / took)
       .add("tokens_per_s", double(interval_tokens_) / took)
       .add("wall_s", seconds());
@@ -234,7 +245,7 @@ void Run::checkpoint(bool best) {
   check_finite();
   metrics_->sync();
   RunState s = state_;
-  s.wall_s = seconds(), s.sums = session_->loss_sums();
+  s.wall_s = seconds(), s.sums = session_->loss_sums(), s.scaling = session_->optimizer().state();
   result_.checkpoint = save_run(checkpoints_, *session_, s, task_.vocabulary.to_json(), best);
   log_debug(fmt::format("checkpoint {}", result_.checkpoint));
   interval_start_ += Clock::now() - before;
@@ -281,7 +292,8 @@ void Run::steps() {
 
 RunResult Run::loop() {
   if (options_.dry_run) {
-    tell_floor(recipe_, task_.size, planned_shapes(recipe_, {task_.train.get()}, task_.vocabulary).back());
+    tell_floor(recipe_, task_.size, planned_shapes(recipe_, {task_.train.get()}, task_.vocabulary).back(),
+               module_.get());
     return result_;
   }
   // A named checkpoint is read before the folder is made, so that a bad one leaves nothing behind.

@@ -17,6 +17,7 @@ struct RunOptions {
   std::string resume = "auto";  // auto: newest checkpoint that verifies | none: start anew | a checkpoint file
   std::string device = "auto";  // auto | cpu | cuda
   bool dry_run = false;         // check, plan, print; train nothing
+  bool graph = true;            // capture steps and replay them; false: launch each operation, for debugging
   int64_t profile = 0;          // updates to time operation by operation; 0 = off
 };
 

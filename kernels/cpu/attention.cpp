@@ -28,13 +28,34 @@ int64_t used_keys(const uint8_t* mask, int64_t Nk) {
   return round_up(Nk, kKeyStep);
 }
 
+namespace {
+
+/// Elements of the partial results over groups of keys, and of those over groups of queries.
+struct Partials {
+  int64_t queries, keys;
+};
+template <class A>
+Partials partials(const A& a) {
+  const AttentionPlan p(a.Nq, a.Nk);
+  return {p.k_groups > 1 ? a.B * a.H * p.k_groups * a.Nq : 0,
+          p.one_q_block(a.Nq) ? 0 : a.B * a.H * p.q_groups * p.key_rows};
+}
+
+}  // namespace
+
+template <class T>
+int64_t workspace(const AttentionFwd<T>& a) {
+  return partials(a).queries * (a.K + 2) * int64_t(sizeof(Acc<T>));
+}
+template <class T>
+int64_t workspace(const AttentionBwd<T>& a) {
+  const Partials p = partials(a);
+  return (p.queries + 2 * p.keys) * a.K * int64_t(sizeof(Acc<T>));
+}
+
 }  // namespace cpu
 
-AttentionWorkspace attention_workspace(int64_t B, int64_t H, int64_t Nq, int64_t Nk, int64_t K) {
-  const cpu::AttentionPlan p(Nq, Nk);
-  const int64_t partial = p.k_groups > 1 ? B * H * p.k_groups * Nq : 0;
-  const int64_t keys = p.one_q_block(Nq) ? 0 : B * H * p.q_groups * p.key_rows;
-  return {partial * (K + 2), partial * K + 2 * keys * K};
-}
+INSTANTIATE_CPU_WORKSPACE(AttentionFwd)
+INSTANTIATE_CPU_WORKSPACE(AttentionBwd)
 
 }  // namespace selene

@@ -103,7 +103,13 @@ void cpu::run(Stream&, const CrossEntropyBwd<T>& a) {
   });
 }
 
+template <class T>
+int64_t cpu::workspace(const CrossEntropyFwd<T>&) {
+  return 0;
+}
+
 INSTANTIATE_CPU(CrossEntropyFwd)
+INSTANTIATE_CPU_WORKSPACE(CrossEntropyFwd)
 INSTANTIATE_CPU(CrossEntropyBwd)
 
 }  // namespace selene

@@ -162,12 +162,23 @@ void cpu::run(Stream&, const MeanPoolBwd<T>& a) {
   parallel_ranges(a.B * a.N, rows_per_task(a.D), [&](int64_t first, int64_t last) { spread_mean(a, first, last); });
 }
 
+template <class T>
+int64_t cpu::workspace(const CumulativeSum<T>&) {
+  return 0;
+}
+template <class T>
+int64_t cpu::workspace(const MeanPoolFwd<T>&) {
+  return 0;
+}
+
 INSTANTIATE_CPU(Elementwise)
 INSTANTIATE_CPU(CumulativeSum)
+INSTANTIATE_CPU_WORKSPACE(CumulativeSum)
 INSTANTIATE_CPU(CopyStrided)
 INSTANTIATE_CPU(Cast)
 INSTANTIATE_CPU(Fill)
 INSTANTIATE_CPU(MeanPoolFwd)
+INSTANTIATE_CPU_WORKSPACE(MeanPoolFwd)
 INSTANTIATE_CPU(MeanPoolBwd)
 
 }  // namespace selene

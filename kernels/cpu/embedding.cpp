@@ -88,7 +88,10 @@ SELENE_CLONES void add_pixel_blocks(const PixelBwd<T>& a, int64_t begin, int64_t
 
 }  // namespace
 
-int64_t pixel_workspace(int64_t R, int64_t D) { return ceil_div(R, kBlock) * 2 * D; }
+template <class T>
+int64_t cpu::workspace(const PixelBwd<T>& a) {
+  return ceil_div(a.R, kBlock) * 2 * a.D * int64_t(sizeof(Acc<T>));
+}
 
 template <class T>
 void cpu::run(Stream&, const Positions<T>& a) {
@@ -126,11 +129,18 @@ void cpu::run(Stream&, const PixelBwd<T>& a) {
   parallel_ranges(a.D, kSlice, [&](int64_t begin, int64_t end) { add_pixel_blocks(a, begin, end); });
 }
 
+template <class T>
+int64_t cpu::workspace(const EmbeddingBwd<T>&) {
+  return 0;
+}
+
 INSTANTIATE_CPU(Positions)
 INSTANTIATE_CPU(PaddingMask)
 INSTANTIATE_CPU(EmbeddingFwd)
 INSTANTIATE_CPU(EmbeddingBwd)
+INSTANTIATE_CPU_WORKSPACE(EmbeddingBwd)
 INSTANTIATE_CPU(PixelFwd)
 INSTANTIATE_CPU(PixelBwd)
+INSTANTIATE_CPU_WORKSPACE(PixelBwd)
 
 }  // namespace selene

@@ -123,7 +123,10 @@ SELENE_CLONES void add_blocks(const LayerNormBwd<T>& a, int64_t begin, int64_t e
 
 }  // namespace
 
-int64_t layer_norm_workspace(int64_t R, int64_t C) { return ceil_div(R, kBlock) * 2 * C; }
+template <class T>
+int64_t cpu::workspace(const LayerNormBwd<T>& a) {
+  return ceil_div(a.R, kBlock) * 2 * a.C * int64_t(sizeof(Acc<T>));
+}
 
 template <class T>
 void cpu::run(Stream&, const LayerNormFwd<T>& a) {
@@ -137,5 +140,6 @@ void cpu::run(Stream&, const LayerNormBwd<T>& a) {
 
 INSTANTIATE_CPU(LayerNormFwd)
 INSTANTIATE_CPU(LayerNormBwd)
+INSTANTIATE_CPU_WORKSPACE(LayerNormBwd)
 
 }  // namespace selene

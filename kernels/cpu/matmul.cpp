@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "kernels/activation.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
 
@@ -124,20 +125,36 @@ SELENE_CLONES void sum_block(const T* x, int64_t stride, int64_t rows, int64_t c
     for (int64_t c = 0; c < columns; ++c) sum[c] += up(x[r * stride + c]);
 }
 
-}  // namespace
+// What follows a product, while it is still in the last cache.
+template <class T>
+void finish(Stream& s, const Matmul<T>& a) {
+  T* c = static_cast<T*>(a.c);
+  if (a.epilogue == Epilogue::gelu)
+    cpu::run(s, ActivationFwd<T>{a.aux, c, a.M, a.N, a.M, Activation::gelu_tanh, 0, {}});
+  else
+    cpu::run(s, ActivationBwd<T>{a.aux, c, c, nullptr, a.M, a.N, a.M, Activation::gelu_tanh, 0, {}});
+}
 
-int64_t matmul_workspace(int64_t M, int64_t N, int64_t K, int64_t batch) {
-  if (M == 0 || N == 0 || batch == 0) return 0;
-  const int64_t chunks = make_plan(M, N, K, batch).chunks;
-  return chunks > 1 ? chunks * batch * M * N : 0;
+// The column sums of A come behind the product and use the workspace anew.
+template <class T>
+ColumnSum<T> a_sums(const Matmul<T>& a) {
+  return {a.a, a.a_sum, a.K, a.M, a.workspace};
 }
 
 template <class T>
-void cpu::run(Stream&, const Matmul<T>& a) {
+int64_t product_bytes(const Matmul<T>& a) {
+  const int64_t batch = a.outer * a.inner;
+  if (a.M == 0 || a.N == 0 || batch == 0) return 0;
+  const int64_t chunks = make_plan(a.M, a.N, a.K, batch).chunks;
+  return chunks > 1 ? chunks * batch * a.M * a.N * int64_t(sizeof(Acc<T>)) : 0;
+}
+
+template <class T>
+void multiply(const Matmul<T>& a) {
   const int64_t batch = a.outer * a.inner;
   if (a.M == 0 || a.N == 0 || batch == 0) return;
   const Plan p = make_plan(a.M, a.N, a.K, batch);
-  parallel_ranges(p.tiles_m * p.tiles_n * batch * p.chunks, p.per_task, [&](int64_t begin, int64_t end) {
+  cpu::parallel_ranges(p.tiles_m * p.tiles_n * batch * p.chunks, p.per_task, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) run_tile(a, p, i);
   });
   if (p.chunks == 1) return;
@@ -145,7 +162,26 @@ void cpu::run(Stream&, const Matmul<T>& a) {
   else combine_chunks<T, T>(a, p);
 }
 
-int64_t column_sum_workspace(int64_t R, int64_t C) { return cpu::ceil_div(R, block_rows) * C; }
+}  // namespace
+
+template <class T>
+int64_t cpu::workspace(const Matmul<T>& a) {
+  return std::max(product_bytes(a), a.sums_a ? workspace(a_sums(a)) : 0);
+}
+
+template <class T>
+void cpu::run(Stream& s, const Matmul<T>& a) {
+  Matmul<T> product = a;
+  if (a.epilogue == Epilogue::gelu) product.c = a.aux, product.ldc = a.N;
+  multiply(product);
+  if (a.epilogue != Epilogue::none) finish(s, a);
+  if (a.sums_a) run(s, a_sums(a));
+}
+
+template <class T>
+int64_t cpu::workspace(const ColumnSum<T>& a) {
+  return ceil_div(a.R, block_rows) * a.C * int64_t(sizeof(Acc<T>));
+}
 
 template <class T>
 void cpu::run(Stream&, const ColumnSum<T>& a) {
@@ -163,5 +199,7 @@ void cpu::run(Stream&, const ColumnSum<T>& a) {
 
 INSTANTIATE_CPU(Matmul)
 INSTANTIATE_CPU(ColumnSum)
+INSTANTIATE_CPU_WORKSPACE(Matmul)
+INSTANTIATE_CPU_WORKSPACE(ColumnSum)
 
 }  // namespace selene

@@ -38,9 +38,11 @@ template <class T>
 AdamStep<Acc<T>> fold(const Adam<T>& a) {
   using A = Acc<T>;
   const StepScalars& s = *a.step;
+  const UpdateState& state = *a.state;
   const double clip = a.clip > 0 ? a.clip / (*a.norm + 1e-6) : 1.0;
-  const double gradient = s.gradient_scale * (clip >= 1.0 ? 1.0 : clip);  // NaN stays
-  const double root2 = std::sqrt(s.correction2), step = s.learning_rate * (a.textbook ? 1.0 : root2) / s.correction1;
+  const double gradient = s.gradient_scale / double(state.applied) * (clip >= 1.0 ? 1.0 : clip);  // NaN stays
+  const double root2 = std::sqrt(state.correction2),
+               step = s.learning_rate * (a.textbook ? 1.0 : root2) / state.correction1;
   return {A(gradient),
           A(a.beta1),
           A(a.beta2),
@@ -91,14 +93,35 @@ template <class T>
 void cpu::run(Stream&, const GradientNorm<T>& a) {
   int64_t width = 1;
   while (width < a.blocks) width *= 2;
-  *a.norm = a.step->gradient_scale * std::sqrt(tree_sum(a.partial, a.blocks, 0, width));
+  *a.norm = a.step->gradient_scale / double(a.state->scale) * std::sqrt(tree_sum(a.partial, a.blocks, 0, width));
   *a.bad_block = -1;
   for (int64_t block = 0; block < a.blocks && *a.bad_block < 0; ++block)
     if (!std::isfinite(a.partial[block])) *a.bad_block = block;
 }
 
 template <class T>
+void cpu::run(Stream&, const UpdateCheck<T>& a) {
+  UpdateState& s = *a.state;
+  s.applied = s.scale;
+  s.skip = s.stopped || *a.bad_block >= 0;
+  if (!s.skip) {
+    const double t = double(a.step->update + 1 - s.skipped);
+    s.correction1 = 1 - std::pow(a.beta1, t), s.correction2 = 1 - std::pow(a.beta2, t);
+    if (++s.good % a.window == 0 && a.dynamic) s.scale *= 2;
+    return;
+  }
+  ++s.skipped, s.good = 0;
+  if (s.stopped) return;
+  if (a.dynamic && double(s.scale) / 2 > a.minimum) {
+    s.scale /= 2;
+    return;
+  }
+  s.stopped = 1, s.bad_update = a.step->update, s.bad_block = *a.bad_block;
+}
+
+template <class T>
 void cpu::run(Stream&, const Adam<T>& a) {
+  if (a.state->skip) return;
   const AdamStep<Acc<T>> k = fold(a);
   const auto over = [&]<class C>() {
     parallel_ranges(a.n, kTask, [&](int64_t begin, int64_t end) { adam_range<T, C>(a, k, begin, end); });
@@ -112,6 +135,7 @@ void cpu::run(Stream&, const Adam<T>& a) {
 
 INSTANTIATE_CPU(SumSquares)
 INSTANTIATE_CPU(GradientNorm)
+INSTANTIATE_CPU(UpdateCheck)
 INSTANTIATE_CPU(Adam)
 
 }  // namespace selene

@@ -1,0 +1,43 @@
+#include "tests/device_module.h"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+
+namespace selene::testing {
+namespace {
+
+constexpr const char* kVariable = "SELENE_DEVICE_MODULE";
+
+std::string module_path() {
+  const char* path = std::getenv(kVariable);
+  return path ? path : SELENE_SIMT_MODULE;
+}
+
+}  // namespace
+
+const Module& device_module() {
+  static const Module module(module_path());
+  return module;
+}
+
+const Module* module_from_environment() { return std::getenv(kVariable) ? &device_module() : nullptr; }
+
+bool device_is_shim() { return std::string(device_module().table()->name) == "simt"; }
+
+std::string in_all_schedules(const std::function<std::string()>& f) {
+  const std::string first = f();
+  if (!device_is_shim()) return f() == first ? "" : "a second run";
+  void* library = dlopen(module_path().c_str(), RTLD_NOW | RTLD_NOLOAD);
+  const auto set = reinterpret_cast<void (*)(int)>(dlsym(library, "selene_simt_set_schedule"));
+  std::string different;
+  for (const int schedule : {1, 2}) {
+    set(schedule);
+    if (f() != first) different += schedule == 1 ? "descending " : "shuffled ";
+  }
+  set(0);
+  dlclose(library);
+  return different;
+}
+
+}  // namespace selene::testing

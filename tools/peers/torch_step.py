@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+# The training step of selene-bench in PyTorch, eager and compiled: the peer that tools/gpu_check.sh sets beside ours.
+# The models are those of Ma et al. 2021 (Luna) and Vaswani et al. 2017, post-norm, written anew from the papers.
+"""Times a training step (forward, backward, AdamW) in PyTorch. One JSON object a line for every case and mode.
+
+Practice taken: parameters in fp32, torch.autocast for fp16 and bf16, GradScaler for fp16, fused AdamW, gradients set to
+None, F.scaled_dot_product_attention for every attention, no padding mask (so that PyTorch may use its fastest kernel),
+queries, keys and values of the Transformer from one matrix product. Memory is torch.cuda.max_memory_allocated.
+"""
+import argparse
+import contextlib
+import json
+import math
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+DROPOUT = 0.1
+TYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+FIELDS = ('model', 'length', 'batch', 'layers', 'dim', 'ffn', 'heads', 'precision')
+
+
+def attend(q, k, v, heads, training):
+    """[B, n, d], [B, m, d], [B, m, d] -> [B, n, d]."""
+    def split(x):
+        return x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
+    y = F.scaled_dot_product_attention(split(q), split(k), split(v), dropout_p=DROPOUT if training else 0.0)
+    return y.transpose(1, 2).reshape(q.shape)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, dim, ffn):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
+        self.drop_hidden, self.drop = nn.Dropout(DROPOUT), nn.Dropout(DROPOUT)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x):
+        return self.norm(x + self.drop(self.fc2(self.drop_hidden(F.gelu(self.fc1(x))))))
+
+
+class TransformerLayer(nn.Module):
+    def __init__(self, dim, ffn, heads):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.norm, self.drop = nn.LayerNorm(dim), nn.Dropout(DROPOUT)
+        self.ffn = FeedForward(dim, ffn)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        x = self.norm(x + self.drop(self.out(attend(q, k, v, self.heads, self.training))))
+        return self.ffn(x)
+
+
+class LunaLayer(nn.Module):
+    """Pack P over X, unpack X over the packed P; keys and values tied, as in selene-bench."""
+
+    def __init__(self, dim, ffn, heads, reads_p):
+        super().__init__()
+        self.heads = heads
+        self.pq, self.pc, self.q, self.c, self.out = (nn.Linear(dim, dim) for _ in range(5))
+        self.norm_x, self.norm_p = nn.LayerNorm(dim), nn.LayerNorm(dim) if reads_p else None
+        self.drop_x, self.drop_p = nn.Dropout(DROPOUT), nn.Dropout(DROPOUT)
+        self.ffn = FeedForward(dim, ffn)
+
+    def forward(self, x, p):
+        context = self.pc(x)
+        packed = attend(self.pq(p), context, context, self.heads, self.training)
+        c = self.c(packed)
+        y = self.out(attend(self.q(x), c, c, self.heads, self.training))
+        if self.norm_p is not None:
+            p = self.norm_p(p + self.drop_p(packed))
+        return self.ffn(self.norm_x(x + self.drop_x(y))), p
+
+
+class Classifier(nn.Module):
+    """Token and learned position embeddings, layer norm, the layers, the first position, a hidden layer, 10 classes."""
+
+    def __init__(self, case, symbols=260, classes=10):
+        super().__init__()
+        dim, layers = case['dim'], case['layers']
+        self.tokens = nn.Embedding(symbols, dim)
+        self.positions = nn.Parameter(torch.randn(case['length'], dim) / math.sqrt(dim))
+        self.norm, self.drop = nn.LayerNorm(dim), nn.Dropout(DROPOUT)
+        self.rows = int(case['model'].split('-')[1]) if case['model'].startswith('luna-') else 0
+        if self.rows:
+            self.p = nn.Parameter(torch.randn(self.rows, dim) / math.sqrt(dim))
+            self.p_norm, self.p_drop = nn.LayerNorm(dim), nn.Dropout(DROPOUT)
+            made = [LunaLayer(dim, case['ffn'], case['heads'], i + 1 < layers) for i in range(layers)]
+        else:
+            made = [TransformerLayer(dim, case['ffn'], case['heads']) for _ in range(layers)]
+        self.layers = nn.ModuleList(made)
+        self.hidden, self.output = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, classes, bias=False)
+
+    def forward(self, tokens, labels):
+        x = self.drop(self.norm(self.tokens(tokens) + self.positions))
+        if self.rows:
+            p = self.p_drop(self.p_norm(self.p).expand(tokens.shape[0], -1, -1))
+            for layer in self.layers:
+                x, p = layer(x, p)
+        else:
+            for layer in self.layers:
+                x = layer(x)
+        logits = self.output(torch.relu(self.hidden(x[:, 0])))
+        return F.cross_entropy(logits.float(), labels)
+
+
+class Step:
+    def __init__(self, case, mode):
+        self.model = Classifier(case).cuda().train()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, betas=(0.9, 0.98), fused=True)
+        self.dtype = TYPES[case['precision']]
+        scaler = getattr(torch.amp, 'GradScaler', torch.cuda.amp.GradScaler)  # moved in 2.3
+        self.scaler = scaler(enabled=case['precision'] == 'fp16')
+        self.tokens = torch.randint(4, 260, (case['batch'], case['length']), device='cuda')
+        self.labels = torch.randint(0, 10, (case['batch'],), device='cuda')
+        self.graphs = mode == 'compile-graphs'
+        self.loss = self.model
+        if mode == 'compile':
+            self.loss = torch.compile(self.model)
+        elif self.graphs:
+            self.loss = torch.compile(self.model, mode='reduce-overhead')
+
+    def __call__(self):
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        low = self.dtype is not torch.float32
+        with torch.autocast('cuda', dtype=self.dtype) if low else contextlib.nullcontext():
+            loss = self.loss(self.tokens, self.labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss
+
+
+def timed(step):
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    step()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end)
+
+
+def measure(case, mode, arguments):
+    """Least and median of the steps within the time allowed, at least 5 of them. Memory after the warm-up."""
+    step = Step(case, mode)
+    started = time.monotonic()
+    for _ in range(arguments.warm_up):
+        loss = step()
+    torch.cuda.synchronize()
+    warm = time.monotonic() - started
+    torch.cuda.reset_peak_memory_stats()
+    times, started = [], time.monotonic()
+    while len(times) < 5 or (len(times) < arguments.steps and time.monotonic() - started < arguments.seconds):
+        times.append(timed(step))
+    times.sort()
+    if not math.isfinite(loss.item()):
+        raise RuntimeError('the loss is not finite')
+    return {'step_ms': times[0], 'step_median_ms': times[len(times) // 2], 'steps': len(times), 'warm_up_s': warm,
+            'peak_mib': torch.cuda.max_memory_allocated() / 2**20,
+            'reserved_mib': torch.cuda.max_memory_reserved() / 2**20}
+
+
+def parse_case(text):
+    parts = text.split(':')
+    if len(parts) != len(FIELDS):
+        raise argparse.ArgumentTypeError('wanted ' + ':'.join(FIELDS))
+    case = dict(zip(FIELDS, parts))
+    if case['precision'] not in TYPES:
+        raise argparse.ArgumentTypeError('precision is ' + case['precision'] + ', wanted ' + ', '.join(TYPES))
+    rows = case['model'][5:] if case['model'].startswith('luna-') else ''
+    if case['model'] != 'transformer' and not rows.isdigit():
+        raise argparse.ArgumentTypeError('model is ' + case['model'] + ', wanted transformer or luna-L')
+    try:
+        return {k: v if k in ('model', 'precision') else int(v) for k, v in case.items()}
+    except ValueError:
+        raise argparse.ArgumentTypeError(text + ': sizes are whole numbers') from None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog='Example: torch_step.py --case luna-16:4096:32:4:256:1024:4:bf16')
+    parser.add_argument('--case', type=parse_case, action='append', required=True, metavar=':'.join(FIELDS))
+    parser.add_argument('--mode', nargs='+', default=['eager', 'compile'],
+                        choices=['eager', 'compile', 'compile-graphs'])
+    parser.add_argument('--steps', type=int, default=50, help='timed steps at most (%(default)s)')
+    parser.add_argument('--seconds', type=float, default=3.0, help='for the timed steps of one case (%(default)s)')
+    parser.add_argument('--warm-up', type=int, default=5, help='steps before (%(default)s)')
+    parser.add_argument('--tf32', action='store_true', help='fp32 matrix products in TF32')
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        print('error: this PyTorch finds no CUDA device', file=sys.stderr)
+        return 1
+    torch.manual_seed(1)
+    torch.backends.cuda.matmul.allow_tf32 = arguments.tf32
+    failed = False
+    for case in arguments.case:
+        for mode in arguments.mode:
+            line = dict(case, peer='torch ' + torch.__version__, mode=mode)
+            torch.cuda.empty_cache()
+            try:
+                line.update(measure(case, mode, arguments))
+            except (RuntimeError, AssertionError) as error:  # out of memory among them; the other cases still count
+                line['error'] = str(error).splitlines()[0][:200]
+                failed = True
+            if mode != 'eager':
+                torch.compiler.reset() if hasattr(torch, 'compiler') else torch._dynamo.reset()
+            print(json.dumps(line), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
