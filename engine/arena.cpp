@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "kernels/error.h"
 
@@ -12,6 +13,7 @@ namespace {
 
 constexpr unsigned char kGuardByte = 0xA5;
 constexpr double kMiB = 1 << 20;
+constexpr int kShown = 8;  // kinds of tensors that a message lists
 constexpr int kNaNByte = 0xFF;  // every float type reads four or two of these as NaN
 
 int64_t padded(int64_t bytes, bool guard) {
@@ -60,7 +62,7 @@ Storage* Arena::allocate(int64_t bytes, std::string label) {
       new Storage{this, base_ ? base_ + offset : nullptr, offset, size, 1, std::move(label), nullptr, first_};
   if (first_) first_->previous = block;
   first_ = block;
-  if (top_ == note_at_ && noted_.empty()) noted_ = largest(12);
+  if (top_ == note_at_ && noted_.empty()) noted_ = largest(kShown);
   if (guard_) memset(block->data + size - kAlignment, kGuardByte, kAlignment);
   return block;
 }
@@ -95,12 +97,14 @@ void Arena::release(Storage* block) {
 }
 
 std::vector<std::string> Arena::largest(int count) const {
-  std::vector<const Storage*> blocks;
-  for (const Storage* b = first_; b; b = b->next) blocks.push_back(b);
-  std::sort(blocks.begin(), blocks.end(), [](auto* a, auto* b) { return a->bytes > b->bytes; });
+  std::map<std::pair<int64_t, std::string>, int> alike;  // layers repeat the same tensors
+  for (const Storage* b = first_; b; b = b->next) ++alike[{-b->bytes, b->label}];
   std::vector<std::string> lines;
-  for (size_t i = 0; i < std::min(size_t(count), blocks.size()); ++i)
-    lines.push_back(fmt::format("{} {:.2f} MiB", blocks[i]->label, double(blocks[i]->bytes) / kMiB));
+  for (const auto& [tensor, times] : alike) {
+    if (int(lines.size()) == count) break;
+    lines.push_back(fmt::format("{}{} {:.2f} MiB", times > 1 ? fmt::format("{} x ", times) : "", tensor.second,
+                                double(-tensor.first) / kMiB));
+  }
   return lines;
 }
 
@@ -109,7 +113,7 @@ void Arena::full(int64_t bytes, const std::string& label) const {
       fmt::format("{} arena: {:.2f} MiB wanted for {}, {:.2f} of {:.2f} MiB in use; the largest tensors are", name_,
                   double(bytes) / kMiB, label, double(used_) / kMiB, double(capacity_) / kMiB);
   const char* comma = " ";
-  for (const std::string& line : largest(12)) text += comma + line, comma = ", ";
+  for (const std::string& line : largest(kShown)) text += comma + line, comma = ", ";
   throw Error(text);
 }
 

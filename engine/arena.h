@@ -40,9 +40,9 @@ class Arena {
   Storage* allocate(int64_t bytes, std::string label);
   void release(Storage* block);
 
-  /// The largest live blocks, "label 12.25 MiB" each.
+  /// The largest live blocks, "label 12.25 MiB" each, "3 x label 12.25 MiB" where several are alike.
   std::vector<std::string> largest(int count) const;
-  /// Keeps largest(12) of the first moment at which the top reaches `peak`: what a plan is made of.
+  /// Keeps the largest blocks of the first moment at which the top reaches `peak`: what a plan is made of.
   void note_at(int64_t peak) { note_at_ = peak; }
   const std::vector<std::string>& noted() const { return noted_; }
 

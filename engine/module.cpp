@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "kernels/error.h"
 
 namespace selene {
@@ -12,14 +14,11 @@ constexpr const char* kCudaModule = "libselene_cuda.so";
 
 // Beside the program, in ../lib, or wherever the loader looks.
 std::string find_module() {
-  Dl_info info{};
-  if (dladdr(reinterpret_cast<void*>(&find_module), &info) && info.dli_fname) {
-    const std::string program = info.dli_fname;
-    const std::string folder = program.substr(0, program.find_last_of('/') + 1);
-    for (const char* place : {"", "../lib/", "../kernels/cuda/"}) {
-      const std::string path = folder + place + kCudaModule;
-      if (FILE* f = fopen(path.c_str(), "rb")) return fclose(f), path;
-    }
+  std::error_code error;  // where there is no /proc the loader's own places are left
+  const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  for (const char* place : {"", "../lib", "../kernels/cuda"}) {
+    const std::filesystem::path path = folder / place / kCudaModule;
+    if (!folder.empty() && std::filesystem::exists(path, error)) return path;
   }
   return kCudaModule;
 }

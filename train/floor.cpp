@@ -17,6 +17,9 @@ namespace selene::train {
 namespace {
 
 constexpr double kMiB = 1 << 20;
+// What a device needs beside our slab: captured graphs and the code of kernels and of the matrix library.
+constexpr int64_t kModuleOwn = 256 << 20;
+constexpr int64_t kBatches = 16;  // times the recipe's batch: further nobody asks what would fit
 
 auto key(const Product& p) { return std::tie(p.dtype, p.M, p.N, p.K, p.batch, p.trans_a, p.trans_b, p.c_is_acc); }
 
@@ -120,12 +123,13 @@ Floor measure_floor(const std::vector<Product>& products, int repeats, const Mod
   return floor;
 }
 
-int64_t largest_batch(const Recipe& recipe, const ModelSize& size, int64_t N, int64_t bytes, const Module* module) {
+int64_t largest_batch(const Recipe& recipe, const ModelSize& size, int64_t N, int64_t most, int64_t bytes,
+                      const Module* module) {
   const auto fits = [&](int64_t B) {
     return Session::plan(recipe, size, {shape_batch(B, N, recipe.model)}, true, module).total() <= bytes;
   };
-  int64_t good = 0, bad = 1;
-  while (bad <= (1 << 20) && fits(bad)) good = bad, bad *= 2;
+  if (fits(most)) return most;
+  int64_t good = 0, bad = most;
   while (bad - good > 1) (fits((good + bad) / 2) ? good : bad) = (good + bad) / 2;
   return good;
 }
@@ -139,15 +143,18 @@ MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vec
       double(plan.persistent) / kMiB, double(plan.step) / kMiB, double(plan.total()) / kMiB));
   std::string list;
   for (const std::string& line : largest) list += (list.empty() ? "" : ", ") + line;
-  const int64_t has = module ? module->info().free : sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
-  const int64_t N = shapes.back().towers[0].N, most = largest_batch(recipe, size, N, has, module);
+  const int64_t has =
+      module ? module->info().free - kModuleOwn : int64_t(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  const char* place = module ? "device" : "machine";
+  const int64_t N = shapes.back().towers[0].N, tried = kBatches * shapes.back().B;
+  const int64_t most = largest_batch(recipe, size, N, tried, has, module);
   log_info(fmt::format("memory: the largest tensors of a step are {}", list));
-  log_info(fmt::format("memory: {:.0f} MiB are free; at {} tokens train.batch_size can be {} at most", double(has) / kMiB,
-                       N, most));
+  log_info(fmt::format("memory: the {} has {:.0f} MiB; at {} tokens train.batch_size can be {} {}", place,
+                       double(has) / kMiB, N, most, most == tried ? "and more" : "at most"));
   if (plan.total() <= has) return plan;
   throw Error(fmt::format(
       "the run needs {:.0f} MiB of memory, the {} has {:.0f} MiB; {}", double(plan.total()) / kMiB,
-      module ? "device" : "machine", double(has) / kMiB,
+      place, double(has) / kMiB,
       most ? fmt::format("train.batch_size {} would fit (train.accumulation keeps the update the same), or a lower "
                          "data.max_length, or train.recompute: true",
                          most)

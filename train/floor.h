@@ -33,8 +33,10 @@ Floor measure_floor(const std::vector<Product>& products, int repeats, const Mod
 /// that cannot finish.
 MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vector<data::Batch>& shapes,
                      const Module* module);
-/// The largest batch size whose training at N tokens needs at most `bytes` on a device; 0 if not even one example fits.
-int64_t largest_batch(const Recipe& recipe, const ModelSize& size, int64_t N, int64_t bytes, const Module* module);
+/// The largest batch size, up to `most`, whose training at N tokens needs at most `bytes` on a device; 0 if not even one
+/// example fits.
+int64_t largest_batch(const Recipe& recipe, const ModelSize& size, int64_t N, int64_t most, int64_t bytes,
+                      const Module* module);
 /// Logs parameters, flops and floor of an update at this shape: --dry-run.
 void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape, const Module* module);
 
