@@ -25,7 +25,9 @@ std::string find_module() {
 
 }  // namespace
 
-Module::Module(const std::string& path) : library_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)), table_(nullptr) {
+// It stays mapped to the end of the process: CUDA's libraries run code of theirs at exit.
+Module::Module(const std::string& path)
+    : library_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)), table_(nullptr) {
   if (!library_) throw Error(fmt::format("no backend module: {}", dlerror()));
   const char* why = "it gave no reason";
   if (auto entry = reinterpret_cast<ModuleEntry>(dlsym(library_, kModuleEntry))) table_ = entry(&why);

@@ -1,20 +1,16 @@
-// Softmax attention as one operation of cuDNN's graph interface (cudnn_graph.h: SDPA_FWD since 9.13, SDPA_BWD
-// since 9.17): operation -> operation graph -> engine configurations -> execution plan, kept for each shape. The
-// library is opened at first use. Built without SELENE_CUDNN (and in the shim) there is none.
+// Softmax attention by cuDNN: operations -> operation graph -> engine configurations -> execution plan, kept for
+// each shape. Forward is its one operation SDPA_FWD (since 9.13). Backward is the products, sums and exponentials
+// of docs/math.md, "Attention", which its engines recognise as a whole: the operation SDPA_BWD is declared, but
+// 9.19 refuses every graph with it. Built without SELENE_CUDNN (and in the shim) there is none of this.
 #include "kernels/cuda/attention_cudnn.h"
 
 #include "kernels/error.h"
 
 #ifdef SELENE_CUDNN
-#include <cudnn.h>
-
-#include <algorithm>
 #include <map>
-#include <memory>
 #include <mutex>
-#include <vector>
 
-#include "kernels/cuda/dynamic_library.h"
+#include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/resources.h"
 #endif
 
@@ -23,89 +19,12 @@ namespace selene::cuda {
 #ifdef SELENE_CUDNN
 namespace {
 
-/// The functions of cuDNN that are used.
-struct Cudnn {
-  DynamicLibrary library{"cuDNN", "libcudnn.so.9"};
-#define X(NAME) decltype(cudnn##NAME)* NAME = library.find<decltype(cudnn##NAME)>("cudnn" #NAME);
-  X(Create)
-  X(SetStream)
-  X(GetErrorString)
-  X(GetLastErrorString)
-  X(BackendCreateDescriptor)
-  X(BackendDestroyDescriptor)
-  X(BackendSetAttribute)
-  X(BackendGetAttribute)
-  X(BackendFinalize)
-  X(BackendExecute)
-#undef X
-};
-
-const Cudnn& cudnn() {
-  static const Cudnn functions;
-  return functions;
-}
-
-void check(cudnnStatus_t status, const char* what) {
-  if (status == CUDNN_STATUS_SUCCESS) return;
-  char detail[512] = "";
-  cudnn().GetLastErrorString(detail, sizeof(detail));
-  std::replace(detail, detail + sizeof(detail), '\n', ' ');
-  throw Error(std::string("cuDNN attention: ") + what + ": " + cudnn().GetErrorString(status) + " (cuDNN status " +
-              std::to_string(int(status)) + ") " + detail);
-}
-
-class Descriptor {
- public:
-  explicit Descriptor(cudnnBackendDescriptorType_t type) {
-    check(cudnn().BackendCreateDescriptor(type, &handle_), "descriptor of a kind that this version does not have");
-  }
-  ~Descriptor() { cudnn().BackendDestroyDescriptor(handle_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-
-  void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, const void* values,
-           int64_t count = 1) {
-    check(cudnn().BackendSetAttribute(handle_, name, type, count, values), "cudnnBackendSetAttribute");
-  }
-  void set(cudnnBackendAttributeName_t name, const Descriptor& part) {
-    set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, &part.handle_);
-  }
-  void finalize(const char* what) { check(cudnn().BackendFinalize(handle_), what); }
-  bool try_finalize() { return cudnn().BackendFinalize(handle_) == CUDNN_STATUS_SUCCESS; }
-  cudnnBackendDescriptor_t& handle() { return handle_; }
-
- private:
-  cudnnBackendDescriptor_t handle_ = nullptr;
-};
-
-/// [B, H, N, channels] by strides; the shape of a tensor and where it goes in an operation.
-struct Operand {
-  cudnnBackendAttributeName_t name;
-  void* data;
-  cudnnDataType_t type;
-  int64_t shape[4], stride[4];
-  bool on_host = false;
-};
-
-struct Plan {
-  std::vector<std::unique_ptr<Descriptor>> parts;  // what the plan was made of
-  Descriptor* executable = nullptr;
-  int64_t workspace = 0;
-
-  Descriptor& add(cudnnBackendDescriptorType_t type) {
-    parts.push_back(std::make_unique<Descriptor>(type));
-    return *parts.back();
-  }
-};
-
-/// One handle, its plans by shape, and scratch that grows: cuDNN says how much only when the plan exists, so that
-/// it can't be part of the memory plan.
+/// One handle and its plans by shape. cuDNN says how much scratch it wants only when the plan exists, so that it
+/// can't be part of the memory plan.
 struct Library {
   std::mutex mutex;
   cudnnHandle_t handle = nullptr;
   std::map<std::vector<int64_t>, std::unique_ptr<Plan>> plans;
-  void* scratch = nullptr;
-  int64_t scratch_bytes = 0;
 
   Library() { check(cudnn().Create(&handle), "cudnnCreate"); }
 };
@@ -113,19 +32,6 @@ struct Library {
 Library& library() {
   static Library* const shared = new Library;  // not closed at exit: the driver may be gone by then
   return *shared;
-}
-
-void add_tensor(Plan& plan, Descriptor& operation, const Operand& x, int64_t id) {
-  Descriptor& t = plan.add(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-  const int64_t alignment = x.on_host ? 4 : 16;
-  t.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, &id);
-  t.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, &x.type);
-  t.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, &alignment);
-  t.set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, x.shape, 4);
-  t.set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, x.stride, 4);
-  t.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, &x.on_host);
-  t.finalize("tensor");
-  operation.set(x.name, t);
 }
 
 /// The engine configurations that the heuristic names, best first.
@@ -150,16 +56,17 @@ std::vector<Descriptor*> configurations(Plan& plan, Descriptor& graph) {
   return result;
 }
 
-std::unique_ptr<Plan> make_plan(cudnnHandle_t handle, cudnnBackendDescriptorType_t kind,
-                                const std::vector<Operand>& operands) {
+std::unique_ptr<Plan> make_plan(cudnnHandle_t handle, const std::vector<Operand>& operands,
+                                void (*describe)(Graph&)) {
   auto plan = std::make_unique<Plan>();
-  Descriptor& operation = plan->add(kind);
-  for (size_t i = 0; i < operands.size(); ++i) add_tensor(*plan, operation, operands[i], int64_t(i) + 1);
-  operation.finalize("operation");
+  Graph operations(*plan, operands);
+  describe(operations);
   Descriptor& graph = plan->add(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, &handle);
-  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
+  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, operations.operations().data(),
+            int64_t(operations.operations().size()));
   graph.finalize("operation graph");
+  for (const Operand& x : operands) plan->operand_bytes += scratch_bytes(x);
   for (Descriptor* configuration : configurations(*plan, graph)) {
     Descriptor& executable = plan->add(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     executable.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, &handle);
@@ -167,40 +74,44 @@ std::unique_ptr<Plan> make_plan(cudnnHandle_t handle, cudnnBackendDescriptorType
     if (!executable.try_finalize()) continue;
     int64_t count = 0;
     check(cudnn().BackendGetAttribute(executable.handle(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
-                                      CUDNN_TYPE_INT64, 1, &count, &plan->workspace),
+                                      CUDNN_TYPE_INT64, 1, &count, &plan->workspace_bytes),
           "workspace size");
     plan->executable = &executable;
+    void* scratch = nullptr;
+    cuda::check(cudaMalloc(&scratch, size_t(plan->operand_bytes + plan->workspace_bytes)),
+                "cuDNN attention: scratch");
+    plan->scratch = static_cast<char*>(scratch);
     return plan;
   }
   throw Error("cuDNN attention: no engine takes these shapes on this device");
 }
 
-void execute(Stream& s, cudnnBackendDescriptorType_t kind, const std::vector<Operand>& operands) {
+/// `describe` makes the operations of these operands; one such function has one set of operands.
+void execute(Stream& s, const std::vector<Operand>& operands, void (*describe)(Graph&)) {
   Library& l = library();
   const std::lock_guard<std::mutex> lock(l.mutex);
-  std::vector<int64_t> key{int64_t(kind)}, ids;
-  std::vector<void*> pointers;
+  std::vector<int64_t> key, ids;
   for (const Operand& x : operands) {
-    if (!x.on_host && reinterpret_cast<uintptr_t>(x.data) % 16 != 0)
+    if (x.place == Operand::Place::memory && reinterpret_cast<uintptr_t>(x.data) % 16 != 0)
       throw Error("cuDNN attention: a tensor does not start at a multiple of 16 bytes");
-    key.push_back(int64_t(x.type));
-    key.insert(key.end(), x.shape, x.shape + 4), key.insert(key.end(), x.stride, x.stride + 4);
-    pointers.push_back(x.data), ids.push_back(int64_t(ids.size()) + 1);
+    key.push_back(int64_t(x.type)), ids.push_back(int64_t(ids.size()) + 1);
+    key.insert(key.end(), x.shape.begin(), x.shape.end());
+    key.insert(key.end(), x.stride.begin(), x.stride.end());
   }
   check(cudnn().SetStream(l.handle, static_cast<cudaStream_t>(s.queue)), "cudnnSetStream");
   std::unique_ptr<Plan>& plan = l.plans[key];
-  if (!plan) plan = make_plan(l.handle, kind, operands);
-  if (plan->workspace > l.scratch_bytes) {
-    cuda::check(cudaStreamSynchronize(static_cast<cudaStream_t>(s.queue)), "cuDNN attention: synchronize");
-    cuda::check(cudaFree(l.scratch), "cuDNN attention: cudaFree");
-    l.scratch = nullptr, l.scratch_bytes = 0;
-    cuda::check(cudaMalloc(&l.scratch, size_t(plan->workspace)), "cuDNN attention: scratch");
-    l.scratch_bytes = plan->workspace;
+  if (!plan) plan = make_plan(l.handle, operands, describe);
+  std::vector<void*> pointers;
+  int64_t offset = 0;
+  for (const Operand& x : operands) {
+    pointers.push_back(x.place == Operand::Place::scratch ? plan->scratch + offset : x.data);
+    offset += scratch_bytes(x);
   }
+  void* workspace = plan->scratch + plan->operand_bytes;
   Descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
   pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, ids.data(), int64_t(ids.size()));
   pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, pointers.data(), int64_t(pointers.size()));
-  pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, &l.scratch);
+  pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, &workspace);
   pack.finalize("variant pack");
   check(cudnn().BackendExecute(l.handle, plan->executable->handle(), pack.handle()), "execution");
 }
@@ -220,17 +131,55 @@ void refuse_others(const Stream& s, const A& a, DType type) {
 template <class T>
 constexpr cudnnDataType_t cudnn_type = dtype_of<T> == DType::f16 ? CUDNN_DATA_HALF : CUDNN_DATA_BFLOAT16;
 
-/// A tensor [B, N, H, K] of the operation.
+/// A tensor [B, N, H, K] as [B, H, N, K].
 template <class T, class A>
-Operand heads(cudnnBackendAttributeName_t name, const A& a, const T* data, int64_t N, int64_t batch, int64_t row) {
-  return {name, const_cast<T*>(data), cudnn_type<T>, {a.B, a.H, N, a.K}, {batch, a.K, row, 1}};
+Operand heads(const A& a, const T* data, int64_t N, int64_t batch, int64_t row) {
+  return {const_cast<T*>(data), cudnn_type<T>, {a.B, a.H, N, a.K}, {batch, a.K, row, 1}};
+}
+/// A tensor [B, N, H, K] as [B, H, K, N].
+template <class T, class A>
+Operand heads_transposed(const A& a, const T* data, int64_t N, int64_t batch, int64_t row) {
+  return {const_cast<T*>(data), cudnn_type<T>, {a.B, a.H, a.K, N}, {batch, a.K, 1, row}};
 }
 template <class A>
-Operand row_statistics(cudnnBackendAttributeName_t name, const A& a) {
-  return {name, const_cast<float*>(a.lse), CUDNN_DATA_FLOAT, {a.B, a.H, a.Nq, 1}, {a.H * a.Nq, a.Nq, 1, 1}};
+Operand row_statistics(const A& a, const float* data, Operand::Place place = Operand::Place::memory) {
+  return {const_cast<float*>(data), CUDNN_DATA_FLOAT, {a.B, a.H, a.Nq, 1}, {a.H * a.Nq, a.Nq, 1, 1}, place};
 }
-Operand number(cudnnBackendAttributeName_t name, const float& value) {
-  return {name, const_cast<float*>(&value), CUDNN_DATA_FLOAT, {1, 1, 1, 1}, {1, 1, 1, 1}, true};
+Operand number(const float& value) {
+  return {const_cast<float*>(&value), CUDNN_DATA_FLOAT, {1, 1, 1, 1}, {1, 1, 1, 1}, Operand::Place::host};
+}
+
+void describe_forward(Graph& g) {
+  g.operation(CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR,
+              {CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC,
+               CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC,
+               CUDNN_ATTR_OPERATION_SDPA_FWD_STATSDESC, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC});
+}
+
+/// As the frontend library of cuDNN spells it, to the type of every tensor inside: the engines match on that.
+void describe_backward(Graph& g) {
+  enum : size_t { q, k, v, o, d_o, dq, dk, dv, lse, scale, one, delta, dq_sum };  // k, v: [B, H, K, Nk]
+  const Sizes n = g.operand(q).shape;
+  const Sizes rows{n[0], n[1], n[2], 1}, scores{n[0], n[1], n[2], g.operand(k).shape[3]};
+  const Sizes stride{n[1] * scores[2] * scores[3], scores[2] * scores[3], scores[3], 1};
+  const auto between = [&](cudnnPointwiseMode_t mode, Descriptor& x, Descriptor& y) -> Descriptor& {
+    return g.pointwise(mode, x, &y, g.between(scores));
+  };
+  // delta = sum over channels of dO O
+  Descriptor& products = g.pointwise(CUDNN_POINTWISE_MUL, g[d_o], &g[o], g.between(n));
+  g.pointwise(CUDNN_POINTWISE_MUL, g.sum(products, g.between(rows)), &g[one], g[delta]);
+  // P = exp(scale Q K^T - lse), dV = P^T dO
+  Descriptor& scaled = between(CUDNN_POINTWISE_MUL, g.matmul(g[q], g[k], g.between(scores)), g[scale]);
+  Descriptor& p = g.pointwise(CUDNN_POINTWISE_EXP, between(CUDNN_POINTWISE_SUB, scaled, g[lse]), nullptr,
+                              g.between(scores));
+  g.matmul(g.transposed(p, g.operand(q).type, scores, stride), g[d_o], g[dv]);
+  // dS = scale P (dO V^T - delta), dK = dS^T Q, dQ = dS K
+  Descriptor& dp = g.matmul(g[d_o], g[v], g.between(scores));
+  Descriptor& weighted = between(CUDNN_POINTWISE_MUL, between(CUDNN_POINTWISE_SUB, dp, g[delta]), p);
+  Descriptor& ds = between(CUDNN_POINTWISE_MUL, weighted, g[scale]);
+  g.matmul(g.transposed(ds, g.operand(q).type, scores, stride), g[q], g[dk]);
+  g.matmul(ds, g.transposed(g[k], CUDNN_DATA_FLOAT, g.operand(k).shape, g.operand(k).stride), g[dq_sum]);
+  g.pointwise(CUDNN_POINTWISE_IDENTITY, g[dq_sum], nullptr, g[dq]);
 }
 
 }  // namespace
@@ -238,30 +187,28 @@ Operand number(cudnnBackendAttributeName_t name, const float& value) {
 template <class T>
 void cudnn_forward(Stream& s, const AttentionFwd<T>& a) {
   refuse_others(s, a, dtype_of<T>);
-  execute(s, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR,
-          {heads(CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, a, a.q, a.Nq, a.q_batch, a.q_row),
-           heads(CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, a, a.k, a.Nk, a.k_batch, a.k_row),
-           heads(CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, a, a.v, a.Nk, a.v_batch, a.v_row),
-           heads(CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, a, a.o, a.Nq, a.o_batch, a.o_row),
-           row_statistics(CUDNN_ATTR_OPERATION_SDPA_FWD_STATSDESC, a),
-           number(CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, a.scale)});
+  execute(s,
+          {heads(a, a.q, a.Nq, a.q_batch, a.q_row), heads(a, a.k, a.Nk, a.k_batch, a.k_row),
+           heads(a, a.v, a.Nk, a.v_batch, a.v_row), heads(a, a.o, a.Nq, a.o_batch, a.o_row),
+           row_statistics(a, a.lse), number(a.scale)},
+          describe_forward);
 }
 
 template <class T>
 void cudnn_backward(Stream& s, const AttentionBwd<T>& a) {
   refuse_others(s, a, dtype_of<T>);
   if (a.dv == a.dk) throw Error("cuDNN attention: not with one tensor for keys and values");
-  execute(s, CUDNN_BACKEND_OPERATION_SDPA_BWD_DESCRIPTOR,
-          {heads(CUDNN_ATTR_OPERATION_SDPA_BWD_QDESC, a, a.q, a.Nq, a.q_batch, a.q_row),
-           heads(CUDNN_ATTR_OPERATION_SDPA_BWD_KDESC, a, a.k, a.Nk, a.k_batch, a.k_row),
-           heads(CUDNN_ATTR_OPERATION_SDPA_BWD_VDESC, a, a.v, a.Nk, a.v_batch, a.v_row),
-           heads(CUDNN_ATTR_OPERATION_SDPA_BWD_ODESC, a, a.o, a.Nq, a.o_batch, a.o_row),
-           heads(CUDNN_ATTR_OPERATION_SDPA_BWD_DODDESC, a, a.d_o, a.Nq, a.o_batch, a.o_row),
-           heads(CUDNN_ATTR_OPERATION_SDPA_BWD_DQDESC, a, a.dq, a.Nq, a.dq_batch, a.dq_row),
-           heads(CUDNN_ATTR_OPERATION_SDPA_BWD_DKDESC, a, a.dk, a.Nk, a.dk_batch, a.dk_row),
-           heads(CUDNN_ATTR_OPERATION_SDPA_BWD_DVDESC, a, a.dv, a.Nk, a.dv_batch, a.dv_row),
-           row_statistics(CUDNN_ATTR_OPERATION_SDPA_BWD_STATSDESC, a),
-           number(CUDNN_ATTR_OPERATION_SDPA_BWD_SCALEDESC, a.scale)});
+  static const float one = 1;
+  const Operand dq_sum{nullptr, CUDNN_DATA_FLOAT, {a.B, a.H, a.Nq, a.K},
+                       {a.H * a.Nq * a.K, a.Nq * a.K, a.K, 1}, Operand::Place::scratch};
+  execute(s,
+          {heads(a, a.q, a.Nq, a.q_batch, a.q_row), heads_transposed(a, a.k, a.Nk, a.k_batch, a.k_row),
+           heads_transposed(a, a.v, a.Nk, a.v_batch, a.v_row), heads(a, a.o, a.Nq, a.o_batch, a.o_row),
+           heads(a, a.d_o, a.Nq, a.o_batch, a.o_row), heads(a, a.dq, a.Nq, a.dq_batch, a.dq_row),
+           heads(a, a.dk, a.Nk, a.dk_batch, a.dk_row), heads(a, a.dv, a.Nk, a.dv_batch, a.dv_row),
+           row_statistics(a, a.lse), number(a.scale), number(one),
+           row_statistics(a, nullptr, Operand::Place::scratch), dq_sum},
+          describe_backward);
 }
 
 #else

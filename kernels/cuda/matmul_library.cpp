@@ -27,6 +27,12 @@ void check(cublasStatus_t status, const char* what) {
               std::to_string(int(status)) + ")");
 }
 
+/// The library has nothing for the product: no error, our own kernel takes it. (Mismatch: bf16 below 8.0.)
+bool refused(cublasStatus_t status) {
+  return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||
+         status == CUBLAS_STATUS_ARCH_MISMATCH;
+}
+
 /// Everything that decides the algorithm. Integers of one size only: compared as bytes. Matrices as in Matmul, but
 /// one batch axis.
 struct Product {
@@ -56,7 +62,7 @@ struct Plan {
     check(cublasLtMatmulDescSetAttribute(operation, which, &value, sizeof(value)),
           "cublasLtMatmulDescSetAttribute");
   }
-  /// The vector that a BIAS epilogue reads or a BGRAD epilogue writes, and the matrix of a GELU epilogue; null: none.
+  /// The vector that a BIAS epilogue reads or a BGRAD one writes, and the matrix of a GELU epilogue; null: none.
   void point_to(const void* bias, const void* aux) {
     if (bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     if (aux) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux);
@@ -125,15 +131,14 @@ void choose(cublasLtHandle_t handle, const Product& p, Plan& plan) {
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, plan.operation, plan.b, plan.a, plan.c,
                                                                plan.c, preference, 1, &result, &results);
   cublasLtMatmulPreferenceDestroy(preference);
-  const bool refused = status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||
-                       status == CUBLAS_STATUS_ARCH_MISMATCH;  // bf16 below 8.0
-  if (!refused) check(status, "cublasLtMatmulAlgoGetHeuristic");
-  plan.found = !refused && results > 0 && result.state == CUBLAS_STATUS_SUCCESS;
+  if (!refused(status)) check(status, "cublasLtMatmulAlgoGetHeuristic");
+  plan.found = status == CUBLAS_STATUS_SUCCESS && results > 0 && result.state == CUBLAS_STATUS_SUCCESS;
   plan.algorithm = result.algo;
 }
 
 /// The plan of a product, made once, with the pointers of its epilogue; null where the library has nothing for it.
-/// The heuristic takes the alignment of bias and aux from the pointers themselves: they are set before it is asked.
+/// The heuristic takes the alignment of bias and aux from the pointers: they are set before it is asked. It may not
+/// be asked while a step is captured (cuBLASLt 13.3 refuses): a shape runs once before.
 Plan* find(MatmulLibrary& library, const Product& p, const void* bias, const void* aux) {
   std::unique_ptr<Plan>& plan = library.plans[p];
   if (!plan) {
@@ -203,19 +208,23 @@ ColumnSum<T> rows_of_a(const Matmul<T>& a) {
   return {a.a, a.a_sum, a.K, a.M, a.workspace};
 }
 
+/// False: nothing was launched, and the plan is not tried again.
 template <class T>
-void launch_product(Stream& s, const Matmul<T>& a, const Product& p, Plan& plan, const Batches& loop, void* c) {
+bool launch_product(Stream& s, const Matmul<T>& a, const Product& p, Plan& plan, const Batches& loop, void* c) {
   auto& library = *static_cast<MatmulLibrary*>(resources(s).matmul);
   const float one = 1, beta = p.accumulate ? 1.0f : 0.0f;
   const int64_t c_size = size_of(DType(p.c));
   void* scratch = reinterpret_cast<char*>(a.workspace) + fused_sum_bytes(a);
   for (int64_t i = 0; i < loop.count; ++i) {
     void* to = static_cast<char*>(c) + i * loop.c_step * c_size;
-    check(cublasLtMatmul(library.handle, plan.operation, &one, a.b + i * loop.b_step, plan.b,
-                         a.a + i * loop.a_step, plan.a, &beta, to, plan.c, to, plan.c, &plan.algorithm,
-                         p.workspace ? scratch : nullptr, size_t(p.workspace), static_cast<cudaStream_t>(s.queue)),
-          "cublasLtMatmul");
+    const cublasStatus_t status = cublasLtMatmul(
+        library.handle, plan.operation, &one, a.b + i * loop.b_step, plan.b, a.a + i * loop.a_step, plan.a, &beta,
+        to, plan.c, to, plan.c, &plan.algorithm, p.workspace ? scratch : nullptr, size_t(p.workspace),
+        static_cast<cudaStream_t>(s.queue));
+    if (i == 0 && refused(status)) return plan.found = false;
+    check(status, "cublasLtMatmul");
   }
+  return true;
 }
 
 /// C and a_sum in one pass over A; false where the library does not offer it.
@@ -225,7 +234,7 @@ bool run_with_sums(Stream& s, const Matmul<T>& a, Product p, const Batches& loop
   p.epilogue = CUBLASLT_EPILOGUE_BGRADB;
   Plan* plan = find(*static_cast<MatmulLibrary*>(resources(s).matmul), p, a.workspace, nullptr);
   if (!plan) return false;
-  launch_product(s, a, p, *plan, loop, a.c);
+  if (!launch_product(s, a, p, *plan, loop, a.c)) return false;
   run(s, Elementwise<float>{a.a_sum, a.workspace, a.a_sum, a.M, Binary::add, 1.0f});
   return true;
 }
@@ -244,8 +253,7 @@ bool run_fused(Stream& s, const Matmul<T>& a, Product p, const Batches& loop, vo
   const void* aux = a.epilogue == Epilogue::none ? nullptr : a.aux;
   Plan* plan = find(*static_cast<MatmulLibrary*>(resources(s).matmul), p, a.bias, aux);
   if (!plan) return false;
-  launch_product(s, a, p, *plan, loop, c);
-  return true;
+  return launch_product(s, a, p, *plan, loop, c);
 }
 
 /// The product, then GELU or its gradient in a pass of its own.
