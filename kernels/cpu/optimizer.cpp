@@ -1,5 +1,5 @@
 // Gradient norm and Adam over flat buffers: one pass over memory each.
-#include "kernels/optimizer.h"
+#include "kernels/optimizer_step.h"
 
 #include <fmt/format.h>
 
@@ -27,32 +27,6 @@ double tree_sum(const A* partial, int64_t blocks, int64_t first, int64_t width) 
   if (first >= blocks) return 0;
   if (width == 1) return double(partial[first]);
   return tree_sum(partial, blocks, first, width / 2) + tree_sum(partial, blocks, first + width / 2, width / 2);
-}
-
-/// The numbers of a step, folded in double and rounded once.
-template <class A>
-struct AdamStep {
-  A gradient, beta1, beta2, rest1, rest2, step, eps, root_scale, decay, l2;
-};
-template <class T>
-AdamStep<Acc<T>> fold(const Adam<T>& a) {
-  using A = Acc<T>;
-  const StepScalars& s = *a.step;
-  const UpdateState& state = *a.state;
-  const double clip = a.clip > 0 ? a.clip / (*a.norm + 1e-6) : 1.0;
-  const double gradient = s.gradient_scale / double(state.applied) * (clip >= 1.0 ? 1.0 : clip);  // NaN stays
-  const double root2 = std::sqrt(state.correction2),
-               step = s.learning_rate * (a.textbook ? 1.0 : root2) / state.correction1;
-  return {A(gradient),
-          A(a.beta1),
-          A(a.beta2),
-          A(1 - a.beta1),
-          A(1 - a.beta2),
-          A(step),
-          A(a.eps),
-          A(a.textbook ? 1 / root2 : 1.0),
-          A(a.l2 ? 0.0 : s.learning_rate * a.decay),
-          A(a.l2 ? a.decay : 0.0)};
 }
 
 /// Elements [begin, end). The copy is in C; null: none.
@@ -101,22 +75,7 @@ void cpu::run(Stream&, const GradientNorm<T>& a) {
 
 template <class T>
 void cpu::run(Stream&, const UpdateCheck<T>& a) {
-  UpdateState& s = *a.state;
-  s.applied = s.scale;
-  s.skip = s.stopped || *a.bad_block >= 0;
-  if (!s.skip) {
-    const double t = double(a.step->update + 1 - s.skipped);
-    s.correction1 = 1 - std::pow(a.beta1, t), s.correction2 = 1 - std::pow(a.beta2, t);
-    if (++s.good % a.window == 0 && a.dynamic) s.scale *= 2;
-    return;
-  }
-  ++s.skipped, s.good = 0;
-  if (s.stopped) return;
-  if (a.dynamic && double(s.scale) / 2 > a.minimum) {
-    s.scale /= 2;
-    return;
-  }
-  s.stopped = 1, s.bad_update = a.step->update, s.bad_block = *a.bad_block;
+  check_update(a);
 }
 
 template <class T>

@@ -1,8 +1,6 @@
 // Gradient norm, loss scale and Adam over flat fp32 buffers: one pass over memory each. fairseq optim/adam.py and
 // optim/dynamic_loss_scaler.py, torch.optim.Adam. Device scalars are folded in double and rounded once.
-#include "kernels/optimizer.h"
-
-#include <math.h>
+#include "kernels/optimizer_step.h"
 
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/pack.cuh"
@@ -76,48 +74,9 @@ __global__ __launch_bounds__(kThreads) void norm_of_blocks(GradientNorm<float> a
   *a.bad_block = firsts[0];
 }
 
-__global__ void check_update(UpdateCheck<float> a) {
-  UpdateState& s = *a.state;
-  s.applied = s.scale;
-  s.skip = s.stopped || *a.bad_block >= 0;
-  if (!s.skip) {
-    const double t = double(a.step->update + 1 - s.skipped);
-    s.correction1 = 1 - pow(a.beta1, t), s.correction2 = 1 - pow(a.beta2, t);
-    if (++s.good % a.window == 0 && a.dynamic) s.scale *= 2;
-    return;
-  }
-  ++s.skipped, s.good = 0;
-  if (s.stopped) return;
-  if (a.dynamic && double(s.scale) / 2 > a.minimum) {
-    s.scale /= 2;
-    return;
-  }
-  s.stopped = 1, s.bad_update = a.step->update, s.bad_block = *a.bad_block;
-}
+__global__ void update_check(UpdateCheck<float> a) { check_update(a); }
 
-struct AdamStep {
-  float gradient, beta1, beta2, rest1, rest2, step, eps, root_scale, decay, l2;
-};
-__device__ inline AdamStep fold(const Adam<float>& a) {
-  const StepScalars& s = *a.step;
-  const UpdateState& state = *a.state;
-  const double clip = a.clip > 0 ? a.clip / (*a.norm + 1e-6) : 1.0;
-  const double gradient = s.gradient_scale / double(state.applied) * (clip >= 1.0 ? 1.0 : clip);  // NaN stays
-  const double root2 = sqrt(state.correction2);
-  const double step = s.learning_rate * (a.textbook ? 1.0 : root2) / state.correction1;
-  return {float(gradient),
-          float(a.beta1),
-          float(a.beta2),
-          float(1 - a.beta1),
-          float(1 - a.beta2),
-          float(step),
-          float(a.eps),
-          float(a.textbook ? 1 / root2 : 1.0),
-          float(a.l2 ? 0.0 : s.learning_rate * a.decay),
-          float(a.l2 ? a.decay : 0.0)};
-}
-
-__device__ inline void update(const AdamStep& k, float g, float& p, float& m, float& v) {
+__device__ inline void update(const AdamStep<float>& k, float g, float& p, float& m, float& v) {
   const float grad = g * k.gradient + k.l2 * p;
   m = k.beta1 * m + k.rest1 * grad, v = k.beta2 * v + k.rest2 * (grad * grad);
   p = (p - k.decay * p) - k.step * m / (sqrtf(v) * k.root_scale + k.eps);
@@ -126,11 +85,11 @@ __device__ inline void update(const AdamStep& k, float g, float& p, float& m, fl
 /// kNormBlock elements a block. The copy is in C; null: none.
 template <class C>
 __global__ __launch_bounds__(kThreads) void adam_blocks(Adam<float> a, int vector) {
-  __shared__ AdamStep folded;
+  __shared__ AdamStep<float> folded;
   if (a.state->skip) return;
   if (threadIdx.x == 0) folded = fold(a);
   __syncthreads();
-  const AdamStep k = folded;
+  const AdamStep<float> k = folded;
   C* copy = static_cast<C*>(a.copy);
   for (int i = 0; i < kElements / 4; ++i) {
     const int64_t at = int64_t(blockIdx.x) * kNormBlock + (int64_t(i) * kThreads + threadIdx.x) * 4;
@@ -164,7 +123,7 @@ void run(Stream& s, const GradientNorm<T>& a) {
 }
 template <class T>
 void run(Stream& s, const UpdateCheck<T>& a) {
-  launch(s, check_update, 1, 1, 0, a);
+  launch(s, update_check, 1, 1, 0, a);
 }
 template <class T>
 void run(Stream& s, const Adam<T>& a) {
