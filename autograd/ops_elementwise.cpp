@@ -65,8 +65,10 @@ Var select_position(Tape& t, const Var& x, int64_t n) {
   const Shape rows{x.dim(0), x.dim(2)};
   const Tensor y = dense_copy(t, x.v.slice(1, n, n + 1)).reshape(rows);
   return t.record(y, {&x}, [=, &t](const Tensor& dy) {
+    const Tensor row = dy.reshape({x.dim(0), 1, x.dim(2)}), sum = t.gathered(x);
+    if (sum) return copy_strided(t.stream(), row, sum.slice(1, n, n + 1), true);
     const Tensor dx = t.zeros(x.shape(), dy.dtype(), "gradient of select_position");
-    copy_strided(t.stream(), dy.reshape({x.dim(0), 1, x.dim(2)}), dx.slice(1, n, n + 1), false);
+    copy_strided(t.stream(), row, dx.slice(1, n, n + 1), false);
     t.add_grad(x, dx);
   });
 }

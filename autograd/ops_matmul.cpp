@@ -31,6 +31,14 @@ void weight_gradients(Tape& t, const Tensor& dy, const Tensor& x, const Var& W, 
   else if (db) add_column_sum(t, dy, db);
 }
 
+// dx += dy W, for y = x W^T + b. dy[R, out].
+void input_gradient(Tape& t, const Tensor& dy, const Var& W, const Var& x, const char* what) {
+  if (!t.wants(x)) return;
+  const Tensor sum = t.gathered(x), dx = sum ? sum : t.empty(x.shape(), x.dtype(), what);
+  product(t, dy, false, W.v, false, dx.reshape({dy.dim(0), x.dim(-1)}), nullptr, bool(sum));
+  if (!sum) t.add_grad(x, dx);
+}
+
 }  // namespace
 
 Var linear(Tape& t, const Var& x, const Var& W, const Var* b) {
@@ -43,10 +51,7 @@ Var linear(Tape& t, const Var& x, const Var& W, const Var* b) {
   return t.record(y, {&x, &W, b ? b : &x}, [=, &t](const Tensor& dy) {
     const Tensor dy2 = dy.reshape({R, W.dim(0)});
     weight_gradients(t, dy2, x2, W, bias);
-    if (!t.wants(x)) return;
-    Tensor dx = t.empty(x.shape(), x.dtype(), "gradient of linear");
-    product(t, dy2, false, W.v, false, dx.reshape({R, x.dim(-1)}), nullptr);
-    t.add_grad(x, dx);
+    input_gradient(t, dy2, W, x, "gradient of linear");
   });
 }
 
@@ -112,10 +117,7 @@ Var feed_forward(Tape& t, const Var& x, const Var& W1, const Var& b1, const Var&
     weight_gradients(t, dy2, a, W2, b2);
     a = Tensor();
     weight_gradients(t, dh, x2, W1, b1);
-    if (!t.wants(x)) return;
-    Tensor dx = t.empty(x.shape(), x.dtype(), "gradient of feed_forward");
-    product(t, dh, false, W1.v, false, dx.reshape({R, D}), nullptr);
-    t.add_grad(x, dx);
+    input_gradient(t, dh, W1, x, "gradient of feed_forward");
   });
 }
 

@@ -63,8 +63,10 @@ Tensor cast(Tape& t, const Tensor& x, DType to) {
 }
 
 void product(Tape& t, const Tensor& a, bool trans_a, const Tensor& b, bool trans_b, const Tensor& c,
-             const Tensor* bias) {
-  launch(t, a, trans_a, b, trans_b, c, [&]<class T>(Matmul<T>& m) { m.bias = bias ? bias->data<T>() : nullptr; });
+             const Tensor* bias, bool accumulate) {
+  launch(t, a, trans_a, b, trans_b, c, [&]<class T>(Matmul<T>& m) {
+    m.bias = bias ? bias->data<T>() : nullptr, m.accumulate = accumulate;
+  });
 }
 
 void product_gelu(Tape& t, const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& aux, const Tensor& c) {

@@ -5,9 +5,10 @@
 
 namespace selene {
 
-/// c = op(a) op(b) (+ bias): a, b, c of rank 2 to 4 with equal batch axes; any row and batch strides, inner stride 1.
+/// c = op(a) op(b) (+ bias) (+ c): a, b, c of rank 2 to 4 with equal batch axes; any row and batch strides, inner
+/// stride 1.
 void product(Tape& t, const Tensor& a, bool trans_a, const Tensor& b, bool trans_b, const Tensor& c,
-             const Tensor* bias);
+             const Tensor* bias, bool accumulate = false);
 /// aux = a b^T + bias, c = gelu_tanh(aux), in one pass: a[R, K], b[N, K], aux and c [R, N], dense.
 void product_gelu(Tape& t, const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& aux, const Tensor& c);
 /// c = a b * gelu_tanh'(aux), in one pass: a[R, K], b[K, N], aux and c [R, N], dense.

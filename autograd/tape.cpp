@@ -88,6 +88,13 @@ void Tape::add_grad(const Var& x, Tensor dx) {
   slot = sum;
 }
 
+Tensor Tape::gathered(const Var& x) const {
+  if (x.slot < 0) return {};
+  const Slot& slot = slots_[size_t(x.slot)];
+  return slot.gradient && !slot.own && slot.gradient.unique() && slot.gradient.dtype() == x.dtype() ? slot.gradient
+                                                                                                    : Tensor();
+}
+
 void Tape::backward(const Var& loss, Tensor seed) { backward({{loss, std::move(seed)}}); }
 
 void Tape::backward(std::vector<std::pair<Var, Tensor>> outputs) {

@@ -67,6 +67,9 @@ class Tape {
   Tensor grad(const Var& weight);
   /// Adds dx to the gradient of x; takes dx over where it is the first. Ignored when nobody wants it.
   void add_grad(const Var& x, Tensor dx);
+  /// The gradient of x so far, for an operation that can add to it in place: one pass over memory less than add_grad.
+  /// Empty where there is none yet, where another tensor shares its memory or where it is of another type.
+  Tensor gathered(const Var& x) const;
 
   /// From the gradient of `loss` (a scalar's is 1) back to leaves and parameters. Frees closures as it goes.
   void backward(const Var& loss, Tensor seed);

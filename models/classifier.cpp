@@ -31,6 +31,10 @@ Var Classifier::pool(Tape& t, const Encoded& encoded, const TowerInput& input) c
   return select_position(t, encoded.x, 0);
 }
 
+Wanted Classifier::wanted_by_pooling() const {
+  return config_.pooling == "p" ? Wanted::p : config_.pooling == "cls" ? Wanted::first : Wanted::x;
+}
+
 // The three heads differ in their hidden layers only.
 Var Classifier::head(Tape& t, Var r) const {
   const Activation f = config_.head == "gelu" ? Activation::gelu : Activation::relu;
@@ -46,7 +50,7 @@ Classifier::Result Classifier::forward(Tape& t, const std::vector<TowerInput>& t
   Result result;
   std::vector<Var> pooled;
   for (size_t i = 0; i < towers.size(); ++i) {
-    const Encoded encoded = encoder_->forward(t, towers[i], int(i), everything || config_.pooling != "p");
+    const Encoded encoded = encoder_->forward(t, towers[i], int(i), everything ? Wanted::x : wanted_by_pooling());
     pooled.push_back(pool(t, encoded, towers[i]));
     if (i == 0) result.first = encoded;
   }

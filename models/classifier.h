@@ -19,13 +19,14 @@ class Classifier {
     Var representation;  // [B, D] of the first tower
     Encoded first;       // last states of the first tower
   };
-  /// everything: also computes what the logits don't need (x under P pooling).
+  /// everything: also computes what the logits don't need: x of the last layer where pooling reads P or one position.
   Result forward(Tape& t, const std::vector<TowerInput>& towers, bool everything = false) const;
 
   const ModelConfig& config() const { return config_; }
   int64_t classes() const { return classes_; }
 
  private:
+  Wanted wanted_by_pooling() const;
   Var pool(Tape& t, const Encoded& encoded, const TowerInput& input) const;
   Var head(Tape& t, Var r) const;
 

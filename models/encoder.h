@@ -17,7 +17,7 @@ struct TowerInput {
 };
 
 struct Encoded {
-  Var x;  // [B, N, D]; empty where it was not asked for
+  Var x;  // [B, N, D], or what Wanted says
   Var p;  // Luna: [B, l', D]; else empty
 };
 
@@ -27,12 +27,18 @@ struct Symbols {
   int32_t pad = 1;
 };
 
+/// What is wanted of an encoder. The last layer leaves out what that does not need: no number that is wanted changes.
+enum class Wanted {
+  x,      // every position
+  first,  // the first position alone: Encoded::x is [B, 1, D]
+  p       // Luna's P alone: Encoded::x is empty
+};
+
 class Encoder {
  public:
   virtual ~Encoder() = default;
-  /// `tower` keeps the dropout of two documents apart. need_x false: only P is wanted, and what only x needs is left
-  /// out.
-  virtual Encoded forward(Tape& t, const TowerInput& input, int tower, bool need_x) const = 0;
+  /// `tower` keeps the dropout of two documents apart.
+  virtual Encoded forward(Tape& t, const TowerInput& input, int tower, Wanted wanted) const = 0;
 };
 
 /// Ids of dropout sites: fixed by the place in the model, so that a rerun or another order of calls draws the same

@@ -102,6 +102,8 @@ Var FeedForward::operator()(Tape& t, const Var& x, const DropoutSite& drop) cons
                       t.parameter(fc2.bias), activation, drop);
 }
 
+Var first_position(Tape& t, const Var& x) { return reshape(t, select_position(t, x, 0), {x.dim(0), 1, x.dim(2)}); }
+
 Activation activation_named(const std::string& name) {
   constexpr std::pair<const char*, Activation> table[] = {{"gelu", Activation::gelu},
                                                           {"gelu_tanh", Activation::gelu_tanh},

@@ -84,6 +84,9 @@ struct FeedForward {
   Var operator()(Tape& t, const Var& x, const DropoutSite& drop) const;
 };
 
+/// x[B, N, D] -> [B, 1, D].
+Var first_position(Tape& t, const Var& x);
+
 /// "gelu" -> Activation::gelu. Error for an unknown name.
 Activation activation_named(const std::string& name);
 

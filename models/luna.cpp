@@ -22,26 +22,29 @@ LunaLayer::LunaLayer(const Builder& b, bool p_is_read)
 }
 
 Encoded LunaLayer::operator()(Tape& t, const Var& x, const Var& p, const Tensor& x_mask, const Tensor& p_mask,
-                              int tower, int64_t layer, bool need_x) const {
+                              int tower, int64_t layer, Wanted wanted) const {
   const auto drop = [&](double probability, int place) {
     return t.dropout(probability, dropout_site(tower, layer, place));
   };
   const bool pre = config.norm == "pre";
   const Var xn = pre ? norm_x(t, x) : x, pn = pre ? norm_p(t, p) : p;
+  // Taken before the pack: on the way back its row is then added to a gradient that is there already.
+  const bool first = wanted == Wanted::first;
+  const Var query = first ? first_position(t, xn) : xn, residual = !pre ? query : first ? first_position(t, x) : x;
   const Var packed = attention.pack(t, pn, xn, x_mask, drop(config.attention_dropout, 0));
   Encoded out;
   const DropoutSite p_branch = drop(config.dropout, 4);
   if (pre) out.p = dropout_add(t, packed, p, p_branch);
   else if (norm_p) out.p = norm_p(t, packed, p, p_branch);
-  if (!need_x) return out;
+  if (wanted == Wanted::p) return out;
   const DropoutSite branch1 = drop(config.dropout, 1), hidden = drop(config.activation_dropout, 2),
                     branch2 = drop(config.dropout, 3);
-  const Var y = attention.unpack(t, xn, packed, p_mask, drop(config.attention_dropout, 5));
+  const Var y = attention.unpack(t, query, packed, p_mask, drop(config.attention_dropout, 5));
   if (pre) {
-    const Var x1 = dropout_add(t, y, x, branch1);
+    const Var x1 = dropout_add(t, y, residual, branch1);
     out.x = dropout_add(t, feed_forward(t, norm_f(t, x1), hidden), x1, branch2);
   } else {
-    const Var x1 = norm_x(t, y, x, branch1);
+    const Var x1 = norm_x(t, y, residual, branch1);
     out.x = norm_f(t, feed_forward(t, x1, hidden), x1, branch2);
   }
   return out;
@@ -98,7 +101,7 @@ Var LunaEncoder::start_p(Tape& t, int64_t which, const TowerInput& input, const 
   return dropout(t, expand_batch(t, p, input.B, rows), drop, p_mask);
 }
 
-Encoded LunaEncoder::forward(Tape& t, const TowerInput& input, int tower, bool need_x) const {
+Encoded LunaEncoder::forward(Tape& t, const TowerInput& input, int tower, Wanted wanted) const {
   const bool dynamic = config_.dynamic_projection;
   const int64_t rows = dynamic ? std::min(config_.projection_length, input.N) : config_.projection_length;
   const Tensor x_mask = padding_mask(t, input.lengths, input.N);
@@ -106,9 +109,10 @@ Encoded LunaEncoder::forward(Tape& t, const TowerInput& input, int tower, bool n
   Encoded state{embeddings_(t, input, x_mask, tower), start_p(t, 0, input, p_mask, tower, rows)};
   for (int64_t i = 0; i < config_.layers; ++i) {
     const LunaLayer& layer = layers_[size_t(config_.tie_layers ? 0 : i)];
-    const bool x_wanted = need_x || i + 1 < config_.layers;
-    const auto apply = [&layer, x_mask, p_mask, tower, i, x_wanted](Tape& tape, const std::vector<Var>& in) {
-      const Encoded out = layer(tape, in[0], in[1], x_mask, p_mask, tower, i, x_wanted);
+    const Wanted of_layer = i + 1 < config_.layers ? Wanted::x : wanted;
+    const bool x_wanted = of_layer != Wanted::p;
+    const auto apply = [&layer, x_mask, p_mask, tower, i, of_layer, x_wanted](Tape& tape, const std::vector<Var>& in) {
+      const Encoded out = layer(tape, in[0], in[1], x_mask, p_mask, tower, i, of_layer);
       std::vector<Var> results;
       if (x_wanted) results.push_back(out.x);
       if (out.p.v) results.push_back(out.p);

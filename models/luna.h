@@ -15,16 +15,16 @@ struct LunaLayer {
   Norm norm_f;
   /// `p_is_read`: somebody reads the P this layer hands on, so it has a norm for it.
   LunaLayer(const Builder& b, bool p_is_read);
-  /// x[B, n, D], p[B, l, D] -> both updated. x_mask u8[B, n], p_mask u8[B, l], 1 = padding, or empty. need_x false
-  /// leaves the unpack half out and returns an empty x.
+  /// x[B, n, D], p[B, l, D] -> both updated, x as far as it is wanted. x_mask u8[B, n], p_mask u8[B, l], 1 = padding,
+  /// or empty.
   Encoded operator()(Tape& t, const Var& x, const Var& p, const Tensor& x_mask, const Tensor& p_mask, int tower,
-                     int64_t layer, bool need_x) const;
+                     int64_t layer, Wanted wanted) const;
 };
 
 class LunaEncoder : public Encoder {
  public:
   LunaEncoder(const Builder& b, const Symbols& symbols, Context& context, DType compute);
-  Encoded forward(Tape& t, const TowerInput& input, int tower, bool need_x) const override;
+  Encoded forward(Tape& t, const TowerInput& input, int tower, Wanted wanted) const override;
 
  private:
   Var start_p(Tape& t, int64_t which, const TowerInput& input, const Tensor& p_mask, int tower, int64_t rows) const;

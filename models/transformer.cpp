@@ -10,16 +10,18 @@ TransformerLayer::TransformerLayer(const Builder& b)
       feed_forward(b, config.dim, config.ffn_dim),
       norm2(b, "final_layer_norm", config.dim) {}
 
-Var TransformerLayer::operator()(Tape& t, const Var& x, const Tensor& padding, int tower, int64_t layer) const {
+Var TransformerLayer::operator()(Tape& t, const Var& x, const Tensor& padding, int tower, int64_t layer,
+                                 Wanted wanted) const {
+  const auto rows = [&](const Var& all) { return wanted == Wanted::first ? first_position(t, all) : all; };
   const auto drop = [&](double p, int place) { return t.dropout(p, dropout_site(tower, layer, place)); };
   const DropoutSite probabilities = drop(config.attention_dropout, 0), branch1 = drop(config.dropout, 1),
                     hidden = drop(config.activation_dropout, 2), branch2 = drop(config.dropout, 3);
   if (config.norm == "pre") {
     const Var xn = norm1(t, x);
-    const Var x1 = dropout_add(t, attention(t, xn, xn, padding, false, probabilities), x, branch1);
+    const Var x1 = dropout_add(t, attention(t, rows(xn), xn, padding, false, probabilities), rows(x), branch1);
     return dropout_add(t, feed_forward(t, norm2(t, x1), hidden), x1, branch2);
   }
-  const Var x1 = norm1(t, attention(t, x, x, padding, false, probabilities), x, branch1);
+  const Var query = rows(x), x1 = norm1(t, attention(t, query, x, padding, false, probabilities), query, branch1);
   return norm2(t, feed_forward(t, x1, hidden), x1, branch2);
 }
 
@@ -30,13 +32,14 @@ TransformerEncoder::TransformerEncoder(const Builder& b, const Symbols& symbols,
   if (config_.norm == "pre") norm_ = Norm(b, "layer_norm", config_.dim);
 }
 
-Encoded TransformerEncoder::forward(Tape& t, const TowerInput& input, int tower, bool) const {
+Encoded TransformerEncoder::forward(Tape& t, const TowerInput& input, int tower, Wanted wanted) const {
   const Tensor padding = padding_mask(t, input.lengths, input.N);
   Var x = embeddings_(t, input, padding, tower);
   for (int64_t i = 0; i < config_.layers; ++i) {
     const TransformerLayer& layer = layers_[size_t(config_.tie_layers ? 0 : i)];
-    const auto apply = [&layer, padding, tower, i](Tape& tape, const std::vector<Var>& in) {
-      return std::vector<Var>{layer(tape, in[0], padding, tower, i)};
+    const Wanted of_layer = i + 1 < config_.layers ? Wanted::x : wanted;
+    const auto apply = [&layer, padding, tower, i, of_layer](Tape& tape, const std::vector<Var>& in) {
+      return std::vector<Var>{layer(tape, in[0], padding, tower, i, of_layer)};
     };
     x = config_.recompute ? t.checkpoint(apply, {x})[0] : apply(t, {x})[0];
   }

@@ -108,7 +108,7 @@ void encoder_layer(Session& s) {
   const LunaLayer layer(Builder{s.parameters, config, ""}, true);
   s.load_parameters();
   const Encoded y = layer(s.tape(), s.leaf("in.x"), s.leaf("in.px"), s.optional("in.encoder_padding_mask"),
-                          s.optional("in.encoder_projected_padding_mask"), 0, 0, true);
+                          s.optional("in.encoder_projected_padding_mask"), 0, 0, Wanted::x);
   s.output("x", y.x), s.output("px", y.p);
   s.backward();
 }
@@ -122,7 +122,7 @@ void encoder_stack(Session& s) {
   const Tensor x_mask = s.optional("in.x_padding_mask"), p_mask = s.optional("in.px_padding_mask");
   Encoded state{s.leaf("in.x"), s.leaf("in.px")};
   for (int64_t i = 0; i < config.layers; ++i) {
-    state = layers[size_t(config.tie_layers ? 0 : i)](s.tape(), state.x, state.p, x_mask, p_mask, 0, i, true);
+    state = layers[size_t(config.tie_layers ? 0 : i)](s.tape(), state.x, state.p, x_mask, p_mask, 0, i, Wanted::x);
     const std::string number = std::to_string(i + 1);
     s.output("x" + number, state.x), s.output("px" + number, state.p);
   }

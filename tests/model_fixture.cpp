@@ -82,7 +82,7 @@ TowerInput SmallModel::tower(const HostBatch& batch, int which) {
 Var SmallModel::forward(Tape& t, const HostBatch& batch) {
   std::vector<TowerInput> towers;
   for (int64_t i = 0; i < classifier->config().towers; ++i) towers.push_back(tower(batch, int(i)));
-  return classifier->forward(t, towers).logits;
+  return classifier->forward(t, towers, everything).logits;
 }
 
 Var SmallModel::loss_of(Tape& t, const Var& logits, const HostBatch& batch) {

@@ -44,6 +44,7 @@ class SmallModel {
     std::vector<double> logits, gradients;
   };
   Result train_step(const HostBatch& batch);
+  bool everything = false;  // argument of Classifier::forward
   /// Forward only in the given mode.
   std::vector<double> logits(const HostBatch& batch, Tape::Mode mode);
   double loss(const HostBatch& batch);

@@ -32,6 +32,19 @@ TEST_CASE("more padding changes neither logits nor gradients, dropout on") {
   }
 }
 
+TEST_CASE("what the last layer leaves out changes neither logits nor gradients, dropout on") {
+  const Threads one(1);
+  for (const NamedConfig& variant : model_variants()) {
+    INFO(variant.name);
+    SmallModel m(variant.config);
+    const SmallModel::Result lean = m.train_step(batch_of(9));
+    m.everything = true;
+    const SmallModel::Result whole = m.train_step(batch_of(9));
+    CHECK(distance(lean.logits, whole.logits) <= kRounding * std::max(1.0, largest(whole.logits)));
+    CHECK(distance(lean.gradients, whole.gradients) <= kRounding * std::max(1.0, largest(whole.gradients)));
+  }
+}
+
 TEST_CASE("an example does not see the others of its batch") {
   for (const NamedConfig& variant : model_variants()) {
     const ModelConfig& c = variant.config;
