@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "engine/threads.h"
+#include "kernels/error.h"
 #include "tools/bench.h"
 #include "tools/program.h"
 #include "train/log.h"
@@ -52,6 +53,18 @@ void declare_step(CLI::App* command, Arguments& a) {
   command->add_option("--symbols", a.symbols)->capture_default_str()->check(CLI::Range(int64_t(8), int64_t(1) << 24));
 }
 
+// Runs one measurement; one that fails (too large for the device, say) is told and does not stop the others.
+int failures(const std::string& what, const std::function<void()>& measure) {
+  try {
+    measure();
+    return 0;
+  } catch (const Error& e) {
+    fflush(stdout);
+    fmt::print(stderr, "error: {}: {}\n", what, e.what());
+    return 1;
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -77,16 +90,20 @@ int main(int argc, char** argv) {
     std::string why;
     const auto module = choose_device(a.device, &why);
     if (!why.empty()) train::log_info(why);
+    int failed = 0;
     for (const std::string& precision : a.precisions) {
       train::need_precision(precision, module.get());
-      if (*ceilings) bench::ceilings(a, precision, module.get());
+      if (*ceilings) failed += failures(precision, [&] { bench::ceilings(a, precision, module.get()); });
       if (*attention)
-        for (const std::string& shape : a.attentions) bench::attention(a, shape, precision, module.get());
+        for (const std::string& shape : a.attentions)
+          failed += failures(shape + " " + precision, [&] { bench::attention(a, shape, precision, module.get()); });
       if (*step || *kernels)
         for (const std::string& model : a.models)
           for (const int64_t N : a.lengths)
-            (*step ? bench::step : bench::kernels)(a, model, N, precision, module.get());
+            failed += failures(fmt::format("{}, {} tokens, {}", model, N, precision), [&] {
+              (*step ? bench::step : bench::kernels)(a, model, N, precision, module.get());
+            });
     }
-    return 0;
+    return failed ? 1 : 0;
   });
 }

@@ -23,7 +23,7 @@ struct Arguments {
 struct Ceilings {
   double copy_bytes_per_s = 0, flops_per_s = 0;
 };
-/// A copy of 256 MiB, and a product of 8192^3 (1024^3 on the CPU) in an element type.
+/// A copy of 256 MiB, and a product of 8192^3 (1024^3 on the CPU) in an element type. On a device measured once.
 Ceilings measure_ceilings(DType dtype, const Module* module);
 
 /// A training step of random tokens: forward, backward, Adam.

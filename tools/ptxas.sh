@@ -1,17 +1,19 @@
 #!/bin/bash
-# Registers, shared memory and spills of every CUDA kernel, as ptxas reports them: a Markdown row a kernel and chip.
-# Usage: tools/ptxas.sh [--nvcc NVCC] [--arch 80,90] [--jobs N] [--spills] [FILE.cu...]    (default: kernels/cuda/*.cu)
-#        tools/ptxas.sh --log FILE    reads the output of a build that was made with -Xptxas -v
+# Registers, shared memory and spills of every CUDA kernel, as ptxas reports them, as a Markdown table.
+# Usage: tools/ptxas.sh [--nvcc NVCC] [--arch 80,90] [--jobs N] [--spills | --worst] [FILE.cu...]
+#        tools/ptxas.sh --log FILE [--spills | --worst]    reads the output of a build made with -Xptxas -v
+#   FILE.cu   default: kernels/cuda/*.cu
 #   --spills  only the kernels that spill; exit status 1 when there is one
+#   --worst   a row for each kernel's source: the most registers, shared bytes and spilled bytes of its instances
 # A host compiler that nvcc wants goes into NVCC_PREPEND_FLAGS, as in NVCC_PREPEND_FLAGS="-ccbin clang++-14".
 # Example: tools/ptxas.sh --arch 80,90 kernels/cuda/layer_norm.cu
 set -euo pipefail
 cd "$(dirname "$0")/.."
-nvcc=nvcc archs=75,80,90 jobs=1 log='' spills=0
+nvcc=nvcc archs=75,80,90 jobs=1 log='' mode=all
 while [ $# -gt 0 ]; do
   case $1 in
-    -h | --help) sed -n '2,7s/^# \{0,1\}//p' tools/ptxas.sh; exit 0 ;;
-    --spills) spills=1; shift; continue ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' tools/ptxas.sh; exit 0 ;;
+    --spills | --worst) mode=${1#--}; shift; continue ;;
     --nvcc | --arch | --jobs | --log) [ $# -ge 2 ] || { echo "error: $1 wants a value" >&2; exit 2; } ;;
     -*) echo "error: unknown argument $1; tools/ptxas.sh --help" >&2; exit 2 ;;
     *) break ;;
@@ -25,25 +27,25 @@ files=("$@")
 # Only the device half is compiled, so no host compiler's version matters.
 compile() {
   command -v "$nvcc" >/dev/null || { echo "error: no $nvcc; --nvcc names one" >&2; exit 1; }
-  local arch file outputs
-  outputs=$(mktemp -d)
-  trap 'rm -rf "$outputs"' RETURN
+  local arch file
   # shellcheck disable=SC2016  # for the inner shell
   for arch in ${archs//,/ }; do
     for file in "${files[@]}"; do printf '%s\0%s\0' "$arch" "$file"; done
-  done | nvcc=$nvcc outputs=$outputs xargs -0 -n 2 -P "$jobs" bash -c '
-    out=$("$nvcc" -std=c++17 --expt-relaxed-constexpr -O3 -I. -Xptxas -v -cubin "-arch=sm_$0" "$1" -o /dev/null 2>&1) ||
+  done | nvcc=$nvcc outputs=$work xargs -0 -n 2 -P "$jobs" bash -c '
+    flags=(-std=c++17 --expt-relaxed-constexpr -O3 -I. -Xptxas -v -cubin "-arch=sm_$0")
+    out=$("$nvcc" "${flags[@]}" "$1" -o /dev/null 2>&1) ||
       { printf "%s\nerror: %s does not compile for sm_%s\n" "$out" "$1" "$0" >&2; exit 255; }
-    printf "%s\n" "$out" >"$outputs/$0-${1//\//-}"'
-  cat "$outputs"/*
+    printf "%s\n" "$out" >"$outputs/$0-${1//\//-}"' || exit 1
+  cat "$work"/*-*
 }
 
 # Kernels are told from others by their name and the element type in it; argument lists are left out.
-table() {
-  grep -aE 'ptxas info|spill stores' | c++filt | awk -v only="$spills" '
+# Writes lines "kernel|chip|registers|shared|stack|spilled".
+kernels_in() {
+  grep -aE 'ptxas info|spill stores' "$1" | c++filt | awk '
     /Compiling entry function/ {
-      name = $0; sub(/.*entry function \x27/, "", name); arch = name
-      sub(/\x27 for \x27.*/, "", name); sub(/.*\x27 for \x27/, "", arch); sub(/\x27.*/, "", arch)
+      name = $0; sub(/.*entry function \x27/, "", name); chip = name
+      sub(/\x27 for \x27.*/, "", name); sub(/.*\x27 for \x27/, "", chip); sub(/\x27.*/, "", chip)
       sub(/^void /, "", name); gsub(/selene::(cuda::)?/, "", name); gsub(/\(anonymous namespace\)::/, "", name)
       gsub(/\([a-z_ ]*\)/, "", name); sub(/\(.*/, "", name)
       spill = frame = 0
@@ -55,15 +57,50 @@ table() {
         if ($i ~ /^registers/) registers = $(i - 1)
         if ($i ~ /^smem/) shared = $(i - 2)
       }
-      ++kernels; if (spill > 0) ++spilling
-      if (!only || spill > 0)
-        printf "| `%s` | %s | %d | %d | %d | %d |\n", name, arch, registers, shared, frame, spill
-    }
-    END {
-      printf "%d kernels, %d with spills\n", kernels, spilling > "/dev/stderr"
-      exit only && spilling > 0
-    }' | { printf '| kernel | chip | registers | shared bytes | stack bytes | spilled bytes |\n'
-           printf '| --- | --- | ---: | ---: | ---: | ---: |\n'; sort -u; }
+      print name "|" chip "|" registers "|" shared "|" frame "|" spill
+    }' | sort -u
 }
 
-if [ -n "$log" ]; then table <"$log"; else compile | table; fi
+# Status 1 where only spills are asked for and there are some.
+table() {
+  printf '| kernel | chip | registers | shared bytes | stack bytes | spilled bytes |\n'
+  printf '| --- | --- | ---: | ---: | ---: | ---: |\n'
+  awk -F '|' -v only="$1" '
+    $6 > 0 { ++spilling }
+    !only || $6 > 0 { printf "| `%s` | %s | %d | %d | %d | %d |\n", $1, $2, $3, $4, $5, $6 }
+    END { exit only && spilling > 0 }'
+}
+
+# Columns: the chips, each with registers / shared bytes / spilled bytes.
+worst() {
+  awk -F '|' '
+    function most(a, b) { return a > b ? a : b }
+    { name = $1; sub(/<.*/, "", name); at = name "|" $2 }
+    !($2 in chips) { chips[$2] = ++columns; chip[columns] = $2 }
+    !(name in rows) { rows[name] = ++count; kernel[count] = name }
+    { registers[at] = most(registers[at], $3 + 0); shared[at] = most(shared[at], $4 + 0)
+      spilled[at] = most(spilled[at], $6 + 0); ++instances[at] }
+    END {
+      printf "| kernel | instances"; for (c = 1; c <= columns; ++c) printf " | %s", chip[c]
+      printf " |\n| --- | ---:"; for (c = 1; c <= columns; ++c) printf " | ---:"
+      print " |"
+      for (r = 1; r <= count; ++r) {
+        printf "| `%s` | %d", kernel[r], instances[kernel[r] "|" chip[1]]
+        for (c = 1; c <= columns; ++c) {
+          at = kernel[r] "|" chip[c]; printf " | %d / %d / %d", registers[at], shared[at], spilled[at]
+        }
+        print " |"
+      }
+    }'
+}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+if [ -z "$log" ]; then log=$work/log; compile >"$log"; fi
+kernels_in "$log" >"$work/kernels" || { echo "error: $log says nothing of kernels (-Xptxas -v)" >&2; exit 1; }
+awk -F '|' '$6 > 0 { ++n } END { printf "%d kernels, %d with spills\n", NR, n }' "$work/kernels" >&2
+case $mode in
+  all) table 0 <"$work/kernels" ;;
+  spills) table 1 <"$work/kernels" ;;
+  worst) worst <"$work/kernels" ;;
+esac

@@ -175,6 +175,8 @@ void run(Stream& s, const AttentionBwd<T>& a) {
   need_head_size(a);
   if (s.cudnn_attention) return cudnn_backward(s, a);
   const AttentionCut cut = attention_cut(a);
+  if constexpr (sizeof(T) == 2)
+    if (with_mma<T>(s) && mma_short_backward(s, a, cut)) return add_partials(s, a, cut);
   const int64_t rows = a.B * a.H * a.Nq;
   const bool packs =
       a.K % kPack<T> == 0 && aligned16(a.o, a.o_batch) && aligned16(a.o, a.o_row) && aligned16(a.d_o, a.o_row);

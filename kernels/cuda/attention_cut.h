@@ -19,11 +19,12 @@ struct AttentionCut {
 SELENE_HD int64_t attention_ceil(int64_t n, int64_t step) { return (n + step - 1) / step; }
 
 /// Rows of a chunk of the loop axis, `loop` rows long, where each of `heads` heads has `own` rows to be divided
-/// among blocks. Few blocks: short chunks, so that a batch of one fills a device. Up to 262,144 rows a chunk's
-/// ends don't depend on `loop`, so keys that are only padding add zeros after the sums that count.
+/// among blocks. Few blocks: short chunks, so that a batch of one fills a device; where a block has 16 rows, small
+/// enough for three on a multiprocessor, half as many blocks again. Up to 196,608 rows a chunk's ends don't depend
+/// on `loop`, so keys that are only padding add zeros after the sums that count.
 SELENE_HD int64_t attention_chunk(int64_t heads, int64_t own, int64_t loop) {
   const int64_t blocks = heads * attention_ceil(own, 64);
-  int64_t rows = 256 * attention_ceil(blocks, 16);
+  int64_t rows = (own <= 16 ? 192 : 256) * attention_ceil(blocks, 16);
   if (rows < 4 * own) rows = 4 * own;  // partial sums stay small beside the rows that were read for them
   if (rows < attention_ceil(loop, 1024)) rows = attention_ceil(loop, 1024);
   return attention_ceil(rows, 64) * 64;
@@ -39,17 +40,15 @@ SELENE_HD AttentionCut attention_cut(const A& a) {
   return c;
 }
 
-/// What a block works on. Blocks of one head and chunk, which read the same rows, are neighbours.
+/// What a block works on. Blocks of one head and chunk, which read the same rows, are neighbours. Counted in 32
+/// bits, as the grid is: a division in 64 bits takes as long as a small tile.
 struct AttentionBlock {
   int64_t b, h, bh;     // example, head, b * H + h
   int64_t tile, chunk;  // of the axis that is owned, of the axis that is looped over
 };
-SELENE_HD AttentionBlock attention_block(int64_t index, int64_t H, int64_t tiles, int64_t chunks) {
-  AttentionBlock x;
-  x.tile = index % tiles, index /= tiles;
-  x.chunk = index % chunks, x.bh = index / chunks;
-  x.b = x.bh / H, x.h = x.bh % H;
-  return x;
+SELENE_HD AttentionBlock attention_block(uint32_t index, int64_t H, int64_t tiles, int64_t chunks) {
+  const uint32_t n = uint32_t(tiles), m = uint32_t(chunks), heads = uint32_t(H), rest = index / n, bh = rest / m;
+  return {bh / heads, bh % heads, bh, index % n, rest % m};
 }
 
 /// Partial sums of a chunk of keys in the forward workspace, for all queries: max of scale q k (-inf where no
@@ -96,5 +95,8 @@ template <class T>
 bool mma_forward(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut);
 template <class T>
 bool mma_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut);
+/// For an axis of at most 16 rows and K of at most 64, also o aligned: needs no delta.
+template <class T>
+bool mma_short_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut);
 
 }  // namespace selene::cuda

@@ -48,6 +48,12 @@ __device__ inline void fetch_tile(T* tile, TileSource<T>& source, int rows) {
   source.from += Rows * source.stride;
 }
 
+/// True where the values are the keys (tied projections): one tile serves as both.
+template <class A>
+__device__ inline bool keys_are_values(const A& a) {
+  return a.k == a.v && a.k_row == a.v_row && a.k_batch == a.v_batch;
+}
+
 /// Fragment A of a product: 16 rows of a tile from `row` on, 16 channels from 16 * step on.
 template <int K, class T>
 __device__ inline void load_a(uint32_t (&f)[4], const T* tile, int row, int step) {

@@ -6,6 +6,8 @@
 
 namespace selene::cuda {
 
+constexpr int kMostShortChannels = 64;  // of a head that attention_mma_short.cuh takes: registers
+
 /// Rows that a block of four warps owns, 16 a warp, and rows of a tile of the other axis. Split: all warps own the
 /// same 16 rows and take other pieces of each tile.
 template <int K, bool Keys, bool Split>
@@ -13,8 +15,12 @@ struct BackwardShape {
   static constexpr int own = Split ? 16 : 64, other = K > 64 && !Split ? 32 : 64;
   static constexpr int stage = 2 * other * K;  // elements
   static constexpr int most(int a, int b) { return a > b ? a : b; }
-  // Two stages; the rows that are owned pass through the second one before it is used, the result through both.
-  static constexpr int tiles = most(2 * (stage + most(stage, 2 * own * K)), write_tile_bytes<K, Split>());
+  // Steps of 16 channels of which a warp keeps the fragments of y; it loads the others each time: registers.
+  static constexpr int y_steps = Keys && K > 64 ? K / 32 : K / 16;
+  // Two stages. The rows that are owned pass through the second one before it is used, but for a y that is needed
+  // later; the result passes through both.
+  static constexpr int x_at = stage, y_at = x_at + (y_steps < K / 16 ? most(stage, own * K) : own * K);
+  static constexpr int tiles = most(2 * most(2 * stage, y_at + own * K), write_tile_bytes<K, Split>());
   static constexpr int shared_bytes = tiles + 2 * 2 * other * 4;
   // Blocks that a multiprocessor shall hold: sets the limit of registers.
   static constexpr int blocks = K > 64 ? 2 : Keys ? 3 : 4;
@@ -54,7 +60,9 @@ struct RowTerms {
 /// What a warp keeps of its 16 rows: fragments, row terms of a lane's rows g and g + 8, sums.
 template <int K, bool Keys>
 struct BackwardState {
-  uint32_t x[K / 16][4], y[K / 16][4];
+  static constexpr int y_steps = BackwardShape<K, Keys, false>::y_steps;
+  uint32_t x[K / 16][4], y[y_steps][4];
+  const void* y_rows;  // [16, K] in shared memory, for the other steps
   RowTerm row[2];
   float d_x[K / 8][4], d_y[Keys ? K / 8 : 1][4];
 };
@@ -71,7 +79,13 @@ __device__ inline void backward_products(const BackwardState<K, Keys>& state, co
     load_b_rows<K>(b, u, at, step);
     mma_16816<T>(s[0], state.x[step], b[0]), mma_16816<T>(s[1], state.x[step], b[1]);
     load_b_rows<K>(b, w, at, step);
-    mma_16816<T>(d_p[0], state.y[step], b[0]), mma_16816<T>(d_p[1], state.y[step], b[1]);
+    if (step < BackwardState<K, Keys>::y_steps) {
+      mma_16816<T>(d_p[0], state.y[step], b[0]), mma_16816<T>(d_p[1], state.y[step], b[1]);
+    } else {
+      uint32_t y[4];
+      load_a<K>(y, static_cast<const T*>(state.y_rows), 0, step);
+      mma_16816<T>(d_p[0], y, b[0]), mma_16816<T>(d_p[1], y, b[1]);
+    }
   }
 }
 
@@ -171,21 +185,33 @@ __device__ inline void load_own(BackwardState<K, Keys>& state, const BackwardWor
       state.d_x[n][i] = 0;
       if (Keys) state.d_y[n][i] = 0;
     }
+  state.y_rows = y + row * K;
   cp_async_wait<0>();
   __syncthreads();
 #pragma unroll
   for (int step = 0; step < K / 16; ++step) {
     load_a<K>(state.x[step], x, row, step);
-    load_a<K>(state.y[step], y, row, step);
+    if (step < BackwardState<K, Keys>::y_steps) load_a<K>(state.y[step], y, row, step);
   }
+}
+
+/// Products s and d_p of the warp's own rows and 16 rows of the tiles u and w from `at` on become gradients, which
+/// are added to the sums. ahead: as for hide_future.
+template <class T, int K, bool Keys>
+__device__ inline void add_piece(const AttentionBwd<T>& a, int ahead, float (&s)[2][4], float (&d_p)[2][4],
+                                 const T* u, const T* w, int at, const float* columns, int apart,
+                                 const DropoutKey& key, const uint32_t (&kept)[2],
+                                 BackwardState<K, Keys>& state) {
+  if (a.causal) hide_future<Keys>(s, ahead);
+  backward_scores<Keys>(s, d_p, state.row, columns, apart, a.scale * kLog2e, key, kept);
+  add_gradients<T, K, Keys>(state, s, d_p, u, w, at);
 }
 
 /// One tile of the other axis, 16 rows at a time. n: number of its first row; own: of the warp's first row.
 template <class T, int K, bool Keys, bool Split>
-__device__ inline void gather_tile(const AttentionBwd<T>& a, int own, int n, int end, const T* u,
+__device__ inline void gather_tile(const AttentionBwd<T>& a, int own, int n, int end, const T* u, const T* w,
                                    const float* columns, const DropoutKey& key, BackwardState<K, Keys>& state) {
   constexpr int other = BackwardShape<K, Keys, Split>::other;
-  const T* w = u + other * K;
   const int rows = min(other, end - n), past = int(a.Nk - a.Nq);
 #pragma unroll 1
   for (int at = Split ? int(threadIdx.x) / 32 * 16 : 0; at < rows; at += Split ? 16 * kMmaWarps : 16) {
@@ -194,9 +220,7 @@ __device__ inline void gather_tile(const AttentionBwd<T>& a, int own, int n, int
     uint32_t kept[2] = {0, 0};
     if (key.on()) kept_words<Keys>(kept, key, q, k);
     backward_products<T, K, Keys>(state, u, w, at, s, d_p);
-    if (a.causal) hide_future<Keys>(s, k - (q + past));
-    backward_scores<Keys>(s, d_p, state.row, columns + at, other, a.scale * kLog2e, key, kept);
-    add_gradients<T, K, Keys>(state, s, d_p, u, w, at);
+    add_piece<T, K, Keys>(a, k - (q + past), s, d_p, u, w, at, columns + at, other, key, kept, state);
   }
 }
 
@@ -208,10 +232,11 @@ __device__ inline void gather_gradients(const AttentionBwd<T>& a, BackwardWork<T
   constexpr int other = Shape::other, own = Shape::own;
   const int row = Split ? 0 : int(threadIdx.x) / 32 * 16, me = int(threadIdx.x);
   const DropoutKey key(a.drop, bh);
+  const bool one_tile = !Keys && keys_are_values(a);
   const auto fetch = [&](int n, int stage) {
     T* tile = tiles + stage * Shape::stage;
     fetch_tile<K, other>(tile, work.other.x, work.other.rows - n);
-    fetch_tile<K, other>(tile + other * K, work.other.y, work.other.rows - n);
+    if (!one_tile) fetch_tile<K, other>(tile + other * K, work.other.y, work.other.rows - n);
     cp_async_commit();
     return me < other ? work.other_term(n + me) : RowTerm{0, 0};
   };
@@ -220,11 +245,11 @@ __device__ inline void gather_gradients(const AttentionBwd<T>& a, BackwardWork<T
     columns[stage * 2 * other + me] = term.exponent;
     if (Keys) columns[stage * 2 * other + other + me] = term.gradient;
   };
-  T* own_tiles = tiles + Shape::stage;
-  fetch_tile<K, own>(own_tiles, work.own.x, work.own.rows - work.own_first);
-  fetch_tile<K, own>(own_tiles + own * K, work.own.y, work.own.rows - work.own_first);
+  T *x = tiles + Shape::x_at, *y = tiles + Shape::y_at;
+  fetch_tile<K, own>(x, work.own.x, work.own.rows - work.own_first);
+  fetch_tile<K, own>(y, work.own.y, work.own.rows - work.own_first);
   RowTerm next = fetch(work.first, 0);
-  load_own<T, K, Keys>(state, work, own_tiles, own_tiles + own * K, row);
+  load_own<T, K, Keys>(state, work, x, y, row);
   keep_term(next, 0);
   int stage = 0;
   for (int n = work.first; n < work.end; n += other, stage ^= 1) {
@@ -232,7 +257,8 @@ __device__ inline void gather_gradients(const AttentionBwd<T>& a, BackwardWork<T
     __syncthreads();
     const bool more = n + other < work.end;
     if (more) next = fetch(n + other, stage ^ 1);
-    gather_tile<T, K, Keys, Split>(a, work.own_first + row, n, work.end, tiles + stage * Shape::stage,
+    const T* tile = tiles + stage * Shape::stage;
+    gather_tile<T, K, Keys, Split>(a, work.own_first + row, n, work.end, tile, one_tile ? tile : tile + other * K,
                                    columns + stage * 2 * other, key, state);
     if (more) keep_term(next, stage ^ 1);
   }
@@ -284,13 +310,19 @@ void launch_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cu
          Shape::shared_bytes, a, cut);
 }
 
-/// Small tiles where one axis is short.
+/// Small tiles where one axis is short. Smaller heads have kernels of their own for that
+/// (attention_mma_short.cuh).
 template <class T, int K>
 void choose_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
-  if (a.Nk <= 16) launch_backward<T, K, true, true>(s, a, cut);
-  else launch_backward<T, K, true, false>(s, a, cut);
-  if (a.Nq <= 16) launch_backward<T, K, false, true>(s, a, cut);
-  else launch_backward<T, K, false, false>(s, a, cut);
+  if constexpr (K > kMostShortChannels) {
+    if (a.Nk <= 16) launch_backward<T, K, true, true>(s, a, cut);
+    else launch_backward<T, K, true, false>(s, a, cut);
+    if (a.Nq <= 16) launch_backward<T, K, false, true>(s, a, cut);
+    else launch_backward<T, K, false, false>(s, a, cut);
+  } else {
+    launch_backward<T, K, true, false>(s, a, cut);
+    launch_backward<T, K, false, false>(s, a, cut);
+  }
 }
 
 }  // namespace selene::cuda

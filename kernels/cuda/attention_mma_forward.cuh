@@ -235,10 +235,11 @@ __device__ inline void gather_keys(const AttentionFwd<T>& a, ForwardWork<T, K>& 
   const int warp = int(threadIdx.x) / 32, row = Split ? warp * KeysAWarp : 0, query = Split ? 0 : warp * 16 * MT;
   const int first = work.first + query, me = int(threadIdx.x);
   const DropoutKey key(a.drop, bh);
+  const bool one_tile = keys_are_values(a);
   const auto fetch = [&](int k, int stage) {
     T* tile = tiles + stage * Shape::stage;
     fetch_tile<K, Shape::keys>(tile, work.k, work.Nk - k);
-    fetch_tile<K, Shape::keys>(tile + Shape::keys * K, work.v, work.Nk - k);
+    if (!one_tile) fetch_tile<K, Shape::keys>(tile + Shape::keys * K, work.v, work.Nk - k);
     cp_async_commit();
     return me < Shape::keys ? key_bias(work.mask, k + me, work.Nk) : 0.0f;
   };
@@ -260,7 +261,7 @@ __device__ inline void gather_keys(const AttentionFwd<T>& a, ForwardWork<T, K>& 
     if (a.causal) hide_future(s, first + (work.Nk - work.Nq) - (k + row));
     online_softmax(s, state, a.scale * kLog2e);
     if (key.on()) drop_probabilities(s, key, first, k + row);
-    gather_values<T, K>(state.o, s, tile + Shape::keys * K, row);
+    gather_values<T, K>(state.o, s, one_tile ? tile : tile + Shape::keys * K, row);
     if (more && me < Shape::keys) bias[(stage ^ 1) * Shape::keys + me] = next_bias;
   }
   __syncthreads();
@@ -293,11 +294,13 @@ __global__ void __launch_bounds__(kMmaThreads, ForwardShape<K, MT, KeysAWarp, Sp
   const TileOutput<T> out{a.o + x.b * a.o_batch + work.first * a.o_row + x.h * a.K, a.o_row,
                           sums.o ? sums.o + int64_t(work.first) * K : nullptr,
                           min(Shape::queries, work.Nq - work.first)};
-  if constexpr (Split) add_and_write_rows<T, K>(state.o[0], reinterpret_cast<float*>(tiles), out);
-  else
+  if constexpr (Split) {
+    add_and_write_rows<T, K>(state.o[0], reinterpret_cast<float*>(tiles), out);
+  } else {
 #pragma unroll
     for (int m = 0; m < MT; ++m)
       write_rows<T, K>(state.o[m], tiles + (warp_row + 16 * m) * K, warp_row + 16 * m, out);
+  }
 }
 
 template <class T, int K, int MT, int KeysAWarp, bool Split>

@@ -68,8 +68,9 @@ struct PlainTiles {
       for (int i = 0; i < S::kRows; ++i)
         c[i].x += other.c[i].x, c[i].y += other.c[i].y, c[i].z += other.c[i].z, c[i].w += other.c[i].w;
     }
-    __device__ void load(const float* from) {
-      for (int i = 0; i < S::kRows; ++i) c[i] = load4(from + row(i) % M * (N + kSumPad) + column());
+    __device__ void load(const float* from) {  // not a row of another thread, which may be storing it
+      for (int i = 0; i < S::kRows; ++i)
+        c[i] = row(i) < M ? load4(from + row(i) * (N + kSumPad) + column()) : make_float4(0, 0, 0, 0);
     }
     __device__ void store(float* to) const {
       for (int i = 0; i < S::kRows; ++i)
@@ -94,18 +95,17 @@ struct PlainTiles {
   };
 };
 
-/// tile [ROWS, C] = rows [n, K] of a tensor, zero where there is nothing. packs: 16-byte accesses are possible.
-template <class Tiles, int ROWS, int C, class T>
-__device__ void load_tile(const T* from, int64_t row, int64_t n, int K, bool packs,
-                          typename Tiles::Element* tile) {
+template <class Tiles, int ROWS, int C, bool PACKS, class T>
+__device__ inline void load_tile_rows(const T* from, int64_t row, int64_t n, int K, typename Tiles::Element* tile) {
   using E = typename Tiles::Element;
   constexpr int width = kPack<T>;
+#pragma unroll(PACKS ? 4 : 1)  // single elements would fill the registers
   for (int i = int(threadIdx.x) * width; i < ROWS * C; i += kTileThreads * width) {
     const int r = i / C, c = i % C;
     Pack<T, width> in{};
     if (r < n && c < K) {
       const T* x = from + r * row + c;
-      if (packs) in = load_pack<width>(x);
+      if constexpr (PACKS) in = load_pack<width>(x);
       else
         for (int j = 0; j < width; ++j) in.v[j] = c + j < K ? x[j] : T{};
     }
@@ -113,6 +113,13 @@ __device__ void load_tile(const T* from, int64_t row, int64_t n, int K, bool pac
     for (int j = 0; j < width; ++j) out.v[j] = as_element<E>(in.v[j]);
     store_pack(tile + r * (C + Tiles::kPad) + c, out);
   }
+}
+/// tile [ROWS, C] = rows [n, K] of a tensor, zero where there is nothing. packs: 16-byte accesses are possible.
+template <class Tiles, int ROWS, int C, class T>
+__device__ inline void load_tile(const T* from, int64_t row, int64_t n, int K, bool packs,
+                                 typename Tiles::Element* tile) {
+  if (packs) load_tile_rows<Tiles, ROWS, C, true>(from, row, n, K, tile);
+  else load_tile_rows<Tiles, ROWS, C, false>(from, row, n, K, tile);
 }
 
 /// to [n, K] = tile [ROWS, C] of sums, row r times factor[r] (null: 1).

@@ -17,6 +17,8 @@ struct BackwardMemory {
   static constexpr int kMost = OWN > LOOP ? OWN : LOOP;
   static constexpr int64_t kBytes =
       2 * (kOwn + kLoop + (kOwnP ? kP : 0)) * sizeof(E) + (2 * kScores + 3 * kMost) * sizeof(float);
+  // Blocks that a multiprocessor shall hold: sets the limit of registers.
+  static constexpr int kBlocks = kBytes > 48 * 1024 ? 2 : 3;
   static_assert(2 * kOwn * sizeof(E) >= OWN * (KP + kSumPad) * sizeof(float),
                 "sums fit where the owned rows were");
 
@@ -72,7 +74,7 @@ __device__ void gradient_tile(const A& a, uint64_t bh, int64_t q, int64_t k, con
 }
 
 template <class Tiles, int QT, int KT, int KP, class T>
-__global__ void __launch_bounds__(kTileThreads, 3)
+__global__ void __launch_bounds__(kTileThreads, BackwardMemory<Tiles, QT, KT, KP>::kBlocks)
     attention_backward_queries(AttentionBwd<T> a, AttentionCut cut, bool packs) {  // grid B H chunks tiles
   const BackwardMemory<Tiles, QT, KT, KP> m;
   const AttentionBlock x = attention_block(blockIdx.x, a.H, attention_ceil(a.Nq, QT), cut.k_chunks);
@@ -135,7 +137,7 @@ __device__ void write_keys(const AttentionBwd<T>& a, const AttentionCut& cut, co
 }
 
 template <class Tiles, int KT, int QT, int KP, class T>
-__global__ void __launch_bounds__(kTileThreads, 3)
+__global__ void __launch_bounds__(kTileThreads, BackwardMemory<Tiles, KT, QT, KP>::kBlocks)
     attention_backward_keys(AttentionBwd<T> a, AttentionCut cut, bool packs) {  // grid B H chunks tiles
   const BackwardMemory<Tiles, KT, QT, KP> m;
   const AttentionBlock x = attention_block(blockIdx.x, a.H, attention_ceil(a.Nk, KT), cut.q_chunks);

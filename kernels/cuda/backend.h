@@ -8,7 +8,7 @@ namespace selene::cuda {
 /// A queue of launches on one device, and the switches of StreamOption.
 struct Stream {
   void* queue = nullptr;     // cudaStream_t; in the shim a simt::Queue, or null: run at once
-  int32_t capability = 0;    // 70, 75, 80, 86, 89, 90, ...
+  int32_t capability = 0;    // that the kernels in use were compiled for: 70, 75, 80, 86, 89, 90, ...
   bool tf32 = false, plain_matmul = false, plain_attention = false, cudnn_attention = false;
   void* library = nullptr;   // state of the matrix library
 };

@@ -42,7 +42,7 @@ struct Place {
 };
 /// Where element `i` of [n0, n1, n2, n3 / N] lies. I: 32 bits where they suffice, for faster divisions.
 template <class I, class A> __device__ inline Place place_of(const A& a, I i, I packs, int N) {
-  const I i3 = i % packs;
+  const int64_t i3 = i % packs;
   i /= packs;
   const I i2 = i % I(a.n[2]);
   i /= I(a.n[2]);

@@ -14,21 +14,30 @@ struct Eight {
 /// at most 0.
 template <bool kFast, class T>
 __device__ inline Pack<T, 8> load_packed(const T* x, int n) {
+  Pack<T, 8> out;
   if constexpr (kFast) {
-    if (n > 0) return load_pack<8>(x);
-    return Pack<T, 8>{};
+    Pack<uint32_t, 2 * int(sizeof(T))> words = {};  // chosen as words, as in widen
+    if (n > 0) words = load_pack<2 * int(sizeof(T))>(reinterpret_cast<const uint32_t*>(x));
+    memcpy(&out, &words, sizeof(out));
   } else {
-    Pack<T, 8> out;
 #pragma unroll
     for (int j = 0; j < 8; ++j) out.v[j] = j < n ? x[j] : T{};
-    return out;
   }
+  return out;
 }
 template <class T>
 __device__ inline Eight widen(const Pack<T, 8>& x) {
   Eight out;
 #pragma unroll
-  for (int j = 0; j < 8; ++j) out.v[j] = up(x.v[j]);
+  for (int j = 0; j < 8; j += 2) {
+    if constexpr (sizeof(T) == 2) {  // by pairs: a choice between 2-byte elements would take two instructions each
+      uint32_t pair;
+      memcpy(&pair, &x.v[j], 4);
+      out.v[j] = up(T{uint16_t(pair)}), out.v[j + 1] = up(T{uint16_t(pair >> 16)});
+    } else {
+      out.v[j] = up(x.v[j]), out.v[j + 1] = up(x.v[j + 1]);
+    }
+  }
   return out;
 }
 template <bool kFast, class T>

@@ -94,8 +94,7 @@ static __global__ void __launch_bounds__(kSortThreads) scatter_rows(SortPass p) 
     if (peers != 0 && before == 0 && begin + k * 32 < p.R) met[warp][digit[k]] = earlier + __popc(peers);
     __syncwarp(kFullMask);
   }
-  __syncthreads();
-  int32_t total;
+  int32_t total;  // the running sum's barriers stand between the counts of all warps and their readers
   int32_t start = block_running_sum<kSortThreads>(p.totals[t], buf, &total) + p.counts[t * p.chunks + blockIdx.x];
   for (int w = 0; w < kSortWarps; ++w) {
     const int32_t n = met[w][t];

@@ -34,19 +34,19 @@ int32_t capability() {
   return 10 * attribute(cudaDevAttrComputeCapabilityMajor) + attribute(cudaDevAttrComputeCapabilityMinor);
 }
 
-/// Machine code runs on its own and on later capabilities of the same major number; the last entry of the list is
-/// also there as PTX, for everything newer.
-bool has_code_for(int32_t device, const char* built_for) {
-  int32_t last = 0;
+/// Which of the capabilities that this module was built for a device runs, 0 for none. Machine code runs on its own and
+/// on later ones of the same major number; the last of the list is also there as PTX, for everything newer.
+int32_t code_for(int32_t device, const char* built_for) {
+  int32_t best = 0, last = 0;
   for (const char* c = built_for; *c;) {
     char* end = nullptr;
     last = int32_t(strtol(c, &end, 10));
-    if (end == c) return false;
-    if (last / 10 == device / 10 && last <= device) return true;
+    if (end == c) return 0;
+    if (last / 10 == device / 10 && last <= device && last > best) best = last;
     while (*end && *end != ',') ++end;  // 90a
     c = *end ? end + 1 : end;
   }
-  return device >= last;
+  return best ? best : last <= device ? last : 0;
 }
 
 std::string why_no_driver() {
@@ -89,7 +89,7 @@ std::string why_unusable() {
   const std::string found =
       "the CUDA device has compute capability " + std::to_string(device / 10) + "." + std::to_string(device % 10);
   if (device < 70) return found + ", wanted 7.0 (V100) or newer";
-  if (!has_code_for(device, SELENE_GPU_ARCH))
+  if (!code_for(device, SELENE_GPU_ARCH))
     return found + ", this module was built for " SELENE_GPU_ARCH
                    " (option gpu_arch; 70 needs a CUDA toolkit before 13)";
   return "";
@@ -128,7 +128,7 @@ void* allocate(int64_t bytes) {
 void release(void* memory) { check(cudaFree(memory), "cudaFree"); }
 
 void queue_create(Stream& s) {
-  s.capability = capability();
+  s.capability = code_for(capability(), SELENE_GPU_ARCH);  // not the device's: which kernels exist
   cudaStream_t queue = nullptr;
   check(cudaStreamCreateWithFlags(&queue, cudaStreamNonBlocking), "cudaStreamCreate");
   s.queue = queue;
