@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-# What tools/gpu_check.sh found, as one JSON file and one readable table; and the small comparisons that its stages need.
-"""gpu_check.py OUT: reads OUT/raw, writes OUT/result.json and OUT/result.md; exit status 1 when a stage failed.
+# What tools/gpu_check.sh found, as one JSON file and one readable page; and what its stages want compared.
+"""gpu_check.py OUT --raw DIR: OUT/result.json and OUT/result.md; exit status 1 when a stage failed.
+gpu_check.py OUT --add RESULT.json...: the stages of several results as one; the first that has a stage counts.
 gpu_check.py --same A B: whether two checkpoints hold the same bits.
 gpu_check.py --slowest CSV, --counters CSV: of ncu's raw page, the five slowest kernels; one kernel's counters."""
 import argparse
@@ -11,15 +12,23 @@ import re
 import sys
 
 SKIPPED, TIMES_UP = 77, (124, 137)
-WHAT = {'machine': 'Machine', 'parity': 'Every operation against the CPU', 'golden': 'Golden cases, fp32, TF32 off',
-        'graphs': 'Same bits: two runs, graphs and eager, killed and resumed', 'ceilings': 'Measured ceilings',
-        'steps': 'Training steps', 'kernels': 'Operations of a step', 'attention': 'Attention alone',
-        'peers': 'The same steps in PyTorch', 'sanitizer': 'compute-sanitizer on a small step',
-        'counters': 'Hardware counters of the slowest kernels', 'training': 'ListOps training'}
+WHAT = {'machine': 'the machine', 'parity': 'every operation against the CPU',
+        'golden': 'golden cases, fp32, TF32 off',
+        'graphs': 'the same bits: two runs; graphs and eager; killed and resumed', 'ceilings': 'measured ceilings',
+        'steps': 'training steps', 'attention': 'attention alone', 'peers': 'the same steps in PyTorch',
+        'kernels': 'operations of a step', 'sanitizer': 'compute-sanitizer on small steps',
+        'counters': 'hardware counters of the slowest kernels', 'training': 'ListOps training'}
 FILES = {'graphs': ['graphs'], 'ceilings': ['ceilings'], 'steps': ['steps'], 'kernels': ['kernels'],
          'attention': ['attention', 'torch_attention'], 'peers': ['peers'], 'sanitizer': ['sanitizer'],
          'counters': ['counters'], 'training': ['training']}
-SETTING = ('model', 'length', 'batch', 'layers', 'dim', 'ffn', 'heads', 'precision')
+SHORT = {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16'}
+SIZES = ('model', 'length', 'batch', 'layers', 'dim', 'ffn', 'heads', 'precision')
+COUNTERS = {'gpu__time_duration.sum': 'ns', 'dram__throughput.avg.pct_of_peak_sustained_elapsed': 'memory %',
+            'sm__throughput.avg.pct_of_peak_sustained_elapsed': 'compute %', 'dram__bytes_read.sum': 'bytes read',
+            'dram__bytes_write.sum': 'bytes written',
+            'sm__warps_active.avg.pct_of_peak_sustained_active': 'warps active %',
+            'launch__registers_per_thread': 'registers', 'launch__grid_size': 'blocks',
+            'launch__block_size': 'threads'}
 
 
 def read_text(path):
@@ -35,10 +44,9 @@ def json_lines(path):
     found = []
     for line in read_text(path).splitlines():
         try:
-            value = json.loads(line)
+            found.append(json.loads(line))
         except ValueError:
             continue
-        found += value if isinstance(value, list) else [value]
     return [v for v in found if isinstance(v, dict)]
 
 
@@ -50,14 +58,15 @@ def status_name(status):
     return 'time limit' if status in TIMES_UP else 'failed'
 
 
-def remark(name, status, last, log):
+def remark(status, last, log):
     """What stands beside a stage: the reason, or the line that counts its tests."""
     if status == SKIPPED:
         return last.replace('skip: ', '', 1)
+    if status in TIMES_UP:
+        last = 'cut off; what it had found is kept'
     counts = re.findall(r'^(?:All tests passed.*|test cases:.*|all +\d+ passed.*)$', log, re.M)
-    if counts:
-        return re.sub(' +', ' ', counts[-1])
-    return '' if status == 0 else last[:160]
+    errors = (re.findall(r'^.*\berror: .*$', log, re.M) or [last]) if status else []
+    return '; '.join(re.sub(' +', ' ', text)[:200] for text in counts[-1:] + errors[:1])
 
 
 def stages_of(raw):
@@ -66,91 +75,212 @@ def stages_of(raw):
         name, status, seconds, last = (line.split('\t', 3) + ['', '', ''])[:4]
         log = read_text(os.path.join(raw, name + '.log'))
         stage = {'name': name, 'status': status_name(int(status)), 'exit_status': int(status),
-                 'seconds': float(seconds), 'remark': remark(name, int(status), last, log)}
+                 'seconds': float(seconds), 'remark': remark(int(status), last, log)}
         for file in FILES.get(name, []):
             stage[file] = json_lines(os.path.join(raw, file + '.jsonl'))
+        for row in stage.get('training', []):
+            found = row.pop('evaluation', None)
+            row.update(found if isinstance(found, dict) else {})
         if name == 'machine':
             stage['machine'] = dict(re.findall(r'^([a-z ]+): *(.*)$', log, re.M))
         stages.append(stage)
     return stages
 
 
+def rows_of(stages, name):
+    return [row for stage in stages for row in stage.get(name, [])]
+
+
 def cell(value):
+    if value is None:
+        return ''
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return json.dumps(value) if isinstance(value, (dict, list)) else str(value).replace('|', '/')
-    if isinstance(value, int):
+    if isinstance(value, int) or value == 0:
         return str(value)
-    if value != 0 and (abs(value) >= 1e6 or abs(value) < 1e-3):
+    if abs(value) >= 1e6 or abs(value) < 1e-3:
         return '%.3g' % value
-    return '%.4g' % value if abs(value) < 100 else '%.1f' % value
+    return '%.3g' % value if abs(value) < 1000 else '%.0f' % value
 
 
-def table(rows, columns=None):
-    """Markdown; the columns are those of the rows in order of appearance, unless they are named."""
-    columns = columns or list(dict.fromkeys(key for row in rows for key in row))
-    columns = [c for c in columns if any(c in row for row in rows)]
+def table(rows):
+    """Markdown; the columns are those of the rows in order of appearance, without empty ones."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = [c for c in columns if any(row.get(c) not in (None, '') for row in rows)]
     lines = ['| ' + ' | '.join(columns) + ' |', '| ' + ' | '.join('---' for _ in columns) + ' |']
-    lines += ['| ' + ' | '.join(cell(row.get(c, '')) for c in columns) + ' |' for row in rows]
-    return lines
+    return lines + ['| ' + ' | '.join(cell(row.get(c)) for c in columns) + ' |' for row in rows]
 
 
-def setting(row):
-    """The sizes of a step; our lines call the precision dtype."""
+def number(value):
+    """A number, or None for anything else."""
+    if isinstance(value, str):
+        try:
+            value = float(value.replace(',', ''))
+        except ValueError:
+            return None
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def ratio(a, b):
+    """a / b; None unless both are numbers and b is positive."""
+    a, b = number(a), number(b)
+    return a / b if a is not None and b is not None and b > 0 else None
+
+
+def sizes(row):
+    """What names a step; selene-bench calls the precision dtype."""
     named = dict(row, precision=row.get('precision', row.get('dtype')))
-    return {k: named[k] for k in SETTING if named.get(k) is not None}
+    return {k: str(named[k]) for k in SIZES if named.get(k) is not None}
 
 
 def comparable(own, peer):
     """Whether the two agree in every size that both name."""
-    a, b = setting(own), setting(peer)
-    return all(str(a[k]) == str(b[k]) for k in a if k in b)
+    a, b = sizes(own), sizes(peer)
+    return all(a[k] == b[k] for k in a if k in b)
 
 
-def beside_peers(steps, peers):
-    """Every step of ours with graphs, with PyTorch's times and memory for the same sizes and how many times ours."""
+def compared_steps(stages):
+    """Every step of ours, with PyTorch's times and memory for the same sizes and how many times ours they are."""
     rows = []
-    for own in steps:
-        if not own.get('graph', True) or 'step_ms' not in own:
-            continue
-        row = dict(setting(own), own_ms=own['step_ms'])
-        if 'floor_ms' in own:
-            row.update(floor_ms=own['floor_ms'], times_floor=own['step_ms'] / own['floor_ms'])
-        peak = own.get('peak_mib', own.get('slab_mib'))
-        if peak is not None:
-            row['own_mib'] = peak
-        for peer in peers:
-            if comparable(own, peer) and 'step_ms' in peer:
-                mode = peer['mode']
-                row[mode + '_ms'], row[mode + '_mib'] = peer['step_ms'], peer['peak_mib']
-                row[mode + '_times'] = peer['step_ms'] / own['step_ms']
-                if peak:
-                    row[mode + '_memory_times'] = peer['peak_mib'] / peak
+    for own in rows_of(stages, 'steps'):
+        named = sizes(own)
+        row = {k: named.get(k) for k in ('model', 'length', 'batch', 'layers', 'dim', 'precision')}
+        row.update({'graph': 'yes' if own.get('graph', True) else 'no', 'ms': own.get('step_ms'),
+                    'median ms': own.get('step_median_ms'), 'floor ms': own.get('floor_ms'),
+                    'x floor': ratio(own.get('step_ms'), own.get('floor_ms')), 'MiB': own.get('slab_mib')})
+        for peer in rows_of(stages, 'peers'):
+            if comparable(own, peer) and own.get('graph', True) and 'step_ms' in peer:
+                mode = str(peer.get('mode'))
+                row.update({mode + ' ms': peer.get('step_ms'), mode + ' median': peer.get('step_median_ms'),
+                            mode + ' / own': ratio(peer.get('step_ms'), own.get('step_ms')),
+                            mode + ' MiB': peer.get('peak_mib'),
+                            'own MiB / ' + mode: ratio(own.get('slab_mib'), peer.get('peak_mib'))})
         rows.append(row)
     return rows
 
 
-def found_in(stages, name):
-    return [row for stage in stages for row in stage.get(name, [])]
+def compared_attention(stages):
+    """A row for every shape and pass, a column for every kernel, and how fast ours is beside cuDNN's."""
+    rows = {}
+
+    def put(shape, dtype, direction, kernel, ms):
+        if number(ms) is not None:
+            rows.setdefault((shape, dtype, direction), {})[kernel + ' ms'] = ms
+
+    for line in rows_of(stages, 'attention'):
+        put(line.get('shape'), line.get('dtype'), line.get('pass'), line.get('kernel', '?'), line.get('ms'))
+    for line in rows_of(stages, 'torch_attention'):
+        shape = 'x'.join(str(line.get(k)) for k in ('batch', 'heads', 'queries', 'keys', 'dim'))
+        for direction in ('forward', 'backward'):
+            put(shape, SHORT.get(line.get('precision')), direction, 'torch ' + str(line.get('kernel')),
+                line.get(direction + '_ms'))
+    table_rows = []
+    for (shape, dtype, direction), times in rows.items():
+        cudnn = min((times[k] for k in ('cudnn ms', 'torch cudnn ms') if k in times), default=None)
+        torch = min((ms for kernel, ms in times.items() if kernel.startswith('torch')), default=None)
+        table_rows.append(dict({'B x H x Nq x Nk x K': shape, 'type': dtype, 'pass': direction}, **times,
+                               **{'cuDNN / own': ratio(cudnn, times.get('own ms')),
+                                  "PyTorch's best / own": ratio(torch, times.get('own ms'))}))
+    return table_rows
+
+
+def compared_operations(stages):
+    """The operations of a step, longest first, with what they achieve of the ceilings."""
+    ceiling = {(c.get('what'), c.get('dtype')): c.get('value') for c in rows_of(stages, 'ceilings')}
+    lines = rows_of(stages, 'kernels')
+    totals = {}
+    for line in lines:
+        totals[line.get('model')] = totals.get(line.get('model'), 0) + (number(line.get('ms')) or 0)
+    rows = []
+    for line in sorted(lines, key=lambda x: (str(x.get('model')), -(number(x.get('ms')) or 0))):
+        share = ratio(line.get('ms'), totals[line.get('model')])
+        row = {'model': line.get('model'), 'operation': line.get('operation'), 'type': line.get('dtype'),
+               'calls': line.get('calls'), 'ms': line.get('ms'), '% of step': share and 100 * share,
+               'GB/s': line.get('gb_s')}
+        of_copy = ratio(line.get('gb_s'), ceiling.get(('copy', 'f32')))
+        of_product = ratio(line.get('gflop_s'), ceiling.get(('matmul', line.get('dtype'))))
+        row['% of copy'] = of_copy and 100 * of_copy
+        if line.get('flops'):
+            row['GFLOP/s'], row['% of product'] = line.get('gflop_s'), of_product and 100 * of_product
+        rows.append(row)
+    return rows
+
+
+def judged(what, wanted, value):
+    """wanted: 'at least N' or 'at most N'."""
+    verdict, limit = '', float(wanted.split()[-1])
+    if value is not None:
+        verdict = 'met' if (value >= limit if 'least' in wanted else value <= limit) else 'MISSED'
+    return {'target': what, 'wanted': wanted, 'measured': 'not measured' if value is None else value,
+            'verdict': verdict}
+
+
+def targets(stages):
+    """What the project wants to be on an H100, beside what was measured here."""
+    wanted = {'model': 'luna-16', 'length': '4096', 'batch': '32', 'dim': '256', 'graph': 'yes'}
+    steps = [row for row in compared_steps(stages) if all(row.get(k) == v for k, v in wanted.items())]
+    step = next((row for name in ('bf16', 'fp16') for row in steps if row['precision'] == name), {})
+    name = 'Luna-16 Text step, 4096 tokens, batch 32, %s' % step.get('precision', 'bf16')
+    rows = [{'target': name + ': ms, least (median)', 'wanted': '',
+             'measured': '%s (%s)' % (cell(step['ms']), cell(step['median ms'])) if step else 'not measured'}]
+    rows += [judged(what, limit, step.get(column)) for what, limit, column in (
+        ('times its floor', 'at most 2', 'x floor'),
+        ('times as fast as PyTorch eager', 'at least 2', 'eager / own'),
+        ('times as fast as torch.compile', 'at least 1.3', 'compile / own'),
+        ("share of PyTorch's peak memory, eager", 'at most 0.5', 'own MiB / eager'),
+        ("share of PyTorch's peak memory, compiled", 'at most 0.5', 'own MiB / compile'))]
+    for direction in ('forward', 'backward'):
+        found = [row for row in compared_attention(stages) if row['pass'] == direction
+                 and row['B x H x Nq x Nk x K'] == '32x4x4096x4096x64']
+        rows.append(judged("own attention, %s: times as fast as cuDNN's" % direction, 'at least 0.5',
+                           found[0]['cuDNN / own'] if found else None))
+    return rows
+
+
+def plain(name):
+    return lambda stages: rows_of(stages, name)
+
+
+SECTIONS = [
+    ('Training steps', 'Least times. *x floor*: own time over the larger of bytes over copy speed and operations '
+     'over the speed of a large product, summed over the launches. *eager / own*: how many times as fast as '
+     'PyTorch. MiB: ours is the whole slab, theirs the peak of what is allocated.', compared_steps),
+    ('Attention alone', '', compared_attention),
+    ('Ceilings', 'GB/s of a copy, bytes read and written; GFLOP/s of a large product.', plain('ceilings')),
+    ('Operations of a step', 'Each call at its least, launched one by one.', compared_operations),
+    ('The same bits', '', plain('graphs')),
+    ('compute-sanitizer', '', plain('sanitizer')),
+    ('Hardware counters', '', plain('counters')),
+    ('ListOps training', '', plain('training')),
+    ("PyTorch's steps, every line", '', plain('peers')),
+    ("PyTorch's attention, every line", '', plain('torch_attention'))]
 
 
 def report(result):
-    machine = next((s['machine'] for s in result['stages'] if 'machine' in s), {})
+    stages = result['stages']
+    machine = next((s['machine'] for s in stages if s.get('machine')), {})
     lines = ['# GPU check', '']
-    lines += ['* %s: %s' % (key, value) for key, value in machine.items()]
-    lines += ['* device: ' + result['device'], '* budget: %d s, used %d s' % (result['budget_s'], result['took_s']), '']
+    if result['device'] == 'cuda':
+        lines += table(result['targets']) + ['']
     lines += table([{'stage': s['name'], 'what': WHAT.get(s['name'], ''), 'result': s['status'],
-                     'seconds': s['seconds'], 'remark': s['remark']} for s in result['stages']])
-    compared = beside_peers(found_in(result['stages'], 'steps'), found_in(result['stages'], 'peers'))
-    if compared:
-        lines += ['', '## Steps beside PyTorch', '',
-                  'Least times. own_mib is the whole slab; *_mib is what PyTorch counts as allocated at its peak. '
-                  'times_floor: own time over its floor; *_times: how many times ours.', '']
-        lines += table(compared)
-    for stage in result['stages']:
-        for name in FILES.get(stage['name'], []):
-            if stage.get(name):
-                lines += ['', '## ' + WHAT[stage['name']] + ' (%s)' % name, ''] + table(stage[name])
+                     'seconds': s['seconds'], 'remark': s['remark']} for s in stages])
+    lines += ['', 'Used %d s of %d s.' % (result['took_s'], result['budget_s']), '']
+    lines += ['* %s: %s' % (key, value) for key, value in machine.items()]
+    for title, note, make in SECTIONS:
+        rows = make(stages)
+        if rows:
+            lines += ['', '## ' + title, ''] + ([note, ''] if note else []) + table(rows)
     return '\n'.join(lines) + '\n'
+
+
+def combined(stages, files):
+    """The stages of this run, and those of earlier results that were not run again, in the usual order."""
+    known = {stage['name']: stage for stage in stages}
+    for path in files:
+        with open(path, encoding='utf-8') as file:
+            for stage in json.load(file)['stages']:
+                known.setdefault(stage['name'], stage)
+    return [known[name] for name in WHAT if name in known]
 
 
 def tensors(path):
@@ -178,14 +308,7 @@ def same(first, second):
 def ncu_rows(path):
     """The kernels of ncu's CSV as dictionaries; the line of units is dropped, the program's own output too."""
     lines = [line for line in read_text(path).splitlines() if line.startswith('"')]
-    return [row for row in csv.DictReader(lines) if row.get('ID', '').strip().isdigit()]
-
-
-def number(text):
-    try:
-        return float(text.replace(',', ''))
-    except ValueError:
-        return None
+    return [row for row in csv.DictReader(lines) if (row.get('ID') or '').strip().isdigit()]
 
 
 def base_name(kernel):
@@ -196,23 +319,40 @@ def base_name(kernel):
 def slowest(path, count=5):
     sums = {}
     for row in ncu_rows(path):
-        name = base_name(row['Kernel Name'])
-        sums[name] = sums.get(name, 0) + (number(row.get('gpu__time_duration.sum', '')) or 0)
+        name = base_name(row.get('Kernel Name') or '')
+        sums[name] = sums.get(name, 0) + (number(row.get('gpu__time_duration.sum')) or 0)
     print('\n'.join(sorted(sums, key=sums.get, reverse=True)[:count]))
     return 0
 
 
 def counters(path):
     for row in ncu_rows(path):
-        kept = {key: number(value) for key, value in row.items()
-                if ('__' in key and number(value) is not None)}
-        print(json.dumps(dict({'kernel': row['Kernel Name'][:100]}, **kept)))
+        line = {'kernel': (row.get('Kernel Name') or '')[:120]}
+        line.update({title: number(row[key]) for key, title in COUNTERS.items() if row.get(key)})
+        line.update({key: number(value) for key, value in row.items()
+                     if key and 'pipe_tensor' in key and 'pct' in key and number(value)})
+        print(json.dumps(line))
     return 0
+
+
+def write_results(a):
+    stages = combined(stages_of(a.raw) if a.raw else [], a.add)
+    result = {'schema': 1, 'device': a.device, 'budget_s': a.budget, 'took_s': a.took, 'targets': targets(stages),
+              'stages': stages}
+    for name, text in (('result.json', json.dumps(result, indent=1) + '\n'), ('result.md', report(result))):
+        with open(os.path.join(a.out, name), 'w', encoding='utf-8') as file:
+            file.write(text)
+    failed = [s['name'] for s in stages if s['status'] not in ('ok', 'skipped')]
+    verdict = 'failed: ' + ' '.join(failed) if failed else 'no stage failed'
+    print(os.path.join(a.out, 'result.md') + ': ' + verdict)
+    return 1 if failed else 0
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', nargs='?', help='results folder of tools/gpu_check.sh')
+    parser.add_argument('--raw', help='what its stages left')
+    parser.add_argument('--add', nargs='+', default=[], metavar='RESULT.json')
     parser.add_argument('--device', default='cuda')
     parser.add_argument('--budget', type=int, default=0)
     parser.add_argument('--took', type=int, default=0)
@@ -226,16 +366,7 @@ def main():
         return slowest(a.slowest) if a.slowest else counters(a.counters)
     if not a.out:
         parser.error('no results folder given')
-    result = {'schema': 1, 'device': a.device, 'budget_s': a.budget, 'took_s': a.took,
-              'stages': stages_of(os.path.join(a.out, 'raw'))}
-    with open(os.path.join(a.out, 'result.json'), 'w', encoding='utf-8') as file:
-        json.dump(result, file, indent=1)
-        file.write('\n')
-    with open(os.path.join(a.out, 'result.md'), 'w', encoding='utf-8') as file:
-        file.write(report(result))
-    failed = [s['name'] for s in result['stages'] if s['status'] not in ('ok', 'skipped')]
-    print(os.path.join(a.out, 'result.md') + ': ' + ('failed: ' + ' '.join(failed) if failed else 'no stage failed'))
-    return 1 if failed else 0
+    return write_results(a)
 
 
 if __name__ == '__main__':

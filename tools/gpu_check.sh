@@ -1,11 +1,11 @@
 #!/bin/bash
-# Everything that only a GPU can show, in one command of under ten minutes: parity of every operation, golden cases,
-# sanitizers, graphs, resuming, ceilings, kernels, training steps beside PyTorch, counters, a training run.
+# Everything that only a GPU can show, in one command of under ten minutes: parity of every operation, golden
+# cases, sanitizers, graphs, resuming, ceilings, kernels, steps beside PyTorch, counters, a training run.
 # Usage: tools/gpu_check.sh [OUT] [--device cuda|simt] [--budget SECONDS] [--only STAGE,...] [--build DIR] [--list]
-#   OUT        results: result.json, result.md, raw/ (default: gpu-check)
+#   OUT        results: result.md, result.json, logs.tar.gz (default: gpu-check)
 #   --device   simt: the same stages on the host through the shim, tiny and slow, to test this script itself
-#   --budget   seconds for all stages (default: 560, simt 3600); later ones shrink, what does not fit is skipped
-#   --only     these stages only; --list prints their names
+#   --budget   seconds for all stages (default: 540, simt 3600); what does not fit is cut off or skipped
+#   --only     these stages only, as --list prints them; the other results that OUT holds already stay
 #   --build    folder of the build (default: build, or the unpacked bundle that this script stands in)
 # Exit status 1 when a stage failed. Example: tools/gpu_check.sh results --only parity,golden,steps
 set -euo pipefail
@@ -16,26 +16,31 @@ source "$root/tools/gpu_stages.sh"
 
 fail() { printf 'error: tools/gpu_check.sh: %s\n' "$*" >&2; exit 2; }
 
+# How a stage is run in a session of its own, with the variables of the script that started it.
+if [ "${1:-}" = --stage ]; then
+  run_stage "$2"
+  exit
+fi
+
 # name, seconds it may take, seconds left under which it is not worth starting
 all_stages='machine 20 0
-parity 120 5
-golden 90 5
-graphs 90 10
+parity 90 5
+golden 45 5
+graphs 60 10
 ceilings 30 5
 steps 120 10
-kernels 60 10
-attention 45 10
+attention 60 10
 peers 170 30
-sanitizer 110 30
+kernels 45 10
+sanitizer 90 20
 counters 60 20
-training 240 25'
+training 120 25'
 
-device=cuda budget='' only='' build=$root/build out=''
+device=cuda budget='' chosen='' build=$root/build out=''
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --list) printf '%s\n' "$all_stages" | cut -d' ' -f1; exit 0 ;;
-    --stage) stage=$2; shift 2; run_stage "$stage"; exit ;;
     --device | --budget | --only | --build) [ $# -ge 2 ] || fail "$1 wants a value" ;;
     -*) fail "unknown argument $1; tools/gpu_check.sh --help" ;;
     *) [ -z "$out" ] || fail "more than one results folder"; out=$1; shift; continue ;;
@@ -43,73 +48,95 @@ while [ $# -gt 0 ]; do
   case $1 in
     --device) device=$2 ;;
     --budget) budget=$2 ;;
-    --only) only=,$2, ;;
+    --only) chosen=,$2, ;;
     --build) build=$2 ;;
   esac
   shift 2
 done
 case $device in cuda | simt) ;; *) fail "device is '$device', wanted cuda or simt" ;; esac
-[ -n "$budget" ] || budget=$([ "$device" = simt ] && echo 3600 || echo 560)
-case $budget in '' | *[!0-9]*) fail "budget is '$budget', wanted whole seconds" ;; esac
-for stage in ${only//,/ }; do
+[ -n "$budget" ] || budget=$([ "$device" = simt ] && echo 3600 || echo 540)
+case $budget in *[!0-9]*) fail "budget is '$budget', wanted whole seconds" ;; esac
+for stage in ${chosen//,/ }; do
   printf '%s\n' "$all_stages" | grep -q "^$stage " || fail "no stage '$stage'; --list prints their names"
 done
-command -v python3 >/dev/null || fail "python3 is missing"
+for program in python3 setsid tar; do command -v $program >/dev/null || fail "$program is missing"; done
 
-# One folder with the programs and the module under the name that they look for, so that a bundle, a build and the shim
-# are used alike.
-place_programs() {
-  local places module name place
-  if [ -d "$root/bin" ]; then places="$root/bin $root/lib"
-  else places="$build/tools $build/tests $build/kernels/cuda $build/kernels/simt"; fi
-  rm -rf "$work"
-  mkdir -p "$work/bin" "$raw"
-  for name in selene-train selene-evaluate selene-prepare selene-inspect selene-bench unit_device golden \
-    libselene_cuda.so libselene_simt.so; do
-    for place in $places; do
-      if [ -e "$place/$name" ]; then ln -sf "$(realpath "$place/$name")" "$work/bin/$name"; fi
-    done
+# Programs and modules of a bundle or of a build.
+find_programs() {
+  local folder=$build/tools
+  SELENE_DEVICE_MODULE=$build/kernels/$device/libselene_$device.so
+  if [ -d "$root/bin" ]; then folder=$root/bin SELENE_DEVICE_MODULE=$root/lib/libselene_$device.so; fi
+  for file in "$folder/selene-train" "$SELENE_DEVICE_MODULE"; do
+    [ -e "$file" ] || fail "$file is missing: build it, or name the folder of the build with --build"
   done
-  module=$work/bin/libselene_$device.so
-  [ -e "$module" ] || fail "libselene_$device.so is in none of: $places"
-  [ -e "$work/bin/selene-train" ] || fail "selene-train is in none of: $places"
-  if [ "$device" = simt ]; then ln -sf "$(realpath "$module")" "$work/bin/libselene_cuda.so"; fi
-  SELENE_DEVICE_MODULE=$work/bin/libselene_cuda.so
+  export SELENE_DEVICE_MODULE PATH=$folder:$build/tests:$PATH
 }
 
-# CUDA's libraries are the system's, or else those that came with Python packages.
+# CUDA's libraries are the system's, or else those that came with Python packages: folders of the latter, where one
+# is missing that the module is linked with (cuBLASLt) or opens when it is asked to (cuDNN).
 find_libraries() {
   local missing folders
-  missing=$(ldd "$(realpath "$SELENE_DEVICE_MODULE")" 2>/dev/null | awk '/not found/ {print $1}') || true
-  [ -n "$missing" ] || return 0
-  folders=$(python3 - <<'END'
-import glob, os, site, sys
-places = site.getsitepackages() + [site.getusersitepackages()] + sys.path
-found = [d for p in places for d in sorted(glob.glob(os.path.join(p, 'nvidia', '*', 'lib')))]
-found += sorted(glob.glob('/usr/local/cuda*/lib64')) + sorted(glob.glob('/usr/local/cuda*/targets/x86_64-linux/lib'))
-print(':'.join(dict.fromkeys(found)))
+  missing=$(ldd "$SELENE_DEVICE_MODULE" 2>/dev/null | awk '/not found/ {print $1}') || true
+  # shellcheck disable=SC2086  # several names
+  folders=$(python3 - $missing libcudnn.so.9 <<'END'
+import ctypes, glob, os, sys
+def loads(name):
+    try:
+        return ctypes.CDLL(name)
+    except OSError:
+        return None
+if not all(loads(name) for name in sys.argv[1:]):
+    found = [d for p in sys.path for d in sorted(glob.glob(os.path.join(p, 'nvidia', '*', 'lib')))]
+    found += sorted(glob.glob('/usr/local/cuda*/lib64'), reverse=True)
+    print(':'.join(dict.fromkeys(found)))
 END
-  )
-  export LD_LIBRARY_PATH=$folders${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  ) || true
+  if [ -n "$folders" ]; then export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folders; fi
 }
 
-# stage NAME LIMIT LEAST: runs it in a process of its own; its exit status, seconds and log are kept whatever happens.
+# signal_session ID SIGNAL: to every process of the session, whatever groups they have made; fails without one.
+signal_session() {
+  local file line found=1
+  for file in /proc/[0-9]*/stat; do
+    { read -r line <"$file"; } 2>/dev/null || continue
+    # shellcheck disable=SC2086  # behind the name: state, parent, group, session
+    set -- "$1" "$2" ${line##*) }
+    if [ "$6" = "$1" ] && [ "$3" != Z ]; then
+      kill "-$2" "${line%% *}" 2>/dev/null || true
+      found=0
+    fi
+  done
+  return $found
+}
+
+# stage NAME LIMIT LEAST: runs it in a session of its own; exit status, seconds and log are kept whatever happens.
 stage() {
-  local name=$1 limit=$2 least=$3 left begin took status=0
-  left=$((budget - SECONDS))
+  local name=$1 limit=$2 least=$3 left begin end took status=0
+  left=$((budget > SECONDS ? budget - SECONDS : 0))
   if [ $left -lt "$least" ]; then
-    printf '%s\t%s\t0\t%s\n' "$name" 77 "skip: $left s of the budget left, it wants $least" >>"$raw/stages.tsv"
+    printf '%s\t77\t0\tskip: %s s of the budget left, it wants %s; run it with --only %s\n' \
+      "$name" $left "$least" "$name" >>"$raw/stages.tsv"
     printf '%-10s skipped: no time left\n' "$name" >&2
     return 0
   fi
   if [ "$device" = simt ]; then limit=$((limit * 8)); fi
   if [ "$limit" -gt $left ]; then limit=$left; fi
   begin=${EPOCHREALTIME/./}
-  SELENE_STAGE_SECONDS=$limit timeout -k 5 "$limit" bash "$root/tools/gpu_check.sh" --stage "$name" \
-    >"$raw/$name.log" 2>&1 </dev/null || status=$?
+  SELENE_STAGE_SECONDS=$limit setsid bash "$root/tools/gpu_check.sh" --stage "$name" \
+    >"$raw/$name.log" 2>&1 </dev/null &
+  running=$! end=$((SECONDS + limit))
+  while kill -0 $running 2>/dev/null && [ $SECONDS -lt $end ]; do sleep 0.1; done
+  if kill -0 $running 2>/dev/null; then
+    status=124
+    signal_session $running TERM || true
+    for _ in 1 2 3; do sleep 1; signal_session $running CONT || break; done
+  fi
+  signal_session $running KILL || true  # also what a stage has left behind
+  wait $running 2>/dev/null || status=$((status ? status : $?))
+  running=''
   took=$(((${EPOCHREALTIME/./} - begin) / 100000))
   printf '%s\t%s\t%s.%s\t%s\n' "$name" $status $((took / 10)) $((took % 10)) \
-    "$(tail -n 1 "$raw/$name.log" | tr '\t' ' ')" >>"$raw/stages.tsv"
+    "$(grep -a . "$raw/$name.log" | tail -n 1 | tr '\t' ' ')" >>"$raw/stages.tsv"
   printf '%-10s exit status %-3s %4d s\n' "$name" $status $((took / 10)) >&2
 }
 
@@ -117,15 +144,24 @@ out=${out:-gpu-check}
 mkdir -p "$out"
 out=$(realpath "$out") build=$(realpath -m "$build")
 raw=$out/raw work=$out/work
-rm -rf "$raw"
-place_programs
-export root raw work device SELENE_DEVICE_MODULE
+rm -rf "$raw" "$work"
+mkdir -p "$raw" "$work"
 # Python brings libraries of its own and must not get ours.
-export plain_library_path=${LD_LIBRARY_PATH:-}
-find_libraries
-export OMP_WAIT_POLICY=passive
+plain_library_path=${LD_LIBRARY_PATH:-}
+find_programs
+if [ "$device" = cuda ]; then find_libraries; fi
+running=''
+trap 'if [ -n "$running" ]; then signal_session "$running" KILL || true; fi' EXIT
+trap 'exit 130' INT TERM
+export root raw work device plain_library_path OMP_WAIT_POLICY=passive
 while read -r name limit least; do
-  case $only in '' | *,"$name",*) stage "$name" "$limit" "$least" ;; esac
+  case $name$chosen in machine* | "$name" | *,"$name",*) stage "$name" "$limit" "$least" ;; esac
 done <<<"$all_stages"
-rm -rf "$work"
-python3 "$root/tools/gpu_check.py" "$out" --device "$device" --budget "$budget" --took $SECONDS
+earlier=()
+if [ -n "$chosen" ] && [ -e "$out/result.json" ]; then earlier=(--add "$out/result.json"); fi
+status=0
+python3 "$root/tools/gpu_check.py" "$out" --raw "$raw" --device "$device" --budget "$budget" --took $SECONDS \
+  "${earlier[@]}" || status=$?
+tar -C "$out" -czf "$out/logs.tar.gz" raw
+rm -rf "$raw" "$work"
+exit $status

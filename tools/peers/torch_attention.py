@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # PyTorch's attention kernels alone, one after the other: the peers of our own that selene-bench attention times.
-"""Times F.scaled_dot_product_attention, forward and backward, with each of PyTorch's kernels. One JSON object a line.
+"""Times F.scaled_dot_product_attention, forward and backward, by each of PyTorch's kernels, as lines of JSON.
 
-FLOP/s are counted as 4 B H N M D forward and 10 B H N M D backward, half of that when causal: the two and five matrix
-products that the mathematics needs, whatever a kernel recomputes.
+FLOP/s are counted as selene-bench counts them: 4 B H N M D forward and 8 B H N M D backward, half of that when
+causal; the scores that the backward pass computes again do not count.
 """
 import argparse
 import contextlib
@@ -25,7 +25,8 @@ def backends():
         from torch.nn.attention import SDPBackend, sdpa_kernel
     except ImportError:  # before 2.3: the default choice only
         return {'default': contextlib.nullcontext}
-    names = {'flash': 'FLASH_ATTENTION', 'cudnn': 'CUDNN_ATTENTION', 'efficient': 'EFFICIENT_ATTENTION', 'math': 'MATH'}
+    names = {'flash': 'FLASH_ATTENTION', 'cudnn': 'CUDNN_ATTENTION', 'efficient': 'EFFICIENT_ATTENTION',
+             'math': 'MATH'}
     return {name: functools.partial(sdpa_kernel, getattr(SDPBackend, backend))
             for name, backend in names.items() if hasattr(SDPBackend, backend)}
 
@@ -65,7 +66,7 @@ def measure(case, context, arguments):
                             arguments.repetitions)
     products = 2.0 * B * H * N * M * D * (0.5 if arguments.causal else 1)
     return {'forward_ms': forward_ms, 'backward_ms': backward_ms, 'forward_flops': 2 * products / forward_ms * 1e3,
-            'backward_flops': 5 * products / backward_ms * 1e3}
+            'backward_flops': 4 * products / backward_ms * 1e3}
 
 
 def parse_case(text):
@@ -98,7 +99,7 @@ def main():
                 line.update(measure(case, known.get(name, contextlib.nullcontext), arguments))
                 done += 1
             except RuntimeError as error:  # this kernel does not do these sizes
-                line['error'] = str(error).splitlines()[0][:200]
+                line['error'] = (str(error).splitlines() or [repr(error)])[0][:200]
             print(json.dumps(line), flush=True)
     return 0 if done else 1
 

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-# The training step of selene-bench in PyTorch, eager and compiled: the peer that tools/gpu_check.sh sets beside ours.
+# The training step of selene-bench in PyTorch, eager and compiled, which tools/gpu_check.sh sets beside ours.
 # The models are those of Ma et al. 2021 (Luna) and Vaswani et al. 2017, post-norm, written anew from the papers.
 """Times a training step (forward, backward, AdamW) in PyTorch. One JSON object a line for every case and mode.
 
-Practice taken: parameters in fp32, torch.autocast for fp16 and bf16, GradScaler for fp16, fused AdamW, gradients set to
-None, F.scaled_dot_product_attention for every attention, no padding mask (so that PyTorch may use its fastest kernel),
-queries, keys and values of the Transformer from one matrix product. Memory is torch.cuda.max_memory_allocated.
+Practice taken: parameters in fp32, torch.autocast for fp16 and bf16, GradScaler for fp16, fused AdamW, gradients
+set to None, F.scaled_dot_product_attention for every attention, with PyTorch's own choice of kernel or cuDNN's,
+whichever a few eager steps find faster; the last layer works out the first position alone, as ours does, since
+nothing reads the others; no padding mask (so that these may be taken); queries, keys and values of
+the Transformer from one matrix product. Steps are queued without waiting. Memory: torch.cuda.max_memory_allocated.
 """
 import argparse
 import contextlib
+import gc
 import json
 import math
 import sys
@@ -31,6 +34,17 @@ def attend(q, k, v, heads, training):
     return y.transpose(1, 2).reshape(q.shape)
 
 
+def prefer(kernel):
+    """Whether PyTorch takes the attention of its own choice or cuDNN's; False where it has no such choice."""
+    cuda = torch.backends.cuda
+    if not hasattr(cuda, 'enable_cudnn_sdp'):  # before 2.5
+        return kernel == 'own choice'
+    cuda.enable_cudnn_sdp(True)
+    cuda.enable_flash_sdp(kernel != 'cudnn')
+    cuda.enable_mem_efficient_sdp(kernel != 'cudnn')
+    return True
+
+
 class FeedForward(nn.Module):
     def __init__(self, dim, ffn):
         super().__init__()
@@ -50,8 +64,14 @@ class TransformerLayer(nn.Module):
         self.norm, self.drop = nn.LayerNorm(dim), nn.Dropout(DROPOUT)
         self.ffn = FeedForward(dim, ffn)
 
-    def forward(self, x):
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
+    def forward(self, x, first):
+        if first:
+            dim, weight, bias = x.shape[-1], self.qkv.weight, self.qkv.bias
+            k, v = F.linear(x, weight[dim:], bias[dim:]).chunk(2, dim=-1)
+            x = x[:, :1]
+            q = F.linear(x, weight[:dim], bias[:dim])
+        else:
+            q, k, v = self.qkv(x).chunk(3, dim=-1)
         x = self.norm(x + self.drop(self.out(attend(q, k, v, self.heads, self.training))))
         return self.ffn(x)
 
@@ -67,10 +87,12 @@ class LunaLayer(nn.Module):
         self.drop_x, self.drop_p = nn.Dropout(DROPOUT), nn.Dropout(DROPOUT)
         self.ffn = FeedForward(dim, ffn)
 
-    def forward(self, x, p):
+    def forward(self, x, p, first):
         context = self.pc(x)
         packed = attend(self.pq(p), context, context, self.heads, self.training)
         c = self.c(packed)
+        if first:
+            x = x[:, :1]
         y = self.out(attend(self.q(x), c, c, self.heads, self.training))
         if self.norm_p is not None:
             p = self.norm_p(p + self.drop_p(packed))
@@ -78,7 +100,7 @@ class LunaLayer(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Token and learned position embeddings, layer norm, the layers, the first position, a hidden layer, 10 classes."""
+    """Token and position embeddings, layer norm, the layers, the first position, a hidden layer, 10 classes."""
 
     def __init__(self, case, symbols=260, classes=10):
         super().__init__()
@@ -101,10 +123,10 @@ class Classifier(nn.Module):
         if self.rows:
             p = self.p_drop(self.p_norm(self.p).expand(tokens.shape[0], -1, -1))
             for layer in self.layers:
-                x, p = layer(x, p)
+                x, p = layer(x, p, layer is self.layers[-1])
         else:
             for layer in self.layers:
-                x = layer(x)
+                x = layer(x, layer is self.layers[-1])
         logits = self.output(torch.relu(self.hidden(x[:, 0])))
         return F.cross_entropy(logits.float(), labels)
 
@@ -126,7 +148,7 @@ class Step:
             self.loss = torch.compile(self.model, mode='reduce-overhead')
 
     def __call__(self):
-        if self.graphs:
+        if self.graphs and hasattr(torch.compiler, 'cudagraph_mark_step_begin'):  # since 2.2
             torch.compiler.cudagraph_mark_step_begin()
         low = self.dtype is not torch.float32
         with torch.autocast('cuda', dtype=self.dtype) if low else contextlib.nullcontext():
@@ -138,30 +160,49 @@ class Step:
         return loss
 
 
-def timed(step):
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin.record()
-    step()
-    end.record()
-    end.synchronize()
-    return begin.elapsed_time(end)
+def timed(step, count):
+    """Milliseconds of each of `count` steps in a row."""
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    marks[0].record()
+    for mark in marks[1:]:
+        loss = step()
+        mark.record()
+    torch.cuda.synchronize()
+    if not math.isfinite(loss.item()):
+        raise RuntimeError('the loss is not finite')
+    return sorted(a.elapsed_time(b) for a, b in zip(marks, marks[1:]))
+
+
+def clean_up():
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def faster_attention(case):
+    """The preference with which a few eager steps take less time."""
+    best = {}
+    for kernel in ('own choice', 'cudnn'):
+        try:
+            if prefer(kernel):
+                step = Step(case, 'eager')
+                timed(step, 3)
+                best[kernel] = timed(step, 5)[0]
+        except RuntimeError as error:  # no such kernel for these sizes, or not enough memory
+            print('%s: %s' % (kernel, str(error).splitlines()[0]), file=sys.stderr)
+        step = None
+        clean_up()
+    return min(best, key=best.get) if best else 'own choice'
 
 
 def measure(case, mode, arguments):
     """Least and median of the steps within the time allowed, at least 5 of them. Memory after the warm-up."""
     step = Step(case, mode)
     started = time.monotonic()
-    for _ in range(arguments.warm_up):
-        loss = step()
-    torch.cuda.synchronize()
+    timed(step, arguments.warm_up)
     warm = time.monotonic() - started
     torch.cuda.reset_peak_memory_stats()
-    times, started = [], time.monotonic()
-    while len(times) < 5 or (len(times) < arguments.steps and time.monotonic() - started < arguments.seconds):
-        times.append(timed(step))
-    times.sort()
-    if not math.isfinite(loss.item()):
-        raise RuntimeError('the loss is not finite')
+    estimate = timed(step, 3)[0]
+    times = timed(step, max(5, min(arguments.steps, int(arguments.seconds * 1e3 / estimate))))
     return {'step_ms': times[0], 'step_median_ms': times[len(times) // 2], 'steps': len(times), 'warm_up_s': warm,
             'peak_mib': torch.cuda.max_memory_allocated() / 2**20,
             'reserved_mib': torch.cuda.max_memory_reserved() / 2**20}
@@ -201,16 +242,18 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = arguments.tf32
     failed = False
     for case in arguments.case:
+        kernel = faster_attention(case)
+        prefer(kernel)
         for mode in arguments.mode:
-            line = dict(case, peer='torch ' + torch.__version__, mode=mode)
-            torch.cuda.empty_cache()
+            line = dict(case, peer='torch ' + torch.__version__, mode=mode, attention=kernel)
             try:
                 line.update(measure(case, mode, arguments))
-            except (RuntimeError, AssertionError) as error:  # out of memory among them; the other cases still count
-                line['error'] = str(error).splitlines()[0][:200]
+            except (RuntimeError, AssertionError) as error:  # out of memory among them; the others still count
+                line['error'] = (str(error).splitlines() or [repr(error)])[0][:200]
                 failed = True
             if mode != 'eager':
-                torch.compiler.reset() if hasattr(torch, 'compiler') else torch._dynamo.reset()
+                torch.compiler.reset()
+            clean_up()
             print(json.dumps(line), flush=True)
     return 1 if failed else 0
 
