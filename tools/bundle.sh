@@ -3,13 +3,13 @@
 # libraries they use, golden vectors, recipes, scripts. CUDA's own libraries are the target's.
 # Usage: tools/bundle.sh [OUT.tar.gz] [--arch 80,90] [--build DIR]
 #   OUT.tar.gz  default: selene-bundle.tar.gz; unpacks into the folder selene/
-#   --arch      compute capabilities (default: those of the option gpu_arch)
+#   --arch      compute capabilities (default: 75,80,86,89,90)
 #   --build     build folder (default: build-bundle)
 # Example: tools/bundle.sh selene.tar.gz --arch 90
 # There:   tar xf selene.tar.gz && selene/tools/gpu_check.sh results
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out='' arch='' build=build-bundle
+out='' arch=75,80,86,89,90 build=build-bundle
 most_mib=64
 
 fail() { printf 'error: tools/bundle.sh: %s\n' "$*" >&2; exit 1; }
@@ -32,7 +32,7 @@ done
 programs=(tools/selene-{train,evaluate,prepare,inspect,report,bench} tests/unit_device tests/golden)
 modules=(kernels/cuda/libselene_cuda.so kernels/simt/libselene_simt.so)
 say "building in $build"
-tools/configure.sh "$build" --buildtype=release -Dtests=true -Dcuda=enabled ${arch:+"-Dgpu_arch=$arch"}
+tools/configure.sh "$build" --buildtype=release -Dtests=true -Dcuda=enabled "-Dgpu_arch=$arch"
 ninja -C "$build" "${programs[@]}" "${modules[@]}" >&2
 
 # What every Linux has, and what belongs to the driver or the CUDA toolkit.

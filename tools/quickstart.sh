@@ -14,7 +14,11 @@ say "programs (a few minutes; at once when they are there)"
 options=(--buildtype=release)
 [ -f build/build.ninja ] || options+=(-Dtests=false)
 tools/configure.sh build "${options[@]}"
-ninja -C build tools/selene-prepare tools/selene-train tools/selene-evaluate tools/selene-report >&2
+targets=(tools/selene-prepare tools/selene-train tools/selene-evaluate tools/selene-report)
+module=kernels/cuda/libselene_cuda.so
+# Only a machine with a GPU can use it.
+if nvidia-smi -L >/dev/null 2>&1 && ninja -C build -t targets all | grep -q "^$module:"; then targets+=("$module"); fi
+ninja -C build "${targets[@]}" >&2
 bin=$PWD/build/tools
 
 say "data: 40,000 ListOps expressions of 9 to 64 symbols"
