@@ -29,7 +29,7 @@ class Arena {
   static constexpr int64_t kUnbounded = INT64_MAX;
 
   /// `base` may be null (dry run). Capacity in bytes; kUnbounded plans without a limit. With `guard`, blocks are
-  /// followed by a checked pattern and freed blocks are filled with NaN.
+  /// followed by a checked pattern and freed blocks are filled with NaN. AddressSanitizer is told of every block.
   Arena(std::string name, char* base, int64_t capacity, bool guard);
   ~Arena();
   Arena(const Arena&) = delete;

@@ -115,7 +115,7 @@ struct Kernels {
 struct Devices {
   explicit Devices(const Kernels& kernels) {
     setenv("SELENE_SIMT_CAPABILITY", kernels.capability, 1);
-    device = std::make_unique<Context>(test_memory(), &device_module());
+    device = std::make_unique<Context>(test_memory(), &device_module(), device_is_shim());
     unsetenv("SELENE_SIMT_CAPABILITY");
     device->stream().set(StreamOption::plain_attention, kernels.plain);
     set_test_step(cpu), set_test_step(*device);

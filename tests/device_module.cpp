@@ -4,6 +4,8 @@
 
 #include <cstdlib>
 
+#include "kernels/error.h"
+
 namespace selene::testing {
 namespace {
 
@@ -12,6 +14,16 @@ constexpr const char* kVariable = "SELENE_DEVICE_MODULE";
 std::string module_path() {
   const char* path = std::getenv(kVariable);
   return path ? path : SELENE_SIMT_MODULE;
+}
+
+// A function of the shim that is not in the module's table.
+template <class F>
+F* shim_function(const char* name) {
+  void* library = dlopen(module_path().c_str(), RTLD_NOW | RTLD_NOLOAD);
+  const auto function = reinterpret_cast<F*>(dlsym(library, name));
+  dlclose(library);  // device_module() keeps it
+  if (!function) throw Error(module_path() + " has no " + name);
+  return function;
 }
 
 }  // namespace
@@ -28,16 +40,19 @@ bool device_is_shim() { return std::string(device_module().table()->name) == "si
 std::string in_all_schedules(const std::function<std::string()>& f) {
   const std::string first = f();
   if (!device_is_shim()) return f() == first ? "" : "a second run";
-  void* library = dlopen(module_path().c_str(), RTLD_NOW | RTLD_NOLOAD);
-  const auto set = reinterpret_cast<void (*)(int)>(dlsym(library, "selene_simt_set_schedule"));
+  const auto set = shim_function<void(int)>("selene_simt_set_schedule");
   std::string different;
   for (const int schedule : {1, 2}) {
     set(schedule);
     if (f() != first) different += schedule == 1 ? "descending " : "shuffled ";
   }
   set(0);
-  dlclose(library);
   return different;
+}
+
+std::string kernels_run() {
+  device_module();
+  return shim_function<const char*()>("selene_simt_kernels")();
 }
 
 }  // namespace selene::testing

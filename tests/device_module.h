@@ -16,5 +16,7 @@ bool device_is_shim();
 /// Runs f in each of the shim's three schedules (once on a real device). Everything f returns must be the same bits.
 /// Empty, or which schedule differs.
 std::string in_all_schedules(const std::function<std::string()>& f);
+/// Names of the kernels that have run on the shim, a line each.
+std::string kernels_run();
 
 }  // namespace selene::testing

@@ -34,7 +34,7 @@ std::string bits_of(const OpResult& r) {
 }
 
 struct Contexts {
-  Contexts() : cpu(test_memory()), device(test_memory(), &device_module()) {
+  Contexts() : cpu(test_memory()), device(test_memory(), &device_module(), device_is_shim()) {
     set_test_step(cpu), set_test_step(device);
   }
   Context cpu, device;

@@ -14,7 +14,7 @@
 
 extern "C" const char* selene_simt_kernels();
 
-// Data races and accesses out of bounds stop a sanitizer's build: there tests/meson.build runs them one by one.
+// Data races and accesses out of bounds stop a sanitizer's build: tests/simt_sanitizer_test.cpp has them there.
 #ifdef __SANITIZE_THREAD__
 #define RACE "[.race]"
 #else
@@ -265,13 +265,6 @@ TEST_CASE("simt: a write past the end of dynamic shared memory is found", BOUNDS
   CHECK(holds(error_of([] { block(write_past, 32, 64, 1, 64 + 5); }), "wrote 5 bytes past the end of dynamic"));
   CHECK(error_of([] { block(write_past, 32, 64, 1, 63); }) == "no error");
 }
-
-#ifdef __SANITIZE_ADDRESS__
-__global__ void read_past(float* y, int at) { y[0] = dynamic_shared[at]; }
-TEST_CASE("simt: AddressSanitizer sees a read past the end of dynamic shared memory", "[.bounds-read]") {
-  block(read_past, 32, 64, 1, 64);
-}
-#endif
 
 TEST_CASE("simt: a misaligned access is found") {
   alignas(16) const float x[8] = {1, 2, 3, 4, 5, 6, 7, 8};

@@ -1,29 +1,33 @@
 #!/bin/bash
-# The slow half of the tests: address and undefined-behaviour sanitizers on the whole suite, the thread sanitizer on the
-# data loader, 60 s of fuzzing for every parser. Last line: "N passed, N failed"; exit status 1 on a failure.
-# Usage: tools/check.sh [asan] [tsan] [fuzz]    (all when none is named). Example: tools/check.sh fuzz
+# The slow half of the tests: address and undefined-behaviour sanitizers on the suite, the thread sanitizer on the data
+# loader and on every device kernel, 60 s of fuzzing for every parser, and kernels with a barrier taken out, which the
+# thread sanitizer must notice. Last line: "N passed, N failed"; exit status 1 on a failure.
+# Usage: tools/check.sh [asan] [tsan] [fuzz] [mutations]    (all when none is named). Example: tools/check.sh fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
-case ${1:-} in -h | --help) sed -n '2,4s/^# //p' tools/check.sh; exit 0 ;; esac
+case ${1:-} in -h | --help) sed -n '2,5s/^# //p' tools/check.sh; exit 0 ;; esac
 parts=("$@")
-[ $# -gt 0 ] || parts=(asan tsan fuzz)
+[ $# -gt 0 ] || parts=(asan tsan fuzz mutations)
 for part in "${parts[@]}"; do
-  case $part in asan | tsan | fuzz) ;; *) echo "error: no part $part, wanted asan, tsan or fuzz" >&2; exit 2 ;; esac
+  case $part in
+    asan | tsan | fuzz | mutations) ;;
+    *) echo "error: no part $part, wanted asan, tsan, fuzz or mutations" >&2; exit 2 ;;
+  esac
 done
 
 trap 'status=$?; if [ -z "${counted:-}" ]; then echo "0 passed, 1 failed"; exit $((status ? status : 1)); fi' EXIT
 logs=() wrapper=()
 # Sanitizers make compilers see ghosts (maybe-uninitialized); tools/test.sh is where warnings are errors.
-common=(-Dwerror=false -Dclones=false -Ddebug=true -Dtests=true)
+common=(-Dwerror=false -Dclones=false -Ddebug=true -Dtests=true -Dcuda=disabled)
 export OMP_WAIT_POLICY=passive
 
-# test_in DIR MESON-TEST-ARGUMENT...: runs the tests of a folder; its log is counted at the end.
+# test_in DIR MESON-TEST-ARGUMENT...: runs tests of a folder; the log, named after the part, is counted at the end.
 test_in() {
-  local dir=$1
-  shift
-  rm -f "$dir/meson-logs/testlog.json"
-  "${wrapper[@]}" meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$dir/meson-logs/test-output.txt" 2>&1 || true
-  logs+=("$dir/meson-logs/testlog.json")
+  local log=$1/meson-logs/$part
+  rm -f "$log.json"
+  "${wrapper[@]}" meson test -C "$1" --no-rebuild --print-errorlogs --logbase "$part" "${@:2}" >"$log-output.txt" 2>&1 ||
+    true
+  logs+=("$log.json")
 }
 
 # The whole suite, kernels included, one instruction set. A finding ends the program: nothing is suppressed.
@@ -35,14 +39,24 @@ asan() {
     test_in build-asan --timeout-multiplier 4
 }
 
-# Without OpenMP, whose barriers the thread sanitizer does not know: what has threads of its own is the data loader.
-tsan() {
+# Without OpenMP, whose barriers the thread sanitizer does not know: what has threads of its own is the data loader, and
+# for the shim the threads of a block.
+build_tsan() {
   tools/configure.sh build-tsan "${common[@]}" -Doptimization=1 -Db_sanitize=thread -Db_lundef=false -Dopenmp=false
-  ninja -C build-tsan tests/unit_data
+  ninja -C build-tsan tests/unit_data tests/unit_simt tests/unit_device kernels/simt/libselene_simt.so
+}
+
+tsan() {
+  build_tsan
   # Newer kernels place memory where this sanitizer's shadow does not fit, unless addresses are not random.
   if setarch "$(uname -m)" -R true 2>/dev/null; then wrapper=(setarch "$(uname -m)" -R); fi
-  test_in build-tsan --timeout-multiplier 4 data
+  test_in build-tsan --timeout-multiplier 4 data simt races
   wrapper=()
+}
+
+mutations() {
+  build_tsan
+  test_in build-tsan --timeout-multiplier 4 mutations
 }
 
 # seeds DIR: a few valid files for each parser to start from.

@@ -2,7 +2,7 @@
 """Counts the test cases in Meson's JSON test logs and shows what failed, in short.
 
 Usage: tools/count_tests.py TESTLOG.json...   Example: tools/count_tests.py build/meson-logs/testlog.json
-A program of Catch2, unittest or the golden harness counts its cases, any other program counts as one. A program that
+A program of Catch2, unittest, the golden harness or tools/mutate.py counts its cases, any other counts as one. A program that
 failed without naming a case (a crash, a time-out) counts as one failure. Last line: "N passed, N failed".
 """
 import json
@@ -24,6 +24,8 @@ def counts_in(text):
         return number.get('passed', 0), number.get('failed', 0), number.get('skipped', 0)
     if found := re.findall(r'^all +(\d+) passed, +(\d+) failed, +(\d+) not yet supported', text, re.M):  # golden
         return tuple(int(n) for n in found[-1])
+    if found := re.findall(r'^(\d+) caught, (\d+) survived', text, re.M):  # tools/mutate.py
+        return int(found[-1][0]), int(found[-1][1]), 0
     if found := re.findall(r'^Ran (\d+) tests? in', text, re.M):  # Python's unittest
         number = {word: int(n) for word, n in re.findall(r'\b(failures|errors|skipped)=(\d+)', text)}
         failed = number.get('failures', 0) + number.get('errors', 0)
