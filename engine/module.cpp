@@ -1,9 +1,12 @@
 #include "engine/module.h"
 
 #include <dlfcn.h>
+#include <elf.h>
 #include <fmt/format.h>
 
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "kernels/error.h"
 
@@ -23,11 +26,30 @@ std::string find_module() {
   return kCudaModule;
 }
 
-}  // namespace
+// dlopen() waits at a pipe and crashes on half a library: the section table is what a truncated file has lost.
+void need_whole_library(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return;  // a name that the loader looks for, or its message
+  if (!std::filesystem::is_regular_file(path, error))
+    throw Error(fmt::format("no backend module: {}: is not a file", path));
+  Elf64_Ehdr header{};
+  std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(&header), sizeof(header));
+  const bool elf = memcmp(header.e_ident, ELFMAG, SELFMAG) == 0;
+  const uint64_t end = header.e_shoff + uint64_t(header.e_shnum) * header.e_shentsize;
+  if (elf && std::filesystem::file_size(path, error) < end)
+    throw Error(fmt::format("no backend module: {}: {} bytes, wanted {}: it is cut off", path,
+                            std::filesystem::file_size(path, error), end));
+}
 
 // It stays mapped to the end of the process: CUDA's libraries run code of theirs at exit.
-Module::Module(const std::string& path)
-    : library_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)), table_(nullptr) {
+void* open_library(const std::string& path) {
+  need_whole_library(path);
+  return dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+}
+
+}  // namespace
+
+Module::Module(const std::string& path) : library_(open_library(path)), table_(nullptr) {
   if (!library_) throw Error(fmt::format("no backend module: {}", dlerror()));
   const char* why = "it gave no reason";
   if (auto entry = reinterpret_cast<ModuleEntry>(dlsym(library_, kModuleEntry))) table_ = entry(&why);
@@ -60,7 +82,7 @@ std::string Module::describe() const {
 
 std::unique_ptr<Module> choose_device(const std::string& device, std::string* why) {
   if (device == "cpu") return nullptr;
-  if (device.ends_with(".so")) return std::make_unique<Module>(device);
+  if (device.ends_with(".so")) return std::make_unique<Module>(std::filesystem::absolute(device).string());
   if (device != "cuda" && device != "auto")
     throw Error(fmt::format("device is '{}', wanted auto, cpu, cuda or the file of a module (*.so)", device));
   try {

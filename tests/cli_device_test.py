@@ -1,6 +1,7 @@
 """Choosing a device, and training on one: the programs with the shim of the CUDA kernels, with modules that must be refused,
 and with none. SELENE_SIMT_MODULE and SELENE_FAULTY_MODULES name the built files."""
 import json
+import math
 import os
 import re
 import shutil
@@ -42,6 +43,15 @@ class Choice(Case):
                 self.refuses(asked, reason)
                 self.assertFalse(os.path.exists(self.path(f'cuda{number}')))
 
+    def test_files_that_are_no_whole_library(self):
+        with open(SHIM, 'rb') as file:
+            self.write('half.so', file.read(100000))
+        os.mkfifo(self.path('fifo.so'))
+        for name, reason in (('half.so', 'it is cut off'), ('fifo.so', 'is not a file'), ('none.so', 'none.so')):
+            with self.subTest(name):  # found in this folder without a ./ before it
+                self.refuses(self.train('file', TINY, '--device', name), 'no backend module', name, reason)
+        self.assertFalse(os.path.exists(self.path('file')))
+
     def test_the_cpu_does_not_look_for_a_module(self):
         train = self.beside(OTHER_ABI)
         result = run(train, *self.command('cpu', TINY, '--device', 'cpu'), cwd=self.folder)
@@ -71,7 +81,7 @@ class Memory(Case):
                 self.refuses(result, 'the run needs', 'MiB of memory')
                 fits = int(re.search(r'train.batch_size (\d+) would fit', result.stderr)[1])
                 self.assertLess(fits, 400)
-                self.assertRegex(result.stderr, r'memory: the largest tensors of a step are .*, 200 x feed_forward hidden .* MiB')
+                self.assertRegex(result.stderr, r'memory: the largest tensors of a step are .*, 199 x feed_forward hidden .* MiB')
                 self.assertRegex(result.stderr, rf'memory: the (machine|device) has \d+ MiB; at \d+ tokens train.batch_size '
                                                 rf'can be {fits} at most')
                 self.assertFalse(os.path.exists(self.path('big')))
@@ -79,7 +89,7 @@ class Memory(Case):
                     self.succeeds(self.train('big', {**values, 'train.batch_size': fits}, '--device', 'cpu', '--dry-run'))
 
     def test_not_even_one_example(self):
-        values = {**TINY, 'model.dim': 16384, 'model.ffn_dim': 65536, 'model.layers': 200}
+        values = {**TINY, 'model.dim': 16384, 'model.heads': 128, 'model.ffn_dim': 65536, 'model.layers': 200}
         self.refuses(self.train('huge', values, '--device', SHIM), 'not even one example fits')
 
 
@@ -115,19 +125,38 @@ class Training(Case):
                     self.assertEqual([name for name in straight if got[name] != straight[name]], [])
 
     def test_fp16_overflow_skips_and_halves(self):
-        self.train_here('overflow', {'train.precision': 'fp16', 'train.fp16_init_scale': 1e38})
+        self.train_here('overflow', {'train.precision': 'fp16', 'train.fp16_init_scale': 1e30})
         rows = [row for row in read_metrics(self.path('overflow/metrics.jsonl')) if row['kind'] == 'train']
         self.assertEqual([row['skipped'] for row in rows], [1, 2, 3, 4])
-        for row, expected in zip(rows, (5e37, 2.5e37, 1.25e37, 6.25e36), strict=True):
+        for row, expected in zip(rows, (5e29, 2.5e29, 1.25e29, 6.25e28), strict=True):
             self.assertAlmostEqual(row['loss_scale'] / expected, 1, places=6)
 
     def test_fp16_at_the_floor_stops_and_names_the_parameter(self):
-        values = {**TINY, 'train.precision': 'fp16', 'train.fp16_init_scale': 1e38, 'train.fp16_min_scale': 2e37}
+        values = {**TINY, 'train.precision': 'fp16', 'train.fp16_init_scale': 1e30, 'train.fp16_min_scale': 2e29}
         result = self.train('floor', values, '--device', SHIM)
         self.refuses(result, 'update 3: the gradient of ', ' is not finite at the smallest loss scale')
         name = re.search('the gradient of ([^ ]+)', complaint(result)[0])[1]
         self.succeeds(self.train('names', TINY))
         self.assertIn(name, list(self.tensors('names')))
+
+    def test_a_model_that_diverged_is_no_result(self):
+        for precision, updates in (('fp16', 4), ('fp32', 2)):  # fp32: the last update is the one that diverges
+            with self.subTest(precision):
+                values = {**TINY, 'train.precision': precision, 'optim.lr': 1e30, 'schedule.warmup': 1,
+                          'train.updates': updates, 'train.checkpoint_every': 1}
+                result = self.train(f'lost-{precision}', values, '--device', SHIM)
+                self.refuses(result, f'update {updates}: ', 'is not finite')
+                for name in self.checkpoints(f'lost-{precision}'):
+                    if name.startswith('update-'):
+                        tensors = read_tensors(self.path(f'lost-{precision}', 'checkpoints', name))[0]
+                        for _, (_, _, content) in tensors.items():
+                            self.assertTrue(all(math.isfinite(x) for x in memoryview(content).cast('f')), name)
+                self.assertFalse(os.path.lexists(self.path(f'lost-{precision}', 'checkpoints/best')))
+
+    def test_a_head_size_that_no_kernel_takes(self):
+        result = self.train('heads', {**TINY, 'model.dim': 160, 'model.heads': 1}, '--device', SHIM)
+        self.refuses(result, 'model.dim 160 and model.heads 1 make a head size of 160, a GPU takes 1 to 128')
+        self.assertFalse(os.path.exists(self.path('heads')))
 
     def test_evaluating_gives_the_same_predictions(self):
         self.succeeds(self.train('model', TINY))

@@ -72,6 +72,11 @@ class Resume(Case):
         with open(self.path('short/recipe.yaml'), encoding='utf-8') as file:
             self.assertEqual(file.read(), before)
 
+    def test_a_named_checkpoint_into_another_folder(self):
+        self.succeeds(self.train('first', {**MODEL, 'train.updates': 20}))
+        self.succeeds(self.train('second', MODEL, '--resume', self.path('first/checkpoints/last')), 'finished update=40')
+        self.assertIn('best', self.checkpoints('second'))
+
     def test_two_at_once_in_one_folder(self):
         slow = {**MODEL, 'train.updates': 4000}
         with subprocess.Popen([program('selene-train'), *self.command('shared', slow)], cwd=self.folder,

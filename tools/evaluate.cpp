@@ -163,7 +163,7 @@ int run(const Arguments& a) {
   if (!a.predictions.empty()) check_predictions(a, folder);
   std::string why;
   const std::unique_ptr<Module> module = choose_device(a.device, &why);
-  if (module) train::need_precision(recipe.train.precision, module.get());
+  if (module) train::need_device(recipe, module.get());
   const train::ModelSize size{
       {vocabulary.size, vocabulary.pad}, std::stoll(checkpoint.metadata("classes")), recipe.data.max_length};
   const MemoryPlan plan =
@@ -177,6 +177,7 @@ int run(const Arguments& a) {
                                       [&](const data::Batch& b, const std::vector<float>& logits) {
                                         if (predictions) predictions->add(b, logits);
                                       });
+  if (!std::isfinite(s.loss)) throw Error(fmt::format("{}: the loss is {}", a.checkpoint, std::isnan(s.loss) ? "NaN" : "infinite"));
   if (predictions) predictions->commit();
   std::optional<data::Baselines> base;
   if (std::filesystem::is_directory(folder) && a.data != "-")

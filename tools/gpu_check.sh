@@ -141,18 +141,19 @@ stage() {
 }
 
 out=${out:-gpu-check}
-mkdir -p "$out"
+mkdir -p "$out" || fail "the results folder $out can't be made"
+[ -w "$out" ] || fail "the results folder $out can't be written"
 out=$(realpath "$out") build=$(realpath -m "$build")
-raw=$out/raw work=$out/work
-rm -rf "$raw" "$work"
-mkdir -p "$raw" "$work"
+scratch=$(mktemp -d)
+running=''
+trap 'if [ -n "$running" ]; then signal_session "$running" KILL || true; fi; rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM
+raw=$scratch/raw work=$scratch/work
+mkdir "$raw" "$work"
 # Python brings libraries of its own and must not get ours.
 plain_library_path=${LD_LIBRARY_PATH:-}
 find_programs
 if [ "$device" = cuda ]; then find_libraries; fi
-running=''
-trap 'if [ -n "$running" ]; then signal_session "$running" KILL || true; fi' EXIT
-trap 'exit 130' INT TERM
 export root raw work device plain_library_path OMP_WAIT_POLICY=passive
 while read -r name limit least; do
   case $name$chosen in machine* | "$name" | *,"$name",*) stage "$name" "$limit" "$least" ;; esac
@@ -162,6 +163,5 @@ if [ -n "$chosen" ] && [ -e "$out/result.json" ]; then earlier=(--add "$out/resu
 status=0
 python3 "$root/tools/gpu_check.py" "$out" --raw "$raw" --device "$device" --budget "$budget" --took $SECONDS \
   "${earlier[@]}" || status=$?
-tar -C "$out" -czf "$out/logs.tar.gz" raw
-rm -rf "$raw" "$work"
+tar -C "$scratch" -czf "$out/logs.tar.gz" raw
 exit $status

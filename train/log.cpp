@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -100,7 +101,8 @@ void log_line(LogLevel level, std::string_view text) {
 
 std::string key_values(const MetricsRow& row) {
   std::string text = fmt::format("kind={} update={}", row.kind, row.update);
-  for (const Metric& m : row.values) text += fmt::format(" {}={:.5g}", m.name, m.value);
+  for (const Metric& m : row.values)
+    text += fmt::format(" {}={:.5g}", m.name, std::isnan(m.value) ? std::abs(m.value) : m.value);  // no "-nan"
   return text;
 }
 

@@ -20,6 +20,7 @@ class Checker {
     model();
     input();
     schedule();
+    loss_scale();
     name();
   }
 
@@ -65,6 +66,13 @@ class Checker {
     need(d.max_length >= shortest, {"data.max_length", "data.frame"},
          fmt::format("data.max_length is {}, wanted at least {} for data.frame {}", d.max_length, shortest, d.frame));
     need(!d.path.empty(), {"data.path"}, "data.path is empty, wanted the folder of the prepared files");
+  }
+
+  void loss_scale() const {
+    const TrainConfig& t = r_.train;
+    need(t.fp16_min_scale < t.fp16_init_scale, {"train.fp16_min_scale", "train.fp16_init_scale"},
+         fmt::format("train.fp16_min_scale is {}, wanted less than train.fp16_init_scale ({})", t.fp16_min_scale,
+                     t.fp16_init_scale));
   }
 
   void schedule() const {

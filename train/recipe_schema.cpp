@@ -10,6 +10,7 @@ namespace {
 constexpr bool FREE = true, FIXED = false;  // may change on resume, or not
 constexpr Range ANY{}, POSITIVE{.min = 0, .min_open = true}, NOT_NEGATIVE{.min = 0};
 constexpr Range PROBABILITY{.min = 0, .max = 1, .max_open = true};
+constexpr Range SCALE{.min = 1e-6, .max = 1e30};  // its inverse is an fp32 number too
 constexpr Range COUNT{.min = 1, .max = 1e12}, COUNT_OR_0{.min = 0, .max = 1e12};
 constexpr Range WIDTH{.min = 1, .max = 65536}, WIDTH_OR_0{.min = 0, .max = 65536};
 
@@ -146,11 +147,11 @@ const std::vector<Key> KEYS = {
      SELENE},
     {"train.tf32", AT(train.tf32), "", ANY, {}, FIXED,
      "GPU: let fp32 matmuls round their inputs to 10-bit fractions", SELENE},
-    {"train.fp16_init_scale", AT(train.fp16_init_scale), "", POSITIVE, {}, FIXED,
+    {"train.fp16_init_scale", AT(train.fp16_init_scale), "", SCALE, {}, FIXED,
      "fp16: factor of the loss at the start; halved by an overflow, whose update is skipped", FAIRSEQ},
     {"train.fp16_scale_window", AT(train.fp16_scale_window), "updates", COUNT_OR_0, {}, FIXED,
      "fp16: updates without overflow until the factor doubles; 0: 2^14 / train.accumulation", FAIRSEQ},
-    {"train.fp16_min_scale", AT(train.fp16_min_scale), "", POSITIVE, {}, FIXED,
+    {"train.fp16_min_scale", AT(train.fp16_min_scale), "", SCALE, {}, FIXED,
      "fp16: an overflow that would take the factor to this value or below stops the run", FAIRSEQ},
     {"train.threads", AT(train.threads), "threads", {.min = 0, .max = 4096}, {}, FREE,
      "CPU threads; 0: all; changes no result", SELENE},

@@ -24,6 +24,16 @@ std::string to_json(const RunState& s) {
   return j.dump();
 }
 
+void need_state(const std::string& path, const RunState& s) {
+  const auto need = [&](bool good, const char* key, auto found, const char* wanted) {
+    if (!good) throw Error(fmt::format("{}: its state has {} {}, wanted {}", path, key, found, wanted));
+  };
+  need(s.update >= 0, "update", s.update, "0 or more");
+  need(s.scaling.scale >= 1e-7f && s.scaling.scale <= 1e38f, "loss_scale", s.scaling.scale, "1e-7 to 1e38");
+  need(s.scaling.good >= 0 && s.scaling.good <= s.update, "good_updates", s.scaling.good, "0 to update");
+  need(s.scaling.skipped >= 0 && s.scaling.skipped <= s.update, "skipped_updates", s.scaling.skipped, "0 to update");
+}
+
 RunState state_from_json(const std::string& path, const std::string& text) {
   try {
     const nlohmann::json j = nlohmann::json::parse(text);
@@ -35,6 +45,7 @@ RunState state_from_json(const std::string& path, const std::string& text) {
     s.scaling.skipped = j.at("skipped_updates");
     const auto& sums = j.at("loss_sums");
     s.sums = {sums.at(0), sums.at(1), sums.at(2), sums.at(3)};
+    need_state(path, s);
     if (const std::string isa = j.at("isa"); isa != instruction_set())
       log_warning(fmt::format("{}: written on {}, this machine computes with {}: results agree within rounding only",
                               path, isa, instruction_set()));

@@ -11,6 +11,12 @@
 
 namespace selene::train {
 
+namespace {
+
+constexpr int64_t kMostHeadSize = 128;  // of kernels/cuda/attention.cu
+
+}  // namespace
+
 DType compute_type(const std::string& precision) {
   return precision == "fp32" ? DType::f32 : precision == "bf16" ? DType::bf16 : DType::f16;
 }
@@ -24,6 +30,16 @@ void need_precision(const std::string& precision, const Module* module) {
     throw Error(fmt::format(
         "train.precision is bf16, which needs compute capability 8.0; {} has {}.{}: use fp16 or fp32", device.name,
         device.major, device.minor));
+}
+
+void need_device(const Recipe& recipe, const Module* module) {
+  need_precision(recipe.train.precision, module);
+  if (!module) return;
+  const ModelConfig& m = recipe.model;
+  for (const auto& [key, heads] : {std::pair{"model.heads", m.heads}, {"model.pack_heads", m.pack_heads}})
+    if (heads && m.dim / heads > kMostHeadSize)
+      throw Error(fmt::format("model.dim {} and {} {} make a head size of {}, a GPU takes 1 to {}", m.dim, key, heads,
+                              m.dim / heads, kMostHeadSize));
 }
 
 data::Batch shape_batch(int64_t B, int64_t N, const ModelConfig& model) {

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <optional>
@@ -61,6 +62,7 @@ class Run {
   void resume();
   void one_update();
   void check_finite();
+  void check_loss(const char* data, double loss);
   void log_interval();
   void validate();
   void test();
@@ -89,7 +91,7 @@ class Run {
   FolderLock lock_;
   int64_t interval_examples_ = 0, interval_tokens_ = 0;
   Clock::time_point start_, interval_start_;
-  bool stop_early_ = false;
+  bool stop_early_ = false, loss_is_finite_ = true;
 };
 
 Run::Run(const Recipe& recipe, const RunOptions& options)
@@ -99,7 +101,7 @@ Run::Run(const Recipe& recipe, const RunOptions& options)
   log_info(module_ ? "device: " + module_->describe()
                    : fmt::format("device: CPU, {} threads, {}{}", omp_get_max_threads(), instruction_set(),
                                  why.empty() ? "" : " (" + why + ")"));
-  need_precision(recipe_.train.precision, module_.get());
+  need_device(recipe_, module_.get());
   std::vector<const data::Dataset*> sets{task_.train.get(), task_.valid.get()};
   if (task_.test) sets.push_back(task_.test.get());
   const MemoryPlan plan =
@@ -183,13 +185,27 @@ void Run::check_finite() {
   const std::string scale =
       recipe_.train.precision == "fp16" ? fmt::format(" at the smallest loss scale, {}", s.scale) : "";
   throw Error(
-      fmt::format("update {}: the gradient of {} is not finite{}; the run stops, the last checkpoint is untouched",
+      fmt::format("update {}: the gradient of {} is not finite{}; the run stops, its checkpoints are as they were",
                   s.bad_update + 1, session_->optimizer().first_not_finite(), scale));
+}
+
+// A model that has diverged is no result: nothing of it is kept as the best.
+void Run::check_loss(const char* data, double loss) {
+  if (std::isfinite(loss)) return;
+  Parameters& p = session_->parameters();
+  std::string where;
+  for (int i = 0; i < int(p.count()) && where.empty(); ++i)
+    for (const float x : session_->context().values<float>(p.master(i)))
+      if (!std::isfinite(x)) where = p[i].name;
+  throw Error(fmt::format("update {}: the loss of the {} data is not finite{}; the run stops, its checkpoints are as "
+                          "they were; a lower optim.lr or a longer schedule.warmup may help",
+                          state_.update, data, where.empty() ? "" : " and " + where + " holds NaN or Inf"));
 }
 
 void Run::log_interval() {
   check_finite();
   const LossSums sums = session_->loss_sums();
+  loss_is_finite_ = std::isfinite(sums.loss);
   session_->set_loss_sums({});
   const double took = std::chrono::duration<double>(Clock::now() - interval_start_).count();
   MetricsRow row{"train", state_.update, {}};
@@ -219,6 +235,7 @@ void Run::validate() {
   const auto before = Clock::now();
   const data::Loader loader = file_order(task_.valid, task_.vocabulary, recipe_, recipe_.train.batch_size);
   const Score s = score(*session_, loader, recipe_.train.validate_examples, recipe_.data.prefetch);
+  check_loss("validation", s.loss);
   MetricsRow row{"valid", state_.update, {}};
   row.add("epoch", epoch()).add("loss", s.loss).add("accuracy", s.accuracy);
   row.add("parameters", double(session_->parameters().true_elements()));
@@ -243,9 +260,13 @@ void Run::checkpoint(bool best) {
   if (!best && checkpoint_name(state_.update) == fs::path(result_.checkpoint).filename()) return;  // written already
   const auto before = Clock::now();
   check_finite();
-  metrics_->sync();
   RunState s = state_;
-  s.wall_s = seconds(), s.sums = session_->loss_sums(), s.scaling = session_->optimizer().state();
+  s.sums = session_->loss_sums();
+  // With fp16 updates are skipped for a while before a run stops: the states of before are worth more.
+  if (!(loss_is_finite_ && std::isfinite(s.sums.loss)) && !finished())
+    return log_warning(fmt::format("update {}: the training loss is not finite; no checkpoint is written", s.update));
+  metrics_->sync();
+  s.wall_s = seconds(), s.scaling = session_->optimizer().state();
   result_.checkpoint = save_run(checkpoints_, *session_, s, task_.vocabulary.to_json(), best);
   log_debug(fmt::format("checkpoint {}", result_.checkpoint));
   interval_start_ += Clock::now() - before;
@@ -259,6 +280,7 @@ void Run::test() {
   load_weights(open_checkpoint(checkpoints_ + "/best").file, *session_);
   const data::Loader loader = file_order(task_.test, task_.vocabulary, recipe_, recipe_.train.batch_size);
   const Score s = score(*session_, loader, 0, recipe_.data.prefetch);
+  check_loss("test", s.loss);
   MetricsRow row{"test", state_.update, {}};
   row.add("loss", s.loss).add("accuracy", s.accuracy).add("best_update", double(state_.best_update));
   row.add("examples_per_s", double(s.examples) / s.seconds).add("wall_s", seconds());
@@ -297,8 +319,10 @@ RunResult Run::loop() {
     return result_;
   }
   // A named checkpoint is read before the folder is made, so that a bad one leaves nothing behind.
-  if (options_.resume != "auto" && options_.resume != "none") take(open_checkpoint(options_.resume));
+  const bool named = options_.resume != "auto" && options_.resume != "none";
+  if (named) take(open_checkpoint(options_.resume));
   open_folder();
+  if (named && !fs::exists(checkpoints_ + "/best")) state_.has_best = false, state_.worse_validations = 0;
   resume();
   metrics_ = std::make_unique<MetricsWriter>(metrics_path_);
   start_ = interval_start_ = Clock::now();
