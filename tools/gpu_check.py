@@ -277,9 +277,12 @@ def combined(stages, files):
     """The stages of this run, and those of earlier results that were not run again, in the usual order."""
     known = {stage['name']: stage for stage in stages}
     for path in files:
-        with open(path, encoding='utf-8') as file:
-            for stage in json.load(file)['stages']:
-                known.setdefault(stage['name'], stage)
+        try:
+            with open(path, encoding='utf-8') as file:
+                for stage in json.load(file)['stages']:
+                    known.setdefault(stage['name'], stage)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            sys.exit('error: %s: is not a result.json of gpu_check.sh (%s)' % (path, error))
     return [known[name] for name in WHAT if name in known]
 
 
@@ -343,7 +346,8 @@ def write_results(a):
         with open(os.path.join(a.out, name), 'w', encoding='utf-8') as file:
             file.write(text)
     failed = [s['name'] for s in stages if s['status'] not in ('ok', 'skipped')]
-    verdict = 'failed: ' + ' '.join(failed) if failed else 'no stage failed'
+    verdict = 'failed: ' + ' '.join(failed) if failed else '%d of %d stages done, none failed' % (
+        sum(s['status'] == 'ok' for s in stages), len(stages))
     print(os.path.join(a.out, 'result.md') + ': ' + verdict)
     return 1 if failed else 0
 
