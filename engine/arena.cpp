@@ -79,8 +79,13 @@ Storage* Arena::allocate(int64_t bytes, std::string label) {
   if (top_ == note_at_ && noted_.empty()) noted_ = largest(kShown);
   open_memory(block->data, size);
   if (guard_) memset(block->data + size - kAlignment, kGuardByte, kAlignment);
-  if (block->data) close_memory(block->data + bytes, size - bytes);
+  if (block->data && !stays_open_) close_memory(block->data + bytes, size - bytes);
   return block;
+}
+
+void Arena::stay_open() {
+  if (!stays_open_) open_memory(base_, peak_);
+  stays_open_ = true;
 }
 
 void Arena::give_back(int64_t offset, int64_t bytes) {
@@ -110,7 +115,7 @@ void Arena::release(Storage* block) {
       }
     memset(block->data, kNaNByte, size_t(block->bytes));
   }
-  close_memory(block->data, block->bytes);
+  if (!stays_open_) close_memory(block->data, block->bytes);
   give_back(block->offset, block->bytes);
 }
 

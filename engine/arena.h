@@ -39,6 +39,8 @@ class Arena {
   /// largest live blocks, what was asked and what there is.
   Storage* allocate(int64_t bytes, std::string label);
   void release(Storage* block);
+  /// From here on AddressSanitizer watches no block of it: a captured step writes to memory that no tensor owns any more.
+  void stay_open();
 
   /// The largest live blocks, "label 12.25 MiB" each, "3 x label 12.25 MiB" where several are alike.
   std::vector<std::string> largest(int count) const;
@@ -63,6 +65,7 @@ class Arena {
   std::map<int64_t, int64_t> holes_;  // offset -> bytes, below top_, never adjacent
   int64_t top_ = 0, used_ = 0, peak_ = 0, count_ = 0, note_at_ = -1;
   std::vector<std::string> noted_;
+  bool stays_open_ = false;
   Storage* first_ = nullptr;
 };
 

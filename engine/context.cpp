@@ -67,6 +67,7 @@ MemoryPlan Context::plan() const { return {persistent_->peak(), step_->peak(), s
 
 Tensor Context::make(Arena& arena, Shape shape, DType dtype, const char* what) {
   if (&arena != step_.get()) stream_.refuse_in_capture("new memory outside of the step arena");
+  if (stream_.capturing()) arena.stay_open();
   const std::string label = fmt::format("{} {}{}", what, name_of(dtype), shape.text());
   return Tensor(arena.allocate(shape.numel() * size_of(dtype), label), shape, dtype);
 }

@@ -83,8 +83,10 @@ def compile_copies(build, folder, workers):
         commands.append(words)
         objects[entry['output']] = made
     commands.append(['c++', '-O1', '-fPIC', '-c', str(folder / 'switch.cpp'), '-o', str(folder / 'switch.o')])
+    # ccache does not see that a copy now stands before the header it knows.
+    env = dict(os.environ, CCACHE_DISABLE='1')
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda words: subprocess.run(words, cwd=build, check=True), commands))
+        list(pool.map(lambda words: subprocess.run(words, cwd=build, check=True, env=env), commands))
     return objects
 
 
