@@ -42,7 +42,9 @@ int32_t label_of(std::string_view text) {
   throw Error(fmt::format("label '{}', wanted 0.0 or 1.0", shown));
 }
 
-void append_line(std::string_view line, int64_t max_bytes, DatasetBuilder& builder) {
+}  // namespace
+
+void append_aan(std::string_view line, int64_t max_bytes, DatasetBuilder& builder) {
   if (line.ends_with('\r')) line.remove_suffix(1);
   const auto column = split(line);
   const int32_t label = label_of(column[0]);
@@ -54,22 +56,24 @@ void append_line(std::string_view line, int64_t max_bytes, DatasetBuilder& build
   builder.add_label(label);
 }
 
-}  // namespace
-
 Dataset read_aan(std::istream& in, const std::string& name, int64_t max_bytes, const Watch& watch, int64_t size) {
   if (max_bytes < 1) throw Error(fmt::format("{}: keep {} bytes of a text, wanted at least 1", name, max_bytes));
   DatasetBuilder builder;
   int64_t taken = 0;  // bytes
   std::string line;
+  const auto tell = [&](int64_t pairs) {
+    if (watch) watch(taken >> 20, size >> 20, fmt::format("{} pairs", pairs));
+  };
   for (int64_t number = 1; std::getline(in, line); ++number) {
-    if (watch && number % watch_every == 1) watch(taken >> 20, size >> 20, fmt::format("{} pairs", number - 1));
+    if (number % watch_every == 1) tell(number - 1);
     try {
-      append_line(line, max_bytes, builder);
+      append_aan(line, max_bytes, builder);
     } catch (const Error& e) {
       throw Error(fmt::format("{}:{}: {}", name, number, e.what()));
     }
     taken += int64_t(line.size()) + 1;
   }
+  tell(builder.examples());
   if (in.bad()) throw Error(fmt::format("{}: cannot be read: {}", name, std::strerror(errno)));
   if (builder.examples() == 0) throw Error(fmt::format("{}: no examples, wanted at least one line", name));
   return builder.finish(kind_named("retrieval"), name);

@@ -25,6 +25,8 @@ Dataset read_aan(const std::string& path, int64_t max_bytes = aan_max_bytes, con
 /// The same from a stream of `size` bytes (0: not known); `name` stands for the path in messages.
 Dataset read_aan(std::istream& in, const std::string& name, int64_t max_bytes = aan_max_bytes,
                  const Watch& watch = {}, int64_t size = 0);
+/// Adds the pair of one line, which may still end in CR. Error, without a place, for what read_aan refuses.
+void append_aan(std::string_view line, int64_t max_bytes, DatasetBuilder& builder);
 /// Path of one part in the folder tsv_data of the unpacked archive; split is "train", "valid" or "test".
 std::string aan_path(const std::string& folder, std::string_view split);
 

@@ -62,6 +62,7 @@ Dataset read_cifar10(const std::string& folder, std::string_view part, const Wat
       builder.add_label(*label);
     }
   }
+  if (watch) watch(builder.examples(), 0, fmt::format("images of {}", part));
   return builder.finish(kind_named("image"), fmt::format("{} ({})", folder, part));
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "data/xxhash64.h"
 #include "kernels/error.h"
 
 namespace selene::data {
@@ -15,6 +16,14 @@ Dataset Dataset::first(int64_t count) const {
   cut.offsets = offsets.first(size_t(count * towers() + 1));
   cut.symbols = symbols.first(size_t(cut.offsets.back()));
   return cut;
+}
+
+std::string Dataset::digest() const {
+  XxHash64 hash;
+  hash.update(symbols.data(), symbols.size_bytes());
+  hash.update(offsets.data(), offsets.size_bytes());
+  hash.update(labels.data(), labels.size_bytes());
+  return fmt::format("{:016x}", hash.digest());
 }
 
 void DatasetBuilder::add_row(std::span<const uint8_t> symbols) {

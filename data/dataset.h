@@ -1,6 +1,7 @@
 // Labelled examples as raw symbols: before any framing (data/vocabulary.h) and without padding. Read from prepared files
 // through a memory map (data/prepared.h), or collected in memory.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -42,6 +43,14 @@ struct Dataset {
     const int64_t r = example * towers() + tower;
     return symbols.subspan(size_t(offsets[size_t(r)]), size_t(offsets[size_t(r) + 1] - offsets[size_t(r)]));
   }
+  /// Symbols of the example's longest row.
+  int64_t length(int64_t example) const {
+    int64_t longest = 0;
+    for (int32_t t = 0; t < towers(); ++t) longest = std::max(longest, int64_t(row(example, t).size()));
+    return longest;
+  }
+  /// 16 hexadecimal digits, XXH64 of rows and labels: tells whether two sets of one kind have the same examples.
+  std::string digest() const;
   /// The first `count` examples, at most all; shares the memory.
   Dataset first(int64_t count) const;
 };

@@ -5,6 +5,7 @@
 #include <png.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <iterator>
 
@@ -95,6 +96,13 @@ std::vector<uint8_t> png_bytes(const Image& image) {
     throw Error(fmt::format("png_bytes: {}", png.message));
   bytes.resize(size);
   return bytes;
+}
+
+int64_t square_side(int64_t pixels) {
+  auto side = int64_t(std::sqrt(double(pixels)));
+  while (side * side > pixels) --side;
+  while ((side + 1) * (side + 1) <= pixels) ++side;
+  return side;
 }
 
 Image contact_sheet(std::span<const Image> images, int64_t columns) {

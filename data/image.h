@@ -27,6 +27,9 @@ Image read_png(std::span<const uint8_t> bytes, const std::string& name);
 /// The bytes of a PNG file.
 std::vector<uint8_t> png_bytes(const Image& image);
 
+/// Pixels of a side of the largest square image of at most so many pixels.
+int64_t square_side(int64_t pixels);
+
 /// Images of one size in a grid with a border of one pixel of value 128 between them, `columns` a row: something to look
 /// at.
 Image contact_sheet(std::span<const Image> images, int64_t columns);

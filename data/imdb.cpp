@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -89,6 +90,8 @@ struct Descriptor {
 std::span<const uint8_t> read_file(const std::string& path, Bytes& buffer) {
   const Descriptor d{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (d.file < 0) throw Error(fmt::format("{}: cannot be opened: {}", path, std::strerror(errno)));
+  if (struct stat facts; fstat(d.file, &facts) != 0 || !S_ISREG(facts.st_mode))
+    throw Error(fmt::format("{}: is no file, wanted a review", path));
   size_t size = 0;
   for (;;) {
     if (size == buffer.size()) buffer.resize(2 * size);
@@ -128,8 +131,11 @@ Imdb read_imdb(const std::string& folder, std::string_view part, const Watch& wa
   }
   Imdb result;
   DatasetBuilder builder;
+  const auto tell = [&](size_t done) {
+    if (watch) watch(int64_t(done), int64_t(files.size()), fmt::format("reviews of {}", part));
+  };
   for (size_t first = 0; first < files.size(); first += readers * block) {
-    if (watch) watch(int64_t(first), int64_t(files.size()), fmt::format("reviews of {}", part));
+    tell(first);
     std::vector<std::future<std::vector<Bytes>>> work;
     for (size_t i = first; i < std::min(files.size(), first + readers * block); i += block)
       work.push_back(std::async(std::launch::async, read_block,
@@ -146,6 +152,7 @@ Imdb read_imdb(const std::string& folder, std::string_view part, const Watch& wa
         builder.add_label(label);
       }
   }
+  tell(files.size());
   result.reviews = builder.finish(kind_named("text"), (fs::path(folder) / part).string());
   return result;
 }

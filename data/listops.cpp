@@ -71,7 +71,10 @@ void append_line(std::string_view line, DatasetBuilder& data) {
     throw Error(fmt::format("{} columns, wanted 2: an expression, a TAB and a label",
                             1 + std::count(line.begin(), line.end(), '\t')));
   const int32_t label = label_of(line.substr(tab + 1));
-  data.add_row(parse_listops(line.substr(0, tab)));
+  const std::vector<uint8_t> symbols = parse_listops(line.substr(0, tab));
+  if (const int value = listops_value(symbols); value != label)
+    throw Error(fmt::format("label {}, but the value of the expression is {}", label, value));
+  data.add_row(symbols);
   data.add_label(label);
 }
 

@@ -36,8 +36,7 @@ std::string listops_text(std::span<const uint8_t> symbols);
 
 /// Reads a file of the official form: header "Source TAB Target", then one expression and its label, 0 to 9, a line;
 /// lines end in LF or CR LF. Throws Error with file and line for an empty or malformed line, a wrong header, an
-/// unknown token, a label out of range, and for a file without examples. Labels are taken as they stand, not compared
-/// with the value.
+/// unknown token, a label that is not the expression's value, and for a file without examples.
 Dataset read_listops(const std::string& path);
 /// The same from a stream; `name` stands for the path in messages.
 Dataset read_listops(std::istream& in, const std::string& name);

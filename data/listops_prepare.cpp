@@ -75,16 +75,16 @@ ordered_json generate(const ListopsPlan& plan, const std::string& folder, const 
 }
 
 ordered_json convert(const ListopsPlan& plan, const std::string& folder, const Watch& watch) {
-  ordered_json examples;
+  int64_t done = 0;
   for (int split = 0; split < 3; ++split) {
-    if (watch) watch(split, 3, kSplits[split]);
+    if (watch) watch(done, 0, kSplits[split]);
     const Dataset all = read_listops(listops_path(plan.from, kSplits[split]));
-    const int64_t wanted = count_of(plan, split);
-    const Dataset data = wanted > 0 ? all.first(wanted) : all;
-    write_split(plan, folder, split, data);
-    examples[kSplits[split]] = data.examples();
+    write_split(plan, folder, split,
+                all.first(split_count(all.name, kSplits[split], count_of(plan, split), all.examples())));
+    done += all.examples();
   }
-  return {{"examples", examples}};
+  if (watch) watch(done, 0, "all splits");
+  return ordered_json::object();
 }
 
 }  // namespace

@@ -15,55 +15,26 @@ constexpr int64_t window_batches = 64;
 constexpr uint64_t order_stream = uint64_t(0x6f726472)
                                   << 32;  // keeps the order's draws apart from other uses of the seed
 
-int64_t longest_row(const Dataset& data, int64_t example) {
-  int64_t longest = 0;
-  for (int32_t t = 0; t < data.towers(); ++t) longest = std::max(longest, int64_t(data.row(example, t).size()));
-  return longest;
-}
-
-/// Grey values as numbers from -1 to 1 (Luna's lra-image task, revision of 2023: mean and deviation 0.5); 0 behind the end.
-Tower make_pixels(const Dataset& data, int32_t tower, std::span<const int64_t> examples, int64_t max_length) {
-  Tower out;
-  for (int64_t i : examples) {
-    out.lengths.push_back(int32_t(std::min(int64_t(data.row(i, tower).size()), max_length)));
-    out.N = std::max(out.N, int64_t(out.lengths.back()));
-  }
+/// Grey values as numbers from -1 to 1 (Luna's lra-image task, revision of 2023: mean and deviation 0.5), padded to N with 0.
+void fill_pixels(Tower& out, const Dataset& data, int32_t tower, std::span<const int64_t> examples, int64_t max_length) {
   out.pixels.assign(examples.size() * size_t(out.N), 0.0f);
   for (size_t b = 0; b < examples.size(); ++b) {
-    const auto row = data.row(examples[b], tower).first(size_t(out.lengths[b]));
-    std::transform(row.begin(), row.end(), out.pixels.begin() + int64_t(b) * out.N,
+    const auto row = data.row(examples[b], tower);
+    out.lengths.push_back(int32_t(std::min(int64_t(row.size()), max_length)));
+    std::transform(row.begin(), row.begin() + out.lengths[b], out.pixels.begin() + int64_t(b) * out.N,
                    [](uint8_t v) { return (float(v) / 255.0f - 0.5f) / 0.5f; });
   }
-  return out;
 }
 
-Tower make_tower(const Dataset& data, int32_t tower, std::span<const int64_t> examples, const Vocabulary& vocabulary,
-                 int64_t max_length) {
-  std::vector<std::vector<int32_t>> rows;
-  Tower out;
-  for (int64_t i : examples) {
-    rows.push_back(vocabulary.frame_row(data.row(i, tower), max_length));
-    out.lengths.push_back(int32_t(rows.back().size()));
-    out.N = std::max(out.N, int64_t(rows.back().size()));
+/// Ids in the vocabulary's frame, padded to N.
+void fill_tokens(Tower& out, const Dataset& data, int32_t tower, std::span<const int64_t> examples,
+                 const Vocabulary& vocabulary, int64_t max_length) {
+  out.tokens.assign(examples.size() * size_t(out.N), vocabulary.pad);
+  for (size_t b = 0; b < examples.size(); ++b) {
+    const std::vector<int32_t> row = vocabulary.frame_row(data.row(examples[b], tower), max_length);
+    out.lengths.push_back(int32_t(row.size()));
+    std::copy(row.begin(), row.end(), out.tokens.begin() + int64_t(b) * out.N);
   }
-  out.tokens.assign(rows.size() * size_t(out.N), vocabulary.pad);
-  for (size_t b = 0; b < rows.size(); ++b)
-    std::copy(rows[b].begin(), rows[b].end(), out.tokens.begin() + int64_t(b) * out.N);
-  return out;
-}
-
-/// Pads every row of a tower to N.
-void widen(Tower& tower, int64_t N, int32_t pad) {
-  const auto repeat = [&]<class T>(std::vector<T>& v, T fill) {
-    if (v.empty()) return;
-    std::vector<T> wide(tower.lengths.size() * size_t(N), fill);
-    for (size_t b = 0; b < tower.lengths.size(); ++b)
-      std::copy_n(v.begin() + int64_t(b) * tower.N, tower.N, wide.begin() + int64_t(b) * N);
-    v = std::move(wide);
-  };
-  repeat(tower.tokens, pad);
-  repeat(tower.pixels, 0.0f);
-  tower.N = N;
 }
 
 }  // namespace
@@ -89,7 +60,7 @@ std::vector<int64_t> Loader::epoch_order(int64_t epoch) const {
   PhiloxStream stream(options_.seed, order_stream | uint32_t(epoch));
   permute(order, n, 1, stream);
   if (options_.order == Order::shuffled) return order;
-  const auto shorter = [&](int64_t a, int64_t b) { return longest_row(*data_, a) < longest_row(*data_, b); };
+  const auto shorter = [&](int64_t a, int64_t b) { return data_->length(a) < data_->length(b); };
   const int64_t window = batch < n ? std::min(n, window_batches * batch) : n;
   for (int64_t first = 0; first < n; first += window)
     std::stable_sort(order.begin() + first, order.begin() + std::min(n, first + window), shorter);
@@ -115,14 +86,16 @@ Batch Loader::make_batch(int64_t index) const {
   const auto order = cached_order(options_.order == Order::file ? 0 : batch.epoch);
   batch.examples.assign(order->begin() + batch.position, order->begin() + batch.position + batch.B);
   for (int64_t i : batch.examples) batch.labels.push_back(data_->labels[size_t(i)]);
-  for (int32_t t = 0; t < data_->towers(); ++t)
-    batch.towers.push_back(options_.pixels
-                               ? make_pixels(*data_, t, batch.examples, options_.max_length)
-                               : make_tower(*data_, t, batch.examples, vocabulary_, options_.max_length));
-  int64_t N = 0;
-  for (const Tower& tower : batch.towers) N = std::max(N, tower.N);
-  for (Tower& tower : batch.towers)
-    if (tower.N < N) widen(tower, N, vocabulary_.pad);
+  // One model reads all towers, so they have one width.
+  int64_t longest = 0;
+  for (int64_t i : batch.examples) longest = std::max(longest, data_->length(i));
+  const int64_t N = std::min(options_.pixels ? longest : vocabulary_.framed_length(longest), options_.max_length);
+  for (int32_t t = 0; t < data_->towers(); ++t) {
+    Tower& tower = batch.towers.emplace_back();
+    tower.N = N;
+    if (options_.pixels) fill_pixels(tower, *data_, t, batch.examples, options_.max_length);
+    else fill_tokens(tower, *data_, t, batch.examples, vocabulary_, options_.max_length);
+  }
   return batch;
 }
 

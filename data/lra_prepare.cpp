@@ -29,41 +29,18 @@ ordered_json options_of(const char* kind, const std::string& from, const SplitCa
   return {{"from", place}, {"seed", seed}, {"train", caps.train}, {"valid", caps.valid}, {"test", caps.test}};
 }
 
-/// Facts about a split for dataset.json. Lengths are those of rows, of both towers where there are two.
-ordered_json facts_of(const Dataset& data) {
-  std::vector<int64_t> counts(data.kind->class_names.size(), 0), lengths;
-  for (const int32_t label : data.labels) ++counts[size_t(label)];
-  for (size_t r = 1; r < data.offsets.size(); ++r) lengths.push_back(data.offsets[r] - data.offsets[r - 1]);
-  std::sort(lengths.begin(), lengths.end());
-  ordered_json classes = ordered_json::object();
-  for (size_t c = 0; c < counts.size(); ++c) classes[data.kind->class_names[c]] = counts[c];
-  return {
-      {"examples", data.examples()},
-      {"classes", classes},
-      {"length", {{"min", lengths.front()}, {"median", lengths[lengths.size() / 2]}, {"max", lengths.back()}}}};
+/// Writes one split: the examples `order` of `source`, the first `cap` of them; 0: all.
+void write_split(const std::string& folder, const char* split, const Dataset& source, std::span<const int64_t> order,
+                 int64_t cap, const std::string& options) {
+  order = order.first(size_t(split_count(source.name, split, cap, int64_t(order.size()))));
+  write_prepared(folder, split, picked(source, order), options);
 }
-
-/// Writes the splits of one folder, one after the other, and collects their facts.
-class SplitWriter {
- public:
-  SplitWriter(const std::string& folder, const std::string& options) : folder_(folder), options_(options) {}
-  /// The examples `order` of `source`, at most `cap` of them.
-  void write(const char* split, const Dataset& source, std::span<const int64_t> order, int64_t cap) {
-    if (cap > 0) order = order.first(std::min(order.size(), size_t(cap)));
-    const Dataset data = picked(source, order);
-    write_prepared(folder_, split, data, options_);
-    facts["splits"][split] = facts_of(data);
-  }
-
-  ordered_json facts;
-
- private:
-  const std::string &folder_, &options_;
-};
 
 std::string write_text(const TextPlan& plan, const std::string& folder, const std::string& options,
                        const Watch& watch) {
-  SplitWriter writer(folder, options);
+  const auto write = [&](const char* split, const Dataset& source, std::span<const int64_t> order, int64_t cap) {
+    write_split(folder, split, source, order, cap, options);
+  };
   int64_t skipped = 0, before = 0;  // before: reviews of the parts read so far
   const auto read = [&](const char* part) {
     const auto note = [&](int64_t done, int64_t, const std::string& text) { watch(before + done, 0, text); };
@@ -77,19 +54,20 @@ std::string write_text(const TextPlan& plan, const std::string& folder, const st
   if (kept < 1)
     throw Error(fmt::format("text: {} training reviews are to be held out, wanted less than the {} there are",
                             plan.held_out, train.examples()));
-  writer.write("train", train, std::span(order).first(size_t(kept)), plan.caps.train);
+  write("train", train, std::span(order).first(size_t(kept)), plan.caps.train);
   const Dataset test = read("test");
   const auto others = seeded_order(test.examples(), plan.seed, OrderOf::test);
-  if (plan.held_out > 0) writer.write("valid", train, std::span(order).subspan(size_t(kept)), plan.caps.valid);
-  else writer.write("valid", test, others, plan.caps.valid);
-  writer.write("test", test, others, plan.caps.test);
-  writer.facts["skipped_empty_files"] = skipped;
-  return writer.facts.dump();
+  if (plan.held_out > 0) write("valid", train, std::span(order).subspan(size_t(kept)), plan.caps.valid);
+  else write("valid", test, others, plan.caps.valid);
+  write("test", test, others, plan.caps.test);
+  return ordered_json{{"skipped_empty_files", skipped}}.dump();
 }
 
 std::string write_image(const ImagePlan& plan, const std::string& folder, const std::string& options,
                         const Watch& watch) {
-  SplitWriter writer(folder, options);
+  const auto write = [&](const char* split, const Dataset& source, std::span<const int64_t> order, int64_t cap) {
+    write_split(folder, split, source, order, cap, options);
+  };
   const Dataset train = read_cifar10(plan.from, "train", watch);
   const int64_t valid = train.examples() / 10;
   if (valid < 1)
@@ -97,19 +75,21 @@ std::string write_image(const ImagePlan& plan, const std::string& folder, const 
                             train.examples()));
   const auto order = seeded_order(train.examples(), plan.seed, OrderOf::train);
   const size_t kept = size_t(train.examples() - valid);
-  writer.write("train", train, std::span(order).first(kept), plan.caps.train);
-  writer.write("valid", train, std::span(order).subspan(kept), plan.caps.valid);
+  write("train", train, std::span(order).first(kept), plan.caps.train);
+  write("valid", train, std::span(order).subspan(kept), plan.caps.valid);
   const auto note = [&](int64_t done, int64_t, const std::string& text) {
     watch(train.examples() + done, 0, text);
   };
   const Dataset test = read_cifar10(plan.from, "test", watch ? Watch(note) : Watch());
-  writer.write("test", test, seeded_order(test.examples(), plan.seed, OrderOf::test), plan.caps.test);
-  return writer.facts.dump();
+  write("test", test, seeded_order(test.examples(), plan.seed, OrderOf::test), plan.caps.test);
+  return "{}";
 }
 
 std::string write_retrieval(const RetrievalPlan& plan, const std::string& folder, const std::string& options,
                             const Watch& watch) {
-  SplitWriter writer(folder, options);
+  const auto write = [&](const char* split, const Dataset& source, std::span<const int64_t> order, int64_t cap) {
+    write_split(folder, split, source, order, cap, options);
+  };
   const std::tuple<const char*, int64_t, OrderOf> splits[] = {{"train", plan.caps.train, OrderOf::train},
                                                                {"valid", plan.caps.valid, OrderOf::valid},
                                                                {"test", plan.caps.test, OrderOf::test}};
@@ -123,10 +103,10 @@ std::string write_retrieval(const RetrievalPlan& plan, const std::string& folder
   const auto note = [&](int64_t done, int64_t, const std::string& text) { watch(before + done, total, text); };
   for (const auto& [split, cap, order] : splits) {
     const Dataset data = read_aan(aan_path(plan.from, split), plan.max_bytes, watch ? Watch(note) : Watch());
-    writer.write(split, data, seeded_order(data.examples(), plan.seed, order), cap);
+    write(split, data, seeded_order(data.examples(), plan.seed, order), cap);
     before += mib(split);
   }
-  return writer.facts.dump();
+  return "{}";
 }
 
 }  // namespace

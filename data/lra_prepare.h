@@ -46,7 +46,7 @@ struct RetrievalPlan {
 };
 
 /// Each makes plan.folder with train, valid and test through prepare_folder, whose errors they have; dataset.json
-/// then tells the examples of each split and class, the lengths (shortest, median, longest) and what was skipped.
+/// then also tells what was skipped.
 /// Throws Error for options out of range and for what the readers refuse. `watch` (may be empty) hears of reviews,
 /// of images, and of MiB read of all three files.
 Prepared prepare_text(const TextPlan& plan, const Watch& watch = {});

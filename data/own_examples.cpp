@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <sstream>
 
+#include "data/aan.h"
 #include "data/image.h"
 #include "data/listops.h"
 #include "kernels/error.h"
@@ -20,39 +20,32 @@ std::span<const uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-std::vector<std::string_view> columns(std::string_view line) {
-  std::vector<std::string_view> out;
-  for (size_t tab; (tab = line.find('\t')) != line.npos; line.remove_prefix(tab + 1)) out.push_back(line.substr(0, tab));
-  out.push_back(line);
-  return out;
-}
-
 void add_text(std::string_view line, const Kind& kind, DatasetBuilder& data) {
+  const size_t tab = line.find('\t');
   int32_t label = no_label;
-  for (size_t c = 0; c < kind.class_names.size(); ++c)
-    if (line.starts_with(kind.class_names[c] + "\t")) {
-      label = int32_t(c);
-      line.remove_prefix(kind.class_names[c].size() + 1);
-      break;
-    }
+  if (tab != line.npos) {
+    const auto& names = kind.class_names;
+    const auto name = std::find(names.begin(), names.end(), line.substr(0, tab));
+    if (name == names.end())
+      throw Error(fmt::format("'{:.20}' before a TAB, wanted {} or {}, or no TAB", line.substr(0, tab), names[0], names[1]));
+    label = int32_t(name - names.begin());
+    line.remove_prefix(tab + 1);
+  }
   data.add_row(bytes_of(line));
   data.add_label(label);
 }
 
 void add_pair(std::string_view line, DatasetBuilder& data) {
-  const auto parts = columns(line);
-  if (parts.size() != 2 && parts.size() != 5)
-    throw Error(fmt::format("{} columns, wanted 2 texts with a TAB between, or label, id, id, text, text", parts.size()));
-  int32_t label = no_label;
-  if (parts.size() == 5) {
-    if (parts[0] != "0.0" && parts[0] != "1.0") throw Error(fmt::format("label '{:.20}', wanted 0.0 or 1.0", parts[0]));
-    label = parts[0] == "1.0";
-  }
-  for (const std::string_view text : {parts[parts.size() - 2], parts.back()}) {
+  const auto tabs = std::count(line.begin(), line.end(), '\t');
+  if (tabs == 4) return append_aan(line, std::numeric_limits<int64_t>::max(), data);
+  if (tabs != 1)
+    throw Error(fmt::format("{} columns, wanted 2 texts with a TAB between, or label, id, id, text, text", tabs + 1));
+  const size_t tab = line.find('\t');
+  for (const std::string_view text : {line.substr(0, tab), line.substr(tab + 1)}) {
     if (text.empty()) throw Error("an empty text");
     data.add_row(bytes_of(text));
   }
-  data.add_label(label);
+  data.add_label(no_label);
 }
 
 void add_line(std::string_view line, const Kind& kind, DatasetBuilder& data) {
@@ -83,6 +76,8 @@ Dataset read_image(const std::string& path, const Kind& kind, int64_t side) {
 Dataset read_own(std::istream& in, const std::string& name, const Kind& kind) {
   if (kind.image) throw Error(fmt::format("{}: an example of {} is a PNG file, not lines of text", name, kind.name));
   std::string text(std::istreambuf_iterator<char>(in), {});
+  if (const size_t nul = text.find('\0'); nul != text.npos)
+    throw Error(fmt::format("{}: byte {} is 0, wanted lines of text", name, nul + 1));
   if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);  // a byte order mark, as some editors write it
   std::istringstream all(text);
   if (kind.name == "listops" && text.starts_with("Source\t")) return read_listops(all, name);
@@ -111,7 +106,7 @@ Dataset read_own(const std::string& path, const Kind& kind, int64_t side) {
 std::string example_text(const Dataset& data, int64_t example) {
   if (data.kind->name == "listops") return listops_text(data.row(example));
   if (data.kind->image) {
-    const auto side = int64_t(std::sqrt(double(data.row(example).size())));
+    const int64_t side = square_side(data.length(example));
     return fmt::format("image {} x {}", side, side);
   }
   std::string text;

@@ -9,7 +9,7 @@ namespace selene::data {
 
 /// Reads examples of a kind from a file or stdin:
 ///  listops: one expression a line, whose value becomes the label; or the official TSV form.
-///  text: one text a line; text after "negative TAB" or "positive TAB" has that label.
+///  text: one text a line; text after "negative TAB" or "positive TAB" has that label; no other TAB.
 ///  retrieval: two texts a line, a TAB between them; or the official form of five columns, whose label is taken.
 ///  image, pathfinder: one PNG file.
 /// Without a label the example gets no_label. `side`: pixels of an image's side. Error with name and line for anything

@@ -57,10 +57,22 @@ std::vector<int32_t> batches_of(const std::string& level_folder) {
   return batches;
 }
 
+/// Error for a folder of images whose metadata is not there: they would be left out without a word.
+void check_listed(const std::string& level_folder) {
+  const fs::path images = fs::path(level_folder) / "imgs";
+  if (!fs::is_directory(images)) return;
+  for (const auto& entry : fs::directory_iterator(images)) {
+    const fs::path metadata = fs::path(level_folder) / "metadata" / (entry.path().filename().string() + ".npy");
+    if (entry.is_directory() && !fs::exists(metadata))
+      throw Error(fmt::format("{}: is not there, wanted the metadata of {}", metadata.string(), entry.path().string()));
+  }
+}
+
 std::string read_metadata(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) throw Error(fmt::format("{}: can't be opened", path));
   std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  if (text.empty()) throw Error(fmt::format("{}: is empty, wanted a line for each image", path));
   if (text.starts_with("\x93NUMPY"))
     throw Error(
         fmt::format("{}: is a binary NumPy array, wanted the text lines of the Long Range Arena's release", path));
@@ -162,6 +174,7 @@ void write_pathfinder_metadata(const std::string& level_folder, int64_t batch,
 
 PathfinderPool list_pathfinder(const std::string& level_folder) {
   PathfinderPool pool{level_folder, {}, 0};
+  check_listed(level_folder);
   for (const int32_t batch : batches_of(level_folder)) append_batch(pool, batch);
   if (pool.entries.empty()) throw Error(fmt::format("{}: no images, wanted at least one", level_folder));
   return pool;

@@ -41,7 +41,7 @@ struct PathfinderPool {
 };
 /// Reads the metadata, not the images. Error with file and line for a line that does not have the 11 columns, a
 /// label other than 0 and 1, an image that is missing or outside the folder; with the file's name for a binary
-/// NumPy array and for a name that is no batch number; and for a folder without metadata.
+/// NumPy array, an empty file and a name that is no batch number; and for a folder of images without metadata.
 PathfinderPool list_pathfinder(const std::string& level_folder);
 
 /// Reads the images entries[i] for i in `chosen`, in this order. Error with the metadata's file and line for a

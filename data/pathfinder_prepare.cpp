@@ -57,32 +57,26 @@ ordered_json options_of(const PathfinderPlan& plan) {
 /// Images `chosen` of the pool, in this order.
 using Source = std::function<Dataset(std::span<const int64_t> chosen, const Watch& watch)>;
 
-/// Cuts the permuted pool into the three splits and writes them; returns the facts.
-ordered_json write_splits(const PathfinderPlan& plan, int64_t pool, const Source& source,
-                          const std::string& folder, const Watch& watch) {
+/// Cuts the permuted pool into the three splits and writes them.
+void write_splits(const PathfinderPlan& plan, int64_t pool, const Source& source, const std::string& folder,
+                  const Watch& watch) {
   std::vector<int64_t> order = seeded_order(pool, plan.split_seed, OrderOf::pathfinder);
   const int64_t n = std::min(pool, plan.count);
   if (n < smallest_pool) throw Error(fmt::format("pathfinder: {} images, wanted at least {}", n, smallest_pool));
   const int64_t cuts[] = {0, n * 8 / 10, n * 9 / 10, n};
   int64_t counts[3], total = 0, before = 0;
   for (int split = 0; split < 3; ++split) {
-    counts[split] = cuts[split + 1] - cuts[split];
-    if (const int64_t cap = caps_of(plan)[size_t(split)]; cap > 0) counts[split] = std::min(counts[split], cap);
+    counts[split] = split_count("pathfinder", kSplits[split], caps_of(plan)[size_t(split)], cuts[split + 1] - cuts[split]);
     total += counts[split];
   }
-  ordered_json examples, connected;
   for (int split = 0; split < 3; ++split) {
     const auto within = [&](int64_t done, int64_t, const std::string&) {
       if (watch) watch(before + done, total, kSplits[split]);
     };
     const auto chosen = std::span(order).subspan(size_t(cuts[split]), size_t(counts[split]));
-    const Dataset data = source(chosen, within);
-    write_prepared(folder, kSplits[split], data, options_of(plan).dump());
-    examples[kSplits[split]] = counts[split];
-    connected[kSplits[split]] = std::count(data.labels.begin(), data.labels.end(), 1);
+    write_prepared(folder, kSplits[split], source(chosen, within), options_of(plan).dump());
     before += counts[split];
   }
-  return {{"examples", examples}, {"connected", connected}};
 }
 
 ordered_json generate(const PathfinderPlan& plan, const std::string& folder, const Watch& watch) {
@@ -95,7 +89,8 @@ ordered_json generate(const PathfinderPlan& plan, const std::string& folder, con
     };
     return collect_pathfinder("pathfinder", int64_t(chosen.size()), plan.options.size, plan.threads, fill, within);
   };
-  return write_splits(plan, plan.count, source, folder, watch);
+  write_splits(plan, plan.count, source, folder, watch);
+  return ordered_json::object();
 }
 
 ordered_json convert(const PathfinderPlan& plan, const std::string& folder, const Watch& watch) {
@@ -103,9 +98,8 @@ ordered_json convert(const PathfinderPlan& plan, const std::string& folder, cons
   const Source source = [&](std::span<const int64_t> chosen, const Watch& within) {
     return read_pathfinder(pool, chosen, plan.threads, within);
   };
-  ordered_json facts = write_splits(plan, int64_t(pool.entries.size()), source, folder, watch);
-  facts["empty_files"] = pool.empty_files;
-  return facts;
+  write_splits(plan, int64_t(pool.entries.size()), source, folder, watch);
+  return {{"empty_files", pool.empty_files}};
 }
 
 /// Writes everything in the file system of `folder` to the disk.

@@ -92,6 +92,13 @@ Dataset open_prepared(const std::string& path) {
   return d;
 }
 
+int64_t split_count(const std::string& source, std::string_view split, int64_t wanted, int64_t available) {
+  if (wanted > available)
+    throw Error(fmt::format("{}: {} examples are wanted for {}, there are {}; 0 takes all", source, wanted, split,
+                            available));
+  return wanted > 0 ? wanted : available;
+}
+
 bool has_split(const std::string& folder, const Kind& kind, std::string_view split) {
   return std::filesystem::exists(prepared_path(folder, split)) ||
          (kind.name == "listops" && std::filesystem::exists(listops_path(folder, split)));

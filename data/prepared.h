@@ -25,6 +25,14 @@ Dataset open_prepared(const std::string& path);
 /// Whether a file says that it is prepared data, of whatever version.
 bool is_prepared(const SafetensorsFile& file);
 
+/// What a person wants to know of a data set, as a JSON object: examples, examples of each class, symbols of its rows
+/// (shortest, lower median, 95 of 100, longest).
+std::string facts_json(const Dataset& data);
+
+/// How many of the `available` examples a split gets: `wanted`, or all of them for 0. Error, with `source`, for more than
+/// there are.
+int64_t split_count(const std::string& source, std::string_view split, int64_t wanted, int64_t available);
+
 /// A split of a recipe's data: the prepared file or, for listops, the official TSV file. Error where neither is there,
 /// or where the prepared data is of another kind.
 Dataset read_split(const std::string& folder, const Kind& kind, std::string_view split);
@@ -45,10 +53,10 @@ struct FolderPlan {
 using Watch = std::function<void(int64_t done, int64_t total, const std::string& note)>;
 
 /// Runs `write` on a temporary folder beside plan.folder, which is renamed at the end: plan.folder is complete or absent.
-/// `write` returns a JSON object of further facts for dataset.json. A data set with the same options is left alone; throws
-/// Error for one with other options (unless plan.force), for a folder that holds anything else, and for whatever
-/// cannot be written. If `write` throws, the temporary folder is removed. Leftovers of killed runs for the same folder
-/// are removed first.
+/// `write` returns a JSON object of further facts for dataset.json, beside facts_json of every split. A data set with the
+/// same options is left alone; throws Error for one with other options (unless plan.force), for a folder that holds
+/// anything else, and for whatever cannot be written. If `write` throws, the temporary folder is removed. Leftovers of
+/// killed runs for the same folder are removed first.
 Prepared prepare_folder(const FolderPlan& plan, const std::function<std::string(const std::string& folder)>& write);
 
 }  // namespace selene::data

@@ -102,18 +102,35 @@ struct Partial {
   }
 };
 
-/// dataset.json: the key, the names of the files and folders beside it, and what `write` said.
+/// dataset.json: the key, the names of the files and folders beside it, what is in the splits, and what `write` said.
 void write_description(const FolderPlan& plan, const fs::path& folder, const std::string& facts) {
   ordered_json j = key_of(plan);
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path().filename().string());
   std::sort(files.begin(), files.end());
   j["files"] = files;
+  for (const char* split : {"train", "valid", "test"})
+    if (const std::string path = prepared_path(folder.string(), split); fs::exists(path))
+      j["splits"][split] = ordered_json::parse(facts_json(open_prepared(path)));
   j.update(ordered_json::parse(facts));
   write_durably((folder / description).string(), j.dump(2) + "\n");
 }
 
 }  // namespace
+
+std::string facts_json(const Dataset& d) {
+  std::vector<int64_t> counts(d.kind->class_names.size(), 0), lengths;
+  for (const int32_t label : d.labels) ++counts[size_t(label)];
+  for (size_t r = 1; r < d.offsets.size(); ++r) lengths.push_back(d.offsets[r] - d.offsets[r - 1]);
+  std::sort(lengths.begin(), lengths.end());
+  const auto at = [&](double share) { return lengths[size_t(share * double(lengths.size() - 1))]; };
+  ordered_json classes;
+  for (size_t c = 0; c < counts.size(); ++c) classes[d.kind->class_names[c]] = counts[c];
+  return ordered_json{{"examples", d.examples()},
+                      {"classes", classes},
+                      {"length", {{"min", at(0)}, {"median", at(0.5)}, {"95 %", at(0.95)}, {"max", at(1)}}}}
+      .dump();
+}
 
 Prepared prepare_folder(const FolderPlan& plan, const std::function<std::string(const std::string& folder)>& write) {
   if (plan.folder.empty()) throw Error(fmt::format("{}: no output folder", plan.kind));

@@ -92,12 +92,7 @@ std::vector<int32_t> Vocabulary::frame_row(std::span<const uint8_t> symbols, int
 
 int64_t Vocabulary::count_cut(const Dataset& data, int64_t max_length) const {
   int64_t cut = 0;
-  for (int64_t i = 0; i < data.examples(); ++i)
-    for (int32_t t = 0; t < data.towers(); ++t)
-      if (framed_length(int64_t(data.row(i, t).size())) > max_length) {
-        ++cut;
-        break;
-      }
+  for (int64_t i = 0; i < data.examples(); ++i) cut += framed_length(data.length(i)) > max_length;
   return cut;
 }
 

@@ -66,20 +66,43 @@ def read_metrics(path):
         return [{key: value for key, value in json.loads(line).items() if not key.endswith('_s')} for line in file]
 
 
-class Case(unittest.TestCase):
-    """A fresh folder with a small ListOps data set in data/ for the tests of one class."""
+def last_update(metrics):
+    """The last update in metrics.jsonl, of a run that may still write it; 0 where there is none."""
+    if not os.path.exists(metrics):
+        return 0
+    with open(metrics, 'rb') as file:
+        return max(map(int, re.findall(rb'"update":(\d+)', file.read())), default=0)
+
+
+def wait_for_update(process, metrics, update):
+    """Returns as soon as an update later than `update` shows in the file, or the process has ended."""
+    end = time.monotonic() + TIMEOUT
+    while process.poll() is None and time.monotonic() < end and last_update(metrics) <= update:
+        time.sleep(0.001)
+
+
+class FolderCase(unittest.TestCase):
+    """A fresh folder for the tests of one class."""
     maxDiff = 2000
 
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.mkdtemp(prefix='selene-cli-')
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
-        made = run('selene-prepare', 'listops', '--out', 'data', '--train', 400, '--valid', 40, '--test', 40,
-                   '--min-length', 9, '--max-length', 30, '--seed', 7, '--tsv', cwd=cls.folder)
-        assert made.returncode == 0, made.stderr
 
     def path(self, *parts):
         return os.path.join(self.folder, *parts)
+
+
+class Case(FolderCase):
+    """A fresh folder with a small ListOps data set in data/."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        made = run('selene-prepare', 'listops', '--out', 'data', '--train', 400, '--valid', 40, '--test', 40,
+                   '--min-length', 9, '--max-length', 30, '--seed', 7, '--tsv', cwd=cls.folder)
+        assert made.returncode == 0, made.stderr
 
     def write(self, name, text):
         with open(self.path(name), 'wb') as file:
@@ -95,16 +118,9 @@ class Case(unittest.TestCase):
 
     def train_until(self, out, values, update, signal):
         """Starts a training, sends the signal as soon as an update later than `update` shows, returns the process."""
-        metrics = self.path(out, 'metrics.jsonl')
         with subprocess.Popen([program('selene-train'), *self.command(out, values)], cwd=self.folder, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            end = time.monotonic() + TIMEOUT
-            while process.poll() is None and time.monotonic() < end:
-                if os.path.exists(metrics):
-                    with open(metrics, 'rb') as file:
-                        if max(map(int, re.findall(rb'"update":(\d+)', file.read())), default=0) > update:
-                            break
-                time.sleep(0.001)
+            wait_for_update(process, self.path(out, 'metrics.jsonl'), update)
             process.send_signal(signal)
             process.out, process.err = process.communicate(timeout=TIMEOUT)
             return process

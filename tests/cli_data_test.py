@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from cli_common import SMALL, TIMEOUT, Case, program, run
+from cli_common import SMALL, TIMEOUT, Case, complaint, program, run
 
 LENGTHS = {'text': 200, 'retrieval': 100, 'image': 1026, 'pathfinder': 1026}
 CIFAR_RECORD = 3073
@@ -76,6 +76,9 @@ class Tasks(Prepared):
             self.succeeds(self.evaluate('retrieval', '-', stdin=f'{first}\t{second}\n'), f'{first} | {second[:40]}')
         self.refuses(self.evaluate('retrieval', '-', stdin='one text\n'), 'stdin:1', '1 columns')
         self.refuses(self.evaluate('text', '-', stdin=''), 'stdin', 'no example')
+        self.refuses(self.evaluate('text', '-', stdin='fine\nPositive\tA fine film.\n'), 'stdin:2', "'Positive'", 'negative')
+        self.refuses(self.evaluate('text', 'runs/text/checkpoints/best'), 'runs/text/checkpoints/best', 'byte')
+        self.succeeds(self.evaluate('retrieval', '-', stdin='1\ta\tb\tone\ttwo\n'), '1 examples')
         said = json.loads(self.evaluate('text', '-', '--json', stdin='one\ntwo\nthree\n').stdout)
         self.assertEqual((said['examples'], len(said['answers'])), (3, 3))
         picture = f'{self.raw("pathfinder")}/imgs/0/sample_0.png'
@@ -83,6 +86,9 @@ class Tasks(Prepared):
         self.succeeds(self.evaluate('image', picture), 'image 32 x 32')
         self.succeeds(run('selene-inspect', 'prepared/image', '--examples', 9, '--png', 'sheet.png', cwd=self.folder))
         self.refuses(self.evaluate('image', 'sheet.png'), 'sheet.png', '32 x 32')
+        kept = run('selene-inspect', 'prepared/image', '--png', 'prepared/image/test.safetensors', cwd=self.folder)
+        self.assertIn('--png wants another', complaint(kept)[0])
+        self.succeeds(run('selene-inspect', 'prepared/image/test.safetensors', cwd=self.folder), 'verified')
         self.refuses(self.evaluate('image', self.write('no.png', 'x')), 'no.png')
 
     def test_pairs_of_all_lengths_fit_the_planned_memory(self):
@@ -140,8 +146,34 @@ class Damaged(Prepared):
         self.copy('text')
         self.write('bad/train/pos/notes.txt', 'x')
         self.refused('text', 'notes.txt')
+        os.remove(self.path('bad/train/pos/notes.txt'))
+        os.mkfifo(self.path('bad/train/pos/999_9.txt'))
+        self.refused('text', '999_9.txt', 'no file')
         shutil.rmtree(self.path('bad/train/pos'))
         self.refused('text', 'train/pos')
+
+    def test_more_examples_than_there_are(self):
+        for kind, split, there in (('text', 'train', 40), ('image', 'valid', 5), ('retrieval', 'test', 12),
+                                   ('pathfinder', 'train', 16)):
+            with self.subTest(kind):
+                self.copy(kind)
+                result = self.prepare(kind, 'unmade', f'--{split}', there + 1, raw='bad')
+                self.refuses(result, f'{there + 1} examples are wanted for {split}, there are {there}')
+                self.assertFalse(os.path.exists(self.path('unmade')))
+
+    def test_expressions(self):
+        os.makedirs(self.path('bad'), exist_ok=True)
+        for part, label in (('train', 9), ('val', 8), ('test', 9)):
+            self.write(f'bad/basic_{part}.tsv', f'Source\tTarget\n[MAX 2 9 ]\t{label}\n')
+        self.refused('listops', 'basic_val.tsv:2', 'label 8', 'is 9')
+        self.write('bad/basic_val.tsv', 'Source\tTarget\n[MAX 2 9 ]\t9\n')
+        self.refuses(self.prepare('listops', 'unmade', '--test', 2, raw='bad'), '2 examples are wanted for test, there are 1')
+        self.succeeds(self.prepare('listops', 'all', raw='bad'), 'made')
+
+    def test_a_word_that_is_no_subcommand_is_named(self):
+        self.assertIn('txt', run('selene-prepare', 'txt').stderr)
+        self.assertEqual(run('selene-prepare', 'txt').returncode, 2)
+        self.assertEqual(run('selene-prepare').returncode, 2)
 
     def test_pairs(self):
         self.copy('retrieval')
@@ -159,6 +191,11 @@ class Damaged(Prepared):
             self.assertIn('1', [str(value) for key, value in json.load(file).items() if 'empty' in key])
         os.remove(self.path('bad/imgs/0/sample_3.png'))
         self.refused('pathfinder', '0.npy:4', 'sample_3.png')
+        self.copy('pathfinder')
+        self.write('bad/metadata/1.npy', '')
+        self.refused('pathfinder', '1.npy', 'empty')
+        os.remove(self.path('bad/metadata/1.npy'))
+        self.refused('pathfinder', '1.npy', 'imgs/1')
 
     def test_an_interrupted_one_is_never_taken_for_a_whole_one(self):
         for number in (signal.SIGINT, signal.SIGKILL):

@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from cli_common import MODEL, TIMEOUT, Case, program, read_metrics, read_tensors
+from cli_common import MODEL, TIMEOUT, Case, program, read_metrics, read_tensors, run
 
 LAST = 'update-00000040.safetensors'
 NEWER, OLDER = LAST, 'update-00000020.safetensors'
@@ -76,6 +76,19 @@ class Resume(Case):
         self.succeeds(self.train('first', {**MODEL, 'train.updates': 20}))
         self.succeeds(self.train('second', MODEL, '--resume', self.path('first/checkpoints/last')), 'finished update=40')
         self.assertIn('best', self.checkpoints('second'))
+
+    def test_other_examples_at_the_same_place_are_noticed(self):
+        def prepare(seed):
+            self.succeeds(run('selene-prepare', 'listops', '--out', 'changing', '--train', 400, '--valid', 40, '--test', 40,
+                              '--min-length', 9, '--max-length', 30, '--seed', seed, '--force', cwd=self.folder), 'made')
+        values = {**MODEL, 'data.path': 'changing', 'train.updates': 20}
+        prepare(7)
+        self.succeeds(self.train('changed', values), 'finished update=20')
+        prepare(8)
+        self.refuses(self.train('changed', {**values, 'train.updates': 40}), LAST.replace('40', '20'), 'other examples')
+        prepare(7)
+        self.succeeds(self.train('changed', {**values, 'train.updates': 40}), '(update 20)')
+        self.same_end('changed')
 
     def test_two_at_once_in_one_folder(self):
         slow = {**MODEL, 'train.updates': 4000}

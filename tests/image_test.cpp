@@ -11,8 +11,7 @@
 
 using namespace selene;
 using namespace selene::data;
-using selene::testing::Folder;
-using selene::testing::message_of;
+using namespace selene::testing;
 
 namespace {
 
@@ -59,7 +58,7 @@ TEST_CASE("image: PNG there and back") {
     for (int64_t i = 0; i < 35 * channels; ++i) image.pixels.push_back(uint8_t(i * 37));
     const Bytes bytes = png_bytes(image);
     const std::string path = folder.file("a.png");
-    testing::write_text(path, std::string(bytes.begin(), bytes.end()));
+    write_text(path, text_of(bytes));
     for (const Image& back : {read_png(bytes, "a"), read_png(path)}) {
       CHECK(back.height == 5);
       CHECK(back.width == 7);
@@ -131,7 +130,7 @@ TEST_CASE("image: a damaged PNG is refused with its name") {
     CAPTURE(size);
     const std::string message = message_of([&] { read_png(std::span(plain).first(size), "cut.png"); });
     CHECK(message.starts_with("cut.png: "));
-    CHECK(message.find("PNG file") != message.npos);
+    CHECK(holds(message, "PNG file"));
   }
   Bytes flipped = plain;
   flipped[20] ^= 1;  // the height: the header's checksum is wrong

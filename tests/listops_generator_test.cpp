@@ -1,8 +1,6 @@
 // The generator: its distribution, its independence of threads, and the folder that selene-prepare makes.
 #include "data/listops_generator.h"
 
-#include <sys/wait.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -18,8 +16,7 @@
 
 using namespace selene;
 using namespace selene::data;
-using selene::testing::Folder;
-using selene::testing::message_of;
+using namespace selene::testing;
 namespace fs = std::filesystem;
 
 namespace {
@@ -174,14 +171,14 @@ TEST_CASE("listops prepare: round trip from the generator through the files") {
     }
     next += size_t(n);
   }
-  const std::string text = testing::read_text(listops_path(plan.folder, "test"));
+  const std::string text = read_text(listops_path(plan.folder, "test"));
   CHECK(text.substr(0, 15) == "Source\tTarget\r\n");
   CHECK(std::count(text.begin(), text.end(), '\r') == 11);
-  const auto j = nlohmann::json::parse(testing::read_text(plan.folder + "/dataset.json"));
+  const auto j = nlohmann::json::parse(read_text(plan.folder + "/dataset.json"));
   CHECK(j.at("options").at("train") == 300);
   CHECK(j.at("options").at("max_length") == 64);
   CHECK(j.at("acceptance_rate").get<double>() > 0.01);
-  CHECK(std::distance(fs::directory_iterator(folder.file("new")), fs::directory_iterator()) == 1);
+  CHECK(entries_in(folder.file("new")) == 1);
 }
 
 TEST_CASE("listops prepare: what is there is kept, refused or replaced") {
@@ -189,19 +186,19 @@ TEST_CASE("listops prepare: what is there is kept, refused or replaced") {
   ListopsPlan plan{.folder = folder.file("d/"), .options = small, .train = 20, .valid = 2, .test = 2};
   fs::create_directory(plan.folder);  // an empty folder is taken
   REQUIRE(prepare_listops(plan) == Prepared::made);
-  const std::string before = testing::read_text(prepared_path(plan.folder, "train"));
+  const std::string before = read_text(prepared_path(plan.folder, "train"));
   plan.threads = 3;
   CHECK(prepare_listops(plan) == Prepared::already_there);
   plan.options.seed = 77;
-  CHECK(message_of([&] { prepare_listops(plan); }).find("made with other options") != std::string::npos);
-  CHECK(testing::read_text(prepared_path(plan.folder, "train")) == before);
+  CHECK(holds(message_of([&] { prepare_listops(plan); }), "made with other options"));
+  CHECK(read_text(prepared_path(plan.folder, "train")) == before);
   plan.force = true;
-  testing::write_text(plan.folder + "mine.txt", "x");
-  CHECK(message_of([&] { prepare_listops(plan); }).find("mine.txt: does not belong") != std::string::npos);
+  write_text(plan.folder + "mine.txt", "x");
+  CHECK(holds(message_of([&] { prepare_listops(plan); }), "mine.txt: does not belong"));
   fs::remove(plan.folder + "mine.txt");
   CHECK(prepare_listops(plan) == Prepared::made);
-  CHECK(testing::read_text(prepared_path(plan.folder, "train")) != before);
-  CHECK(std::distance(fs::directory_iterator(folder.path), fs::directory_iterator()) == 1);
+  CHECK(read_text(prepared_path(plan.folder, "train")) != before);
+  CHECK(entries_in(folder.path) == 1);
   fs::remove(prepared_path(plan.folder, "test"));  // damaged: made again, but only with force
   CHECK(prepare_listops(plan) == Prepared::made);
   CHECK(fs::exists(prepared_path(plan.folder, "test")));
@@ -209,14 +206,14 @@ TEST_CASE("listops prepare: what is there is kept, refused or replaced") {
 
 TEST_CASE("listops prepare: folders that cannot be used") {
   const Folder folder;
-  testing::write_text(folder.file("file"), "x");
+  write_text(folder.file("file"), "x");
   ListopsPlan plan{.folder = folder.file("file"), .options = small, .train = 2, .valid = 2, .test = 2};
   CHECK(message_of([&] { prepare_listops(plan); }) == folder.file("file") + ": is a file, wanted a new folder");
   plan.folder = folder.file("file/sub");
-  CHECK(message_of([&] { prepare_listops(plan); }).find("Not a directory") != std::string::npos);
+  CHECK(holds(message_of([&] { prepare_listops(plan); }), "Not a directory"));
   plan.folder = folder.path.string();
   plan.force = true;
-  CHECK(message_of([&] { prepare_listops(plan); }).find("holds files but no prepared data") != std::string::npos);
+  CHECK(holds(message_of([&] { prepare_listops(plan); }), "holds files but no prepared data"));
   plan.folder = "/proc/selene/data";
   CHECK(message_of([&] { prepare_listops(plan); }).substr(0, 12) == "/proc/selene");
   plan.folder = "";
@@ -224,25 +221,18 @@ TEST_CASE("listops prepare: folders that cannot be used") {
   plan.folder = folder.file("new");
   plan.valid = 0;
   CHECK(message_of([&] { prepare_listops(plan); }) == "listops: valid is 0 examples, wanted 1 to 1000000000");
-  CHECK(std::distance(fs::directory_iterator(folder.path), fs::directory_iterator()) == 1);
+  CHECK(entries_in(folder.path) == 1);
 }
 
 TEST_CASE("listops prepare: an interrupted or killed run leaves no data set") {
   const Folder folder;
   ListopsPlan plan{.folder = folder.file("d"), .options = small, .train = 2000, .valid = 2, .test = 2};
-  const auto entries = [&] { return std::distance(fs::directory_iterator(folder.path), fs::directory_iterator()); };
   CHECK_THROWS_AS(prepare_listops(plan, [](int64_t, int64_t, const std::string&) { throw Error("stop"); }), Error);
-  CHECK(entries() == 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    prepare_listops(plan, [](int64_t, int64_t, const std::string&) { std::raise(SIGKILL); });
-    _exit(0);
-  }
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  REQUIRE((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+  CHECK(entries_in(folder.path) == 0);
+  const Watch die = [](int64_t, int64_t, const std::string&) { std::raise(SIGKILL); };
+  REQUIRE(signal_of([&] { prepare_listops(plan, die); }) == SIGKILL);
   CHECK_FALSE(fs::exists(plan.folder));
-  CHECK(entries() == 1);  // the temporary folder, which the next run removes
+  CHECK(entries_in(folder.path) == 1);  // the temporary folder, which the next run removes
   CHECK(prepare_listops(plan) == Prepared::made);
-  CHECK(entries() == 1);
+  CHECK(entries_in(folder.path) == 1);
 }

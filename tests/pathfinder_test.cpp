@@ -1,15 +1,10 @@
 // Pathfinder files: the official layout, its reader and what it refuses, and prepared data from both sources.
 #include "data/pathfinder.h"
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <filesystem>
-#include <iterator>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -21,18 +16,14 @@
 
 using namespace selene;
 using namespace selene::data;
-using selene::testing::Folder;
-using selene::testing::message_of;
+using namespace selene::testing;
 namespace fs = std::filesystem;
 
 namespace {
 
 const PathfinderOptions easy{32, "easy", 4};
 
-std::string png_text(const Image& image) {
-  const auto bytes = png_bytes(image);
-  return {bytes.begin(), bytes.end()};
-}
+std::string png_text(const Image& image) { return text_of(png_bytes(image)); }
 
 /// A level of two batches in the official form: 2 and 10, of 3 images and 1 image; all pixels of an image are
 /// alike.
@@ -77,22 +68,9 @@ std::vector<int> first_pixels(const Dataset& d) {
   return values;
 }
 
-/// Content of every file below a folder, by its path there.
-std::map<std::string, std::string> files_of(const std::string& folder) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file())
-      files[fs::relative(entry.path(), folder).string()] = testing::read_text(entry.path().string());
-  return files;
-}
-
 bool equal(const Dataset& a, const Dataset& b) {
   return std::ranges::equal(a.symbols, b.symbols) && std::ranges::equal(a.offsets, b.offsets) &&
          std::ranges::equal(a.labels, b.labels);
-}
-
-int64_t entries(const Folder& folder) {
-  return std::distance(fs::directory_iterator(folder.path), fs::directory_iterator());
 }
 
 }  // namespace
@@ -140,14 +118,14 @@ TEST_CASE("pathfinder reader: batches by number, lines in order, empty images le
   CHECK(d.row(0).size() == 16);
   CHECK(first_pixels(d) == std::vector<int>{20, 21, 22, 100});
   CHECK(std::ranges::equal(d.labels, std::vector<int32_t>{1, 0, 0, 1}));
-  testing::write_text(level.path + "/imgs/2/sample_0.png", "");
+  write_text(level.path + "/imgs/2/sample_0.png", "");
   const PathfinderPool pool = list_pathfinder(level.path);
   CHECK(pool.empty_files == 1);
   CHECK(pool.entries.size() == 3);
   CHECK(first_pixels(read_pathfinder(level.path)) == std::vector<int>{21, 22, 100});
   CHECK(first_pixels(read_pathfinder(pool, std::vector<int64_t>{2, 0}, 2)) == std::vector<int>{100, 21});
-  testing::write_text(level.path + "/metadata/notes.txt", "not read");
-  testing::write_text(level.path + "/metadata/2.npy", Level::line(2, 2, "1") + "\r\n" + Level::line(2, 1, "0"));
+  write_text(level.path + "/metadata/notes.txt", "not read");
+  write_text(level.path + "/metadata/2.npy", Level::line(2, 2, "1") + "\r\n" + Level::line(2, 1, "0"));
   d = read_pathfinder(level.path);  // CR LF, and no line end at the end of the file
   CHECK(first_pixels(d) == std::vector<int>{22, 21, 100});
   CHECK(std::ranges::equal(d.labels, std::vector<int32_t>{1, 0, 1}));
@@ -169,7 +147,7 @@ TEST_CASE("pathfinder reader: every error has its file and line") {
         "metadata/2.npy:2: image '/imgs/2/sample_1.png' is outside the level's folder");
   CHECK(level.refused(good) == "");
   const auto with_image = [&](const std::string& bytes) {
-    testing::write_text(level.path + "/imgs/2/sample_1.png", bytes);
+    write_text(level.path + "/imgs/2/sample_1.png", bytes);
     return level.refused();
   };
   const std::string whole = png_text(Level::flat(21));
@@ -182,13 +160,13 @@ TEST_CASE("pathfinder reader: every error has its file and line") {
   CHECK(with_image(png_text({4, 4, 3, std::vector<uint8_t>(48)})) ==
         "metadata/2.npy:2: imgs/2/sample_1.png: in colour, wanted a grey image");
   CHECK(with_image(whole) == "");
-  testing::write_text(level.path + "/imgs/2/sample_0.png", png_text(black(3, 4)));
+  write_text(level.path + "/imgs/2/sample_0.png", png_text(black(3, 4)));
   CHECK(level.refused() == "metadata/2.npy:1: imgs/2/sample_0.png: 3 x 4 pixels, wanted a square");
 }
 
 TEST_CASE("pathfinder reader: folders and files that are no metadata") {
   Level level;
-  testing::write_text(level.path + "/metadata/3.npy", std::string("\x93NUMPY\x01\0v\0{'descr'", 18));
+  write_text(level.path + "/metadata/3.npy", std::string("\x93NUMPY\x01\0v\0{'descr'", 18));
   CHECK(level.refused() ==
         "metadata/3.npy: is a binary NumPy array, wanted the text lines of the Long Range Arena's release");
   fs::rename(level.path + "/metadata/3.npy", level.path + "/metadata/combined.npy");
@@ -200,9 +178,12 @@ TEST_CASE("pathfinder reader: folders and files that are no metadata") {
         root +
             ": no metadata/<number>.npy, wanted the folder of a Pathfinder level, such as "
             "pathfinder32/curv_contour_length_14");
-  fs::remove_all(level.path + "/metadata");
+  fs::remove(level.path + "/metadata/02.npy");
+  fs::rename(level.path + "/metadata/2.npy", level.path + "/metadata/4.npy");
+  CHECK(level.refused() == "metadata/2.npy: is not there, wanted the metadata of imgs/2");
+  fs::remove_all(level.path + "/imgs");
   write_pathfinder_metadata(level.path, 0, {});
-  CHECK(message_of([&] { read_pathfinder(level.path); }) == level.path + ": no images, wanted at least one");
+  CHECK(level.refused() == "metadata/0.npy: is empty, wanted a line for each image");
 }
 
 TEST_CASE("pathfinder prepare: the official layout holds the generator's images, whatever the threads") {
@@ -257,12 +238,12 @@ TEST_CASE("pathfinder prepare: the same splits from the generator and from the f
     }
   }
   CHECK(at == 47);
-  const auto j = nlohmann::json::parse(testing::read_text(read.folder + "/dataset.json"));
+  const auto j = nlohmann::json::parse(read_text(read.folder + "/dataset.json"));
   CHECK(j.at("empty_files") == 0);
-  CHECK(j.at("examples").at("train") == 37);
+  CHECK(j.at("splits").at("train").at("examples") == 37);
   CHECK(j.at("options").at("level") == "pathfinder32/curv_baseline");
   const Dataset test = read_split(read.folder, kind_named("pathfinder"), "test");
-  CHECK(j.at("connected").at("test") == std::count(test.labels.begin(), test.labels.end(), 1));
+  CHECK(j.at("splits").at("test").at("classes").at("connected") == std::count(test.labels.begin(), test.labels.end(), 1));
   read.folder = folder.file("few"), read.count = 20;  // the first of the permuted pool
   REQUIRE(prepare_pathfinder(read) == Prepared::made);
   const Dataset few = read_split(read.folder, kind_named("pathfinder"), "train");
@@ -285,7 +266,7 @@ TEST_CASE("pathfinder prepare: capped splits begin as the whole ones") {
     CHECK(equal(read_split(plan.folder, kind_named("pathfinder"), split),
                 read_split(folder.file("whole"), kind_named("pathfinder"), split).first(n)));
   plan.caps.test = 1;
-  CHECK(message_of([&] { prepare_pathfinder(plan); }).find("made with other options") != std::string::npos);
+  CHECK(holds(message_of([&] { prepare_pathfinder(plan); }), "made with other options"));
 }
 
 TEST_CASE("pathfinder prepare: the order is a permutation of its seed") {
@@ -315,10 +296,10 @@ TEST_CASE("pathfinder prepare: options out of range are refused") {
   CHECK(message({.threads = 0}) == "pathfinder: threads is 0, wanted 1 to 1024");
   Level level;
   CHECK(message({.from = level.path}) == "pathfinder: 4 images, wanted at least 10");
-  CHECK(message({.from = folder.file("none")}).find("no metadata/<number>.npy") != std::string::npos);
+  CHECK(holds(message({.from = folder.file("none")}), "no metadata/<number>.npy"));
   CHECK(message_of([&] { prepare_pathfinder_images({.folder = folder.file("d"), .per_batch = 0}); }) ==
         "pathfinder: per_batch is 0, wanted 1 to 1000000000");
-  CHECK(entries(folder) == 0);
+  CHECK(entries_in(folder.path) == 0);
 }
 
 TEST_CASE("pathfinder prepare: what is there is kept, refused or replaced") {
@@ -326,13 +307,13 @@ TEST_CASE("pathfinder prepare: what is there is kept, refused or replaced") {
   PathfinderImagesPlan images{.folder = folder.file("d"), .options = easy, .count = 12, .per_batch = 5};
   REQUIRE(prepare_pathfinder_images(images) == Prepared::made);
   PathfinderPlan plan{.folder = folder.file("d"), .options = easy, .count = 10};
-  CHECK(message_of([&] { prepare_pathfinder(plan); }).find("made with other options") != std::string::npos);
+  CHECK(holds(message_of([&] { prepare_pathfinder(plan); }), "made with other options"));
   plan.force = true;
   CHECK(prepare_pathfinder(plan) == Prepared::made);
   CHECK_FALSE(fs::exists(folder.file("d/pathfinder32")));
   plan.force = false, plan.threads = 2;
   CHECK(prepare_pathfinder(plan) == Prepared::already_there);
-  CHECK(entries(folder) == 1);
+  CHECK(entries_in(folder.path) == 1);
 }
 
 TEST_CASE("pathfinder prepare: an interrupted or killed run leaves no data set") {
@@ -342,19 +323,13 @@ TEST_CASE("pathfinder prepare: an interrupted or killed run leaves no data set")
   PathfinderPlan plan{.folder = folder.file("d"), .options = easy, .count = 20};
   CHECK(message_of([&] { prepare_pathfinder_images(images, stop); }) == "stop");
   CHECK(message_of([&] { prepare_pathfinder(plan, stop); }) == "stop");
-  CHECK(entries(folder) == 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    prepare_pathfinder_images(images, [](int64_t done, int64_t, const std::string&) {
-      if (done >= 5) std::raise(SIGKILL);
-    });
-    _exit(0);
-  }
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  REQUIRE((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+  CHECK(entries_in(folder.path) == 0);
+  const Watch die = [](int64_t done, int64_t, const std::string&) {
+    if (done >= 5) std::raise(SIGKILL);
+  };
+  REQUIRE(signal_of([&] { prepare_pathfinder_images(images, die); }) == SIGKILL);
   CHECK_FALSE(fs::exists(images.folder));
-  CHECK(entries(folder) == 1);  // the temporary folder, which the next run removes
+  CHECK(entries_in(folder.path) == 1);  // the temporary folder, which the next run removes
   CHECK(prepare_pathfinder_images(images) == Prepared::made);
-  CHECK(entries(folder) == 1);
+  CHECK(entries_in(folder.path) == 1);
 }

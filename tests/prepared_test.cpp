@@ -8,8 +8,7 @@
 
 using namespace selene;
 using namespace selene::data;
-using selene::testing::Folder;
-using selene::testing::message_of;
+using namespace selene::testing;
 
 namespace {
 
@@ -68,16 +67,16 @@ TEST_CASE("prepared: a split comes back as it was") {
 TEST_CASE("prepared: every changed or missing byte is found") {
   const Folder folder;
   write_prepared(folder.path.string(), "train", pairs(5), "{}");
-  const std::string path = prepared_path(folder.path.string(), "train"), good = testing::read_text(path);
+  const std::string path = prepared_path(folder.path.string(), "train"), good = read_text(path);
   REQUIRE_NOTHROW(open_prepared(path));
   for (size_t i = 0; i < good.size(); i += 11) {
     std::string bad = good;
     bad[i] = char(bad[i] ^ 4);
-    testing::write_text(path, bad);
+    write_text(path, bad);
     CHECK(message_of([&] { open_prepared(path); }).starts_with(path + ": "));
   }
   for (size_t n : {size_t(0), size_t(7), good.size() / 2, good.size() - 1}) {
-    testing::write_text(path, good.substr(0, n));
+    write_text(path, good.substr(0, n));
     CHECK(message_of([&] { open_prepared(path); }).starts_with(path + ": "));
   }
 }
@@ -103,8 +102,7 @@ TEST_CASE("prepared: what does not fit together is refused by name") {
   CHECK(message({0, 2, 3}, {1, 9}, {1, 2, 3}, {{"data_format", "7"}}) ==
         "data format is version 7, this program reads version 1");
   write_safetensors(folder.file("other.safetensors"), {});
-  CHECK(message_of([&] { open_prepared(folder.file("other.safetensors")); }).find("is not prepared data") !=
-        std::string::npos);
+  CHECK(holds(message_of([&] { open_prepared(folder.file("other.safetensors")); }), "is not prepared data"));
 }
 
 TEST_CASE("prepared: a recipe's split is of its kind and there") {
@@ -150,29 +148,27 @@ TEST_CASE("prepared folder: complete or absent, for any kind") {
   CHECK(std::filesystem::is_empty(folder.path));
   CHECK(prepare_folder(plan, write_all) == Prepared::made);
   CHECK(prepare_folder(plan, write_all) == Prepared::already_there);
-  CHECK(testing::read_text(folder.file("d/dataset.json")).find("\"skipped\": 0") != std::string::npos);
+  CHECK(holds(read_text(folder.file("d/dataset.json")), "\"skipped\": 0"));
   FolderPlan other = plan;
   other.kind = "text";
-  CHECK(message_of([&] { prepare_folder(other, write_all); }).find("holds data of kind \"retrieval\", wanted text") !=
-        std::string::npos);
+  CHECK(holds(message_of([&] { prepare_folder(other, write_all); }),
+              "holds data of kind \"retrieval\", wanted text"));
   other = plan;
   other.options = R"({"n":4})";
-  CHECK(message_of([&] { prepare_folder(other, write_all); }).find("made with other options") != std::string::npos);
+  CHECK(holds(message_of([&] { prepare_folder(other, write_all); }), "made with other options"));
   other.force = true;
   CHECK(prepare_folder(other, write_all) == Prepared::made);
   const std::string damaged = folder.file("d/test.safetensors");
-  testing::write_text(damaged, testing::read_text(damaged) + "x");
-  CHECK(message_of([&] { prepare_folder({folder.file("d"), "retrieval", R"({"n":4})"}, write_all); })
-            .find("not all of it") != std::string::npos);
+  write_text(damaged, read_text(damaged) + "x");
+  const FolderPlan same{folder.file("d"), "retrieval", R"({"n":4})"};
+  CHECK(holds(message_of([&] { prepare_folder(same, write_all); }), "not all of it"));
   CHECK(prepare_folder(other, write_all) == Prepared::made);
   const FolderPlan again{folder.file("e"), "retrieval", R"({"n":3})"};
-  CHECK(message_of([&] {
-          prepare_folder(again, [&](const std::string& to) {
-            std::filesystem::copy(folder.file("d"), folder.file("e"));  // another process is faster
-            return write_all(to);
-          });
-        }).find("another process has made it") != std::string::npos);
+  const auto too_late = [&](const std::string& to) {
+    std::filesystem::copy(folder.file("d"), folder.file("e"));  // another process is faster
+    return write_all(to);
+  };
+  CHECK(holds(message_of([&] { prepare_folder(again, too_late); }), "another process has made it"));
   std::filesystem::remove(damaged);
-  CHECK(message_of([&] { prepare_folder({folder.file("d"), "retrieval", R"({"n":4})"}, write_all); })
-            .find("--force") != std::string::npos);
+  CHECK(holds(message_of([&] { prepare_folder(same, write_all); }), "--force"));
 }

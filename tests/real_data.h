@@ -1,6 +1,7 @@
 // Real data sets for tests that are hidden from the suite: they run where the environment variable SELENE_DATA_DIR
 // names a folder that holds the unpacked official archives.
 #pragma once
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -16,6 +17,16 @@ inline std::string real_data(const std::string& name) {
   if (folder && std::filesystem::is_directory(path)) return path;
   WARN("skipped: SELENE_DATA_DIR names no folder with " << name);
   return "";
+}
+
+/// Runs the job, which prepares `what`, tells how long it took and fails where that is 20 s or more.
+template <class F>
+void check_time(const std::string& what, F&& job) {
+  const auto start = std::chrono::steady_clock::now();
+  job();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  WARN(what << " prepared in " << seconds << " s");
+  CHECK(seconds < 20);
 }
 
 }  // namespace selene::testing

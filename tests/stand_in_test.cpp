@@ -17,21 +17,15 @@
 
 using namespace selene;
 using namespace selene::data;
-using selene::testing::Folder;
-using selene::testing::message_of;
+using namespace selene::testing;
 namespace fs = std::filesystem;
 
 namespace {
 
-std::string text_of(std::span<const uint8_t> row) { return {row.begin(), row.end()}; }
-
-/// Path below the folder -> content of every file but the two that tell the seed.
+/// Every file but the two that tell the seed.
 std::map<std::string, std::string> contents(const std::string& folder) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file() && entry.path().filename() != "dataset.json" &&
-        entry.path().filename() != "STAND-IN.txt")
-      files[fs::relative(entry.path(), folder).string()] = selene::testing::read_text(entry.path().string());
+  auto files = files_of(folder);
+  files.erase("dataset.json"), files.erase("STAND-IN.txt");
   return files;
 }
 
@@ -58,13 +52,12 @@ TEST_CASE("stand-in: a seed decides every byte, and a file says what it is") {
     REQUIRE(make(plan, {}) == Prepared::made);
     REQUIRE(make(plan, {}) == Prepared::already_there);
     const auto a = contents(plan.folder);
-    CHECK(
-        selene::testing::read_text(plan.folder + "/STAND-IN.txt").starts_with("Synthetic data in the layout of "));
+    CHECK(read_text(plan.folder + "/STAND-IN.txt").starts_with("Synthetic data in the layout of "));
     plan.folder = folder.file("b");
     make(plan, {});
     CHECK(contents(plan.folder) == a);
     plan.seed = 2;
-    CHECK(message_of([&] { make(plan, {}); }).find("made with other options") != std::string::npos);
+    CHECK(holds(message_of([&] { make(plan, {}); }), "made with other options"));
     plan.force = true;
     CHECK(make(plan, {}) == Prepared::made);
     CHECK(contents(plan.folder) != a);
@@ -157,9 +150,9 @@ TEST_CASE("stand-in: related texts share rare words, and look as Python prints b
       for (const std::string& w : words(text)) ++frequency[w];
       all += text;
     }
-  CHECK(all.find("\\n") != all.npos);
-  CHECK(all.find("\\xe2\\x80\\x93") != all.npos);
-  CHECK(all.find("b\"") != all.npos);
+  CHECK(holds(all, "\\n"));
+  CHECK(holds(all, "\\xe2\\x80\\x93"));
+  CHECK(holds(all, "b\""));
   double shared[2] = {0, 0};  // rare words of both texts of a pair
   for (int64_t i = 0; i < 200; ++i) {
     const auto one = words(text_of(train.row(i, 0))), two = words(text_of(train.row(i, 1)));

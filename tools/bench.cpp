@@ -119,7 +119,7 @@ int main(int argc, char** argv) {
                "selene-bench"};
   app.footer(
       "Example: selene-bench step --model luna-16 transformer --length 1024 2048 --precision fp32 bf16 --json");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // run_program wants one, and names an unknown one
   Arguments a;
   const Commands commands = declare(app, a);
   return run_program(app, argc, argv, [&] {

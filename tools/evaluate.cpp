@@ -11,6 +11,7 @@
 
 #include "data/baselines.h"
 #include "data/durable_file.h"
+#include "data/image.h"
 #include "data/own_examples.h"
 #include "data/prepared.h"
 #include "engine/threads.h"
@@ -38,13 +39,14 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_option("CHECKPOINT", a.checkpoint, "checkpoint file or link, or a run's folder (its best checkpoint)")
       ->required();
   app.add_option("DATA", a.data,
-                 "folder of prepared data, one prepared file, or examples of your own: expressions, texts or pairs of texts, "
-                 "one a line (- is stdin), or a PNG image; default: the recipe's data.path");
+                 "folder of prepared data, one prepared file, or examples of your own: expressions, texts or pairs of "
+                 "texts, one a line (- is stdin), or a PNG image; default: the recipe's data.path");
   app.add_option("--split", a.split, "split of a folder")
       ->check(CLI::IsMember({"train", "valid", "test"}))
       ->capture_default_str();
   app.add_option("--predictions", a.predictions,
-                 "write one line an example: number, label, prediction, probability, the example");
+                 "write one line an example: number, label, prediction, probability, the example")
+      ->check(named_file);
   app.add_flag("--confusion", a.confusion, "also print which class is taken for which, and the accuracy by length");
   app.add_option("--examples", a.examples, "only the first N examples (0: all)")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 40));
@@ -53,21 +55,24 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_flag("--json", a.json, "one JSON object on stdout");
 }
 
-/// The examples, and whether they are a person's own rather than a split.
+/// The examples, where they are from, and whether they are a person's own rather than a split.
 struct Given {
   std::shared_ptr<const data::Dataset> set;
+  std::string path;
   bool own = false;
 };
 
 Given read_data(const Arguments& a, const Recipe& recipe) {
   const data::Kind& kind = data::kind_named(recipe.data.task);
   const std::string path = a.data.empty() ? recipe.data.path : a.data;
-  const auto keep = [](data::Dataset d, bool own) { return Given{std::make_shared<const data::Dataset>(std::move(d)), own}; };
+  const auto keep = [&](data::Dataset d, bool own) {
+    return Given{std::make_shared<const data::Dataset>(std::move(d)), path, own};
+  };
   if (path == "-") return keep(data::read_own(std::cin, "stdin", kind), true);
   if (std::filesystem::is_directory(path)) return keep(data::read_split(path, kind, a.split), false);
   if (path.ends_with(".safetensors")) return keep(data::open_prepared(path), false);
   // Framed lengths exceed the square of an image's side by two tokens at most.
-  return keep(data::read_own(path, kind, std::lround(std::sqrt(double(recipe.data.max_length)))), true);
+  return keep(data::read_own(path, kind, data::square_side(recipe.data.max_length)), true);
 }
 
 // A run's folder stands for its best checkpoint.
@@ -113,7 +118,9 @@ struct Findings {
 };
 
 void print_json(const Arguments& a, const Given& given, const train::Score& s, const Findings& found) {
-  nlohmann::ordered_json j{{"checkpoint", a.checkpoint}, {"data", given.set->name}, {"examples", given.own ? given.set->examples() : s.examples}};
+  nlohmann::ordered_json j{{"checkpoint", a.checkpoint},
+                           {"data", given.set->name},
+                           {"examples", given.own ? given.set->examples() : s.examples}};
   if (s.examples > 0)
     j.update({{"accuracy", s.accuracy},
               {"loss", s.loss},
@@ -152,18 +159,17 @@ int run(const Arguments& a) {
   const Recipe recipe = parse_recipe(checkpoint.metadata("recipe"), a.checkpoint);
   const data::Vocabulary vocabulary = data::vocabulary_from_json(checkpoint.metadata("vocabulary"));
   const Given given = read_data(a, recipe);
-  const std::string path = a.data.empty() ? recipe.data.path : a.data;
   if (const int64_t cut = vocabulary.count_cut(*given.set, recipe.data.max_length))
     train::log_warning(fmt::format("{}: {} examples are longer than data.max_length = {} tokens and lose their tail",
                                    given.set->name, cut, recipe.data.max_length));
-  if (!a.predictions.empty()) check_predictions(a, path);
+  if (!a.predictions.empty()) check_predictions(a, given.path);
   std::string why;
   const std::unique_ptr<Module> module = choose_device(a.device, &why);
   if (module) train::need_device(recipe, module.get());
   const train::ModelSize size{
       {vocabulary.size, vocabulary.pad}, std::stoll(checkpoint.metadata("classes")), recipe.data.max_length};
-  const MemoryPlan plan = train::with_room(
-      train::Session::plan(recipe, size, train::planned_shapes(recipe, {given.set.get()}, vocabulary), false, module.get()));
+  const MemoryPlan plan = train::with_room(train::Session::plan(
+      recipe, size, train::planned_shapes(recipe, {given.set.get()}, vocabulary), false, module.get()));
   train::Session session(recipe, size, std::make_unique<Context>(plan, module.get()), false);
   train::load_weights(checkpoint.file, session);
   std::optional<PredictionFile> predictions;
@@ -177,10 +183,11 @@ int run(const Arguments& a) {
                                         for (int64_t i = 0; given.own && i < b.B; ++i)
                                           found.answers.push_back(train::answer_of(logits, b.B, i));
                                       });
-  if (!std::isfinite(s.loss)) throw Error(fmt::format("{}: the loss is {}", a.checkpoint, std::isnan(s.loss) ? "NaN" : "infinite"));
+  if (!std::isfinite(s.loss))
+    throw Error(fmt::format("{}: the loss is {}", a.checkpoint, std::isnan(s.loss) ? "NaN" : "infinite"));
   if (predictions) predictions->commit();
-  if (!given.own && std::filesystem::is_directory(path) && data::has_split(path, *given.set->kind, "train"))
-    found.base = data::baselines(data::read_split(path, *given.set->kind, "train"), given.set->first(s.examples));
+  if (std::filesystem::is_directory(given.path) && data::has_split(given.path, *given.set->kind, "train"))
+    found.base = data::baselines(data::read_split(given.path, *given.set->kind, "train"), given.set->first(s.examples));
   print(a, given, s, found);
   return 0;
 }

@@ -196,14 +196,17 @@ int main(int argc, char** argv) {
   auto* show = app.add_option("--show", o.string_name, "print one string of the metadata (of a run: its newest one)");
   auto* a = app.add_flag("--recipe", recipe, "print the recipe: --show recipe")->excludes(show);
   app.add_flag("--state", state, "print the training state: --show state")->excludes(show)->excludes(a);
-  app.add_flag("--json", o.json, "one JSON object instead of text");
+  auto* json = app.add_flag("--json", o.json, "one JSON object instead of text");
   app.add_option("--examples", o.view.examples, "examples of prepared data to show")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 20))
+      ->excludes(json)
       ->capture_default_str();
   app.add_option("--from", o.view.from, "the first of them, counted from 0")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 40))
       ->capture_default_str();
-  app.add_option("--png", o.view.png, "write the images among them as one contact sheet");
+  app.add_option("--png", o.view.png, "write the images among them as one contact sheet")
+      ->check(selene::named_file)
+      ->excludes(json);
   return selene::run_program(app, argc, argv, [&] {
     if (recipe) o.string_name = "recipe";
     if (state) o.string_name = "state";

@@ -22,32 +22,16 @@ using nlohmann::ordered_json;
 
 data::Image image_of(const data::Dataset& d, int64_t example) {
   const auto row = d.row(example);
-  const auto side = int64_t(std::lround(std::sqrt(double(row.size()))));
+  const int64_t side = data::square_side(int64_t(row.size()));
   if (side * side != int64_t(row.size()))
     throw Error(fmt::format("{}: example {} has {} pixels, which is no square", d.name, example, row.size()));
   return {side, side, 1, {row.begin(), row.end()}};
 }
 
-/// Symbols of every row, ascending.
-std::vector<int64_t> lengths_of(const data::Dataset& d) {
-  std::vector<int64_t> lengths;
-  for (size_t r = 0; r + 1 < d.offsets.size(); ++r) lengths.push_back(d.offsets[r + 1] - d.offsets[r]);
-  std::sort(lengths.begin(), lengths.end());
-  return lengths;
-}
-
 ordered_json summary(const data::Dataset& d) {
-  ordered_json classes;
-  for (const std::string& name : d.kind->class_names) classes[name] = 0;
-  for (const int32_t label : d.labels) classes[d.kind->class_names[size_t(label)]] = classes[d.kind->class_names[size_t(label)]].get<int64_t>() + 1;
-  const std::vector<int64_t> n = lengths_of(d);
-  const auto at = [&](double q) { return n[size_t(q * double(n.size() - 1))]; };
-  return {{"file", d.name},
-          {"kind", d.kind->name},
-          {"examples", d.examples()},
-          {"classes", classes},
-          {"symbols", d.symbols.size()},
-          {"length", {{"min", at(0)}, {"median", at(0.5)}, {"95 %", at(0.95)}, {"max", at(1)}}}};
+  ordered_json all{{"file", d.name}, {"kind", d.kind->name}, {"symbols", d.symbols.size()}};
+  all.update(ordered_json::parse(data::facts_json(d)));
+  return all;
 }
 
 void print_example(const data::Dataset& d, int64_t i) {
@@ -58,6 +42,8 @@ void print_example(const data::Dataset& d, int64_t i) {
 
 void write_sheet(const data::Dataset& d, int64_t first, int64_t last, const std::string& path) {
   if (!d.kind->image) throw Error(fmt::format("{}: holds {}, no images for --png", d.name, d.kind->name));
+  if (fs::exists(path) && !path.ends_with(".png"))
+    throw Error(fmt::format("{}: is there, and no name for a PNG file; --png wants another", path));
   std::vector<data::Image> images;
   for (int64_t i = first; i < last; ++i) images.push_back(image_of(d, i));
   const auto bytes = data::png_bytes(data::contact_sheet(images, int64_t(std::ceil(std::sqrt(double(last - first))))));
@@ -94,6 +80,7 @@ void inspect_data_folder(const std::string& folder, const DataView& view) {
   if (view.json) return fmt::print("{}\n", description.dump());
   fmt::print("{}:\n", file);
   if (!description.is_object()) return fmt::print("{}\n", description.dump(2));
+  description.erase("splits");  // below, from the files themselves
   for (const auto& [key, value] : description.items())
     fmt::print("  {:<16} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
   DataView brief = view;

@@ -59,12 +59,13 @@ Command listops(CLI::App& app, ListopsPlan& plan) {
   CLI::App* c = app.add_subcommand("listops", "ListOps expressions with the Long Range Arena's sampling rule");
   declare_folder(c, plan);
   plan.threads = default_threads();
-  CLI::Option* from =
-      c->add_option("--from", plan.from, "Folder of basic_train.tsv, basic_val.tsv, basic_test.tsv, instead of making new ones")
-          ->type_name("DIR");
-  count(c, "--train", plan.train, "Training examples");
-  count(c, "--valid", plan.valid, "Validation examples");
-  count(c, "--test", plan.test, "Test examples");
+  CLI::Option* from = c->add_option("--from", plan.from,
+                                    "Folder of basic_train.tsv, basic_val.tsv, basic_test.tsv, instead of making new ones")
+                          ->type_name("DIR");
+  const std::pair<CLI::Option*, int64_t*> counts[] = {
+      {count(c, "--train", plan.train, "Training examples"), &plan.train},
+      {count(c, "--valid", plan.valid, "Validation examples"), &plan.valid},
+      {count(c, "--test", plan.test, "Test examples"), &plan.test}};
   ListopsOptions& o = plan.options;
   from->excludes(count(c, "--min-length", o.min_length, "Tokens of the shortest expression"));
   from->excludes(count(c, "--max-length", o.max_length, "Tokens of the longest expression"));
@@ -73,8 +74,15 @@ Command listops(CLI::App& app, ListopsPlan& plan) {
   from->excludes(count(c, "--seed", o.seed, "The same seed gives the same files"));
   count(c, "--threads", plan.threads, "Threads; the result does not depend on them");
   c->add_flag("--tsv", plan.tsv, "Write the official TSV files too");
-  c->footer("With --from, a count of 0 takes all.\nExample: selene-prepare listops --out data-out/lra/listops --seed 1");
-  return {c, [&plan](const Watch& watch) { return prepare_listops(plan, watch); }, &plan.folder, "examples"};
+  c->footer("With --from all examples are taken where no count is given.\n"
+            "Example: selene-prepare listops --out data-out/lra/listops --seed 1");
+  const auto make = [&plan, from, counts](const Watch& watch) {
+    if (from->count() > 0)
+      for (const auto& [option, value] : counts)
+        if (option->count() == 0) *value = 0;
+    return prepare_listops(plan, watch);
+  };
+  return {c, make, &plan.folder, "examples"};
 }
 
 Command text(CLI::App& app, TextPlan& plan) {
@@ -192,7 +200,7 @@ int prepare(const Command& command) {
 int main(int argc, char** argv) {
   CLI::App app("Makes data sets.", "selene-prepare");
   app.footer("Example: selene-prepare listops --out data-out/lra/listops");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // run_program wants one, and names an unknown one
   ListopsPlan listops_plan;
   TextPlan text_plan;
   ImagePlan image_plan;
@@ -205,7 +213,8 @@ int main(int argc, char** argv) {
                               retrieval(app, retrieval_plan), pathfinder(app, pathfinder_plan),
                               pathfinder_images(app, pathfinder_images_plan), stand_in(app, stand_in_plan, stand_in_kind)};
   return selene::run_program(app, argc, argv, [&] {
-    const auto chosen = std::find_if(std::begin(commands), std::end(commands), [](const Command& c) { return c.app->parsed(); });
+    const auto chosen =
+        std::find_if(std::begin(commands), std::end(commands), [](const Command& c) { return c.app->parsed(); });
     return prepare(*chosen);
   });
 }

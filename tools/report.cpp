@@ -14,6 +14,7 @@
 #include "tools/program.h"
 #include "train/figure.h"
 #include "train/lra_tables.h"
+#include "train/recipe_compare.h"
 #include "train/report.h"
 
 namespace {
@@ -53,6 +54,7 @@ std::string paper_text(const Options& options) {
       times.insert(times.end(), more.begin(), more.end());
     }
   }
+  train::compare_recipes(runs, "recipes/lra");
   if (options.paper == "table1") return train::accuracy_table(runs);
   if (options.paper == "table2") return train::step_table(times);
   if (options.paper == "table3") return train::pooling_table(runs);
@@ -93,7 +95,8 @@ int main(int argc, char** argv) {
   app.add_option("RUN", options.runs,
                  "folders of runs: runs/NAME; for table2 and figure1 also files of selene-bench step --json")
       ->required();
-  app.add_option("--out", options.out, "the page; default RUN/report.html for one run, report.html here for several");
+  app.add_option("--out", options.out, "the page; default RUN/report.html for one run, report.html here for several")
+      ->check(selene::named_file);
   app.add_option("--title", options.title, "its title; default the run's name");
   app.add_option(
          "--paper", options.paper,

@@ -10,12 +10,6 @@ namespace {
 
 constexpr size_t kBuckets = 4;
 
-int64_t length_of(const data::Dataset& d, int64_t example) {
-  int64_t longest = 0;
-  for (int32_t t = 0; t < d.towers(); ++t) longest = std::max(longest, int64_t(d.row(example, t).size()));
-  return longest;
-}
-
 double share(int64_t part, int64_t whole) { return whole ? 100.0 * double(part) / double(whole) : 0; }
 
 }  // namespace
@@ -37,7 +31,7 @@ void Confusion::add(const data::Batch& batch, const std::vector<float>& logits) 
     const int32_t label = batch.labels[size_t(b)], answer = answer_of(logits, batch.B, b).label;
     if (label == data::no_label) continue;
     ++counts_[size_t(label)][size_t(answer)];
-    lengths_.emplace_back(length_of(data_, batch.examples[size_t(b)]), label == answer);
+    lengths_.emplace_back(data_.length(batch.examples[size_t(b)]), label == answer);
   }
 }
 

@@ -19,6 +19,7 @@ namespace {
 constexpr double kMiB = 1 << 20;
 // What a device needs beside our slab: captured graphs and the code of kernels and of the matrix library.
 constexpr int64_t kModuleOwn = 256 << 20;
+constexpr int64_t kFloorTokens = 16384;  // of the products that are timed on a CPU, where more only takes longer
 constexpr int64_t kBatches = 16;  // times the recipe's batch: further nobody asks what would fit
 
 auto key(const Product& p) { return std::tie(p.dtype, p.M, p.N, p.K, p.batch, p.trans_a, p.trans_b, p.c_is_acc); }
@@ -162,13 +163,17 @@ MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vec
 }
 
 void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape, const Module* module) {
-  const Floor floor = measure_floor(products_of_step(recipe, size, shape), 3, module);
-  const double n = double(recipe.train.accumulation);
+  const int64_t N = shape.towers[0].N;
+  const int64_t timed = module ? shape.B : std::clamp<int64_t>(kFloorTokens / N, 1, shape.B);
+  const Floor floor = measure_floor(products_of_step(recipe, size, shape_batch(timed, N, recipe.model)), 3, module);
+  double flops = 0;
+  for (const Product& p : products_of_step(recipe, size, shape)) flops += double(p.calls) * p.flops();
+  const double n = double(recipe.train.accumulation), seconds = floor.seconds * flops / floor.flops;
   const Session dry(recipe, size, Context::dry(), true);
   log_info(fmt::format("model: {} parameters", dry.parameters().true_elements()));
   log_info(fmt::format(
       "an update at {} x {} x {} tokens: {:.2f} GFLOP of matrix products, which take {:.1f} ms alone",
-      recipe.train.accumulation, shape.B, shape.towers[0].N, n * floor.flops / 1e9, n * floor.seconds * 1e3));
+      recipe.train.accumulation, shape.B, N, n * flops / 1e9, n * seconds * 1e3));
 }
 
 }  // namespace selene::train

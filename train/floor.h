@@ -37,7 +37,8 @@ MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vec
 /// example fits.
 int64_t largest_batch(const Recipe& recipe, const ModelSize& size, int64_t N, int64_t most, int64_t bytes,
                       const Module* module);
-/// Logs parameters, flops and floor of an update at this shape: --dry-run.
+/// Logs parameters, flops and floor of an update at this shape: --dry-run. On a CPU a long batch's floor is that of fewer
+/// examples, times its flops.
 void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape, const Module* module);
 
 }  // namespace selene::train

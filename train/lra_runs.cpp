@@ -137,6 +137,7 @@ LraCell cell_of(const std::vector<LraRun>& runs, const std::string& task, const 
     for (const LraRun* other : cell.runs) need_same(*other, run);
     cell.runs.push_back(&run);
     cell.stand_in = cell.stand_in || run.stand_in;
+    cell.other_recipe = cell.other_recipe || !run.differences.empty();
     if (run.accuracy) ++cell.seeds, cell.mean += *run.accuracy;
   }
   if (!cell.seeds) return cell;

@@ -26,6 +26,10 @@ struct LraRun {
   std::string command;             // that makes the run; the rest is empty for a run without RUN.json
   std::string device, machine, commit, date;
   std::vector<std::pair<std::string, std::string>> keys;  // of the recipe, as in RunData
+  // From compare_recipes (train/recipe_compare.h):
+  std::string recipe;                    // file with the recipe of its place in the tables
+  std::vector<std::string> differences;  // from that: "model.layers 1 -> 2"
+  std::string not_compared;              // why, one line
 };
 
 /// Reads a run folder and RUN.json. A run with RUN.json need not have begun. Throws Error (file, what was found, what
@@ -39,6 +43,7 @@ struct LraCell {
   int64_t seeds = 0;                // runs that are done
   double mean = 0, deviation = 0;   // of their accuracies, fractions; the deviation (n - 1) is 0 for one seed
   bool stand_in = false;            // of any
+  bool other_recipe = false;        // any run has differences
   int64_t count(RunStatus status) const;
 };
 

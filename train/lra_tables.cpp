@@ -40,12 +40,12 @@ void add_once(Strings& list, const std::string& value) {
   if (!value.empty() && std::find(list.begin(), list.end(), value) == list.end()) list.push_back(value);
 }
 
-std::string row(const Strings& columns) { return "| " + joined(columns, " | ") + " |\n"; }
+std::string row(const Strings& columns) { return fmt::format("| {} |\n", joined(columns, " | ")); }
 
 std::string head(const Strings& columns) {
   Strings rule(columns.size(), "---:");
   rule[0] = "---";
-  return row(columns) + "|" + joined(rule, "|") + "|\n";
+  return fmt::format("{}|{}|\n", row(columns), joined(rule, "|"));
 }
 
 std::string number(double value, int digits) {
@@ -58,31 +58,39 @@ std::string seeds_text(const LraCell& cell) {
   return text;
 }
 
-/// "36.90* ± 0.41 (5 seeds)", or what became of it.
+/// Behind a number, for what notes_of says of it.
+std::string marks(bool stand_in, bool other_recipe) {
+  return std::string(stand_in ? "\\*" : "") + (other_recipe ? "†" : "");
+}
+
+/// "36.90*† ± 0.41 (5 seeds)", or what became of it.
 std::string ours(const LraCell& cell) {
   if (cell.seeds)
-    return fmt::format("{:.2f}{}{} ({})", 100 * cell.mean, cell.stand_in ? "\\*" : "",
+    return fmt::format("{:.2f}{}{} ({})", 100 * cell.mean, marks(cell.stand_in, cell.other_recipe),
                        cell.seeds > 1 ? fmt::format(" ± {:.2f}", 100 * cell.deviation) : "", seeds_text(cell));
   if (cell.count(RunStatus::failed)) return "failed";
   if (cell.count(RunStatus::no_data)) return "no data";
   return cell.runs.empty() ? missing : "unfinished";
 }
 
-std::string beside(double paper, const LraCell& cell) { return number(paper, 2) + " / " + ours(cell); }
-
-/// Mean over the tasks where every one of them is there.
-std::string average_of(const std::vector<LraCell>& cells) {
+/// Mean over the first `count` cells where every one of them is there.
+std::string average_of(const std::vector<LraCell>& cells, size_t count) {
   double sum = 0;
-  bool stand_in = false;
-  for (const LraCell& cell : cells) {
-    if (!cell.seeds) return missing;
-    sum += cell.mean, stand_in = stand_in || cell.stand_in;
+  bool stand_in = false, other_recipe = false;
+  for (size_t i = 0; i < count; ++i) {
+    if (!cells[i].seeds) return missing;
+    sum += cells[i].mean;
+    stand_in = stand_in || cells[i].stand_in, other_recipe = other_recipe || cells[i].other_recipe;
   }
-  return fmt::format("{:.2f}{}", 100 * sum / double(cells.size()), stand_in ? "\\*" : "");
+  return fmt::format("{:.2f}{}", 100 * sum / double(count), marks(stand_in, other_recipe));
 }
 
 /// The runs that a table shows, in its order.
 using Shown = std::vector<const LraRun*>;
+
+std::string place_of(const LraRun& r) {
+  return fmt::format("{}, {}{}", title_of_task(r.task), title_of_model(r.model), r.p ? " with P" : "");
+}
 
 std::string missing_notes(const Shown& shown) {
   std::string text;
@@ -91,18 +99,43 @@ std::string missing_notes(const Shown& shown) {
     const char* what = r->status == RunStatus::failed    ? "failed"
                        : r->status == RunStatus::no_data ? "no data"
                                                          : "unfinished";
-    text += fmt::format("* {}, {}{}, seed {}: {}{}\n", title_of_task(r->task), title_of_model(r->model),
-                        r->p ? " with P" : "", r->seed, what, r->why.empty() ? "" : ": " + r->why);
+    text += fmt::format("* {}, seed {}: {}{}\n", place_of(*r), r->seed, what, r->why.empty() ? "" : ": " + r->why);
   }
   return text.empty() ? "" : "\n" + text;
+}
+
+/// The first six of the keys, and how many more.
+std::string keys_text(const Strings& keys) {
+  constexpr size_t shown = 6;
+  if (keys.size() <= shown) return joined(keys, ", ");
+  return fmt::format("{} and {} more", joined({keys.begin(), keys.begin() + shown}, ", "), keys.size() - shown);
+}
+
+/// Which cells are marked † and why; which recipes could not be compared.
+std::string recipe_notes(const Shown& shown) {
+  Strings others, reasons;
+  for (const LraRun* r : shown) {
+    if (r->status != RunStatus::done) continue;
+    if (!r->differences.empty())
+      add_once(others, fmt::format("* {}, against {}: {}\n", place_of(*r), r->recipe, keys_text(r->differences)));
+    add_once(reasons, r->not_compared);
+  }
+  std::string text;
+  if (!others.empty())
+    text = fmt::format(
+        "\n† trained with another recipe than that of its place in the table. What differs, there -> here:\n\n{}",
+        joined(others, ""));
+  if (!reasons.empty())
+    text += fmt::format("\nRecipes not compared with those of the table: {}.\n", joined(reasons, "; "));
+  return text;
 }
 
 /// "Measured on M, device D, commit C, 2026-11-20 to 2026-11-21."
 std::string measured_line(const Strings& machines, const Strings& devices, const Strings& commits, Strings dates) {
   Strings parts;
-  if (!machines.empty()) parts.push_back("on " + joined(machines, "; "));
-  if (!devices.empty()) parts.push_back("device " + joined(devices, "; "));
-  if (!commits.empty()) parts.push_back("commit " + joined(commits, ", "));
+  if (!machines.empty()) parts.push_back(fmt::format("on {}", joined(machines, "; ")));
+  if (!devices.empty()) parts.push_back(fmt::format("device {}", joined(devices, "; ")));
+  if (!commits.empty()) parts.push_back(fmt::format("commit {}", joined(commits, ", ")));
   std::sort(dates.begin(), dates.end());
   if (!dates.empty()) parts.push_back(dates.front() + (dates.size() > 1 ? " to " + dates.back() : ""));
   return parts.empty() ? "" : fmt::format("\nMeasured {}.\n", joined(parts, ", "));
@@ -136,14 +169,8 @@ std::string notes_of(const Shown& shown) {
     text +=
         "\n\\* trained and tested on a synthetic stand-in in the official form, because the real data is not on this "
         "machine.\n";
-  return text + missing_notes(shown) + measured_line(machines, devices, commits, dates) + commands_block(commands);
-}
-
-Shown shown_of(const std::vector<std::vector<LraCell>>& rows) {
-  Shown shown;
-  for (const auto& cells : rows)
-    for (const LraCell& cell : cells) shown.insert(shown.end(), cell.runs.begin(), cell.runs.end());
-  return shown;
+  return text + recipe_notes(shown) + missing_notes(shown) + measured_line(machines, devices, commits, dates) +
+         commands_block(commands);
 }
 
 /// The paper's four, and every further model that a run of Table 1 has.
@@ -153,6 +180,40 @@ Strings models_of(const std::vector<LraRun>& runs) {
     if (!r.p) add_once(models, r.model);
   return models;
 }
+
+/// The rows of Table 1 or 3, and what the notes below them are made from.
+class TaskRows {
+ public:
+  /// `columns` are those in front of the tasks, `average` is the title of the last one.
+  TaskRows(const std::vector<LraRun>& runs, const Strings& tasks, Strings columns, const char* average)
+      : runs_(runs), tasks_(tasks) {
+    for (const std::string& task : tasks) columns.push_back(title_of_task(task));
+    columns.push_back(average);
+    text_ = head(columns);
+  }
+
+  /// `columns` as above; the paper's average, percent.
+  void add(Strings columns, const std::string& model, bool p, double paper_average) {
+    std::vector<LraCell> cells;
+    for (const std::string& task : tasks_) {
+      cells.push_back(cell_of(runs_, task, model, p));
+      columns.push_back(number(paper_accuracy(model, task, p), 2) + " / " + ours(cells.back()));
+      shown_.insert(shown_.end(), cells.back().runs.begin(), cells.back().runs.end());
+    }
+    // Path-X, behind the five, is in no average.
+    columns.push_back(number(paper_average, 2) + " / " +
+                      average_of(cells, std::min(tasks_.size(), five_tasks.size())));
+    text_ += row(columns);
+  }
+
+  std::string text() const { return text_ + notes_of(shown_); }
+
+ private:
+  const std::vector<LraRun>& runs_;
+  const Strings tasks_;
+  std::string text_;
+  Shown shown_;
+};
 
 double paper_ratio(const std::array<double, 4> PaperModel::*column, const std::string& model, int64_t length) {
   const PaperModel* paper = paper_model(model);
@@ -202,57 +263,34 @@ std::string absolutes(const StepTimes& times) {
 }  // namespace
 
 std::string accuracy_table(const std::vector<LraRun>& runs) {
-  Strings columns = {"model"}, tasks = five_tasks;
+  Strings tasks = five_tasks;
   if (std::any_of(runs.begin(), runs.end(), [](const LraRun& r) { return r.task == "pathx"; }))
     tasks.push_back("pathx");
-  for (const std::string& task : tasks) columns.push_back(title_of_task(task));
-  columns.push_back("average of five");
-  std::string text =
-      "# Table 1: Long Range Arena\n\nTest accuracy in percent: the paper's / ours, mean ± standard deviation over "
-      "seeds. "
-      "The paper (Ma et al. 2021) gives means of 5 seeds; its Transformer is the re-implementation.\n\n" +
-      head(columns);
-  std::vector<std::vector<LraCell>> rows;
+  TaskRows rows(runs, tasks, {"model"}, "average of five");
   for (const std::string& model : models_of(runs)) {
     const PaperModel* paper = paper_model(model);
-    rows.emplace_back();
-    Strings line = {title_of_model(model)};
-    for (const std::string& task : tasks) {
-      rows.back().push_back(cell_of(runs, task, model, false));
-      line.push_back(beside(paper_accuracy(model, task, false), rows.back().back()));
-    }
-    const std::vector<LraCell> five(rows.back().begin(), rows.back().begin() + std::ptrdiff_t(five_tasks.size()));
-    line.push_back(number(paper ? paper->average : no_number, 2) + " / " + average_of(five));
-    text += row(line);
+    rows.add({title_of_model(model)}, model, false, paper ? paper->average : no_number);
   }
-  return text + notes_of(shown_of(rows));
+  return fmt::format(
+      "# Table 1: Long Range Arena\n\nTest accuracy in percent: the paper's / ours, mean ± standard deviation "
+      "over seeds. The paper (Ma et al. 2021) gives means of 5 seeds; its Transformer is the "
+      "re-implementation.\n\n{}",
+      rows.text());
 }
 
 std::string pooling_table(const std::vector<LraRun>& runs) {
-  Strings columns = {"model", "sentence vector"};
-  for (const std::string& task : pooling_tasks) columns.push_back(title_of_task(task));
-  columns.push_back("average");
-  std::string text =
-      "# Table 3: [CLS] or the mean of P as the sentence vector\n\nTest accuracy in percent: the paper's / ours, "
-      "mean ± "
-      "standard deviation over seeds. The paper (Ma et al. 2021) gives means of 5 seeds.\n\n" +
-      head(columns);
-  std::vector<std::vector<LraCell>> rows;
+  TaskRows rows(runs, pooling_tasks, {"model", "sentence vector"}, "average");
   for (const std::string& model : lra_models)
     for (const bool p : {false, true}) {
       if (model == "transformer") continue;  // has no P
-      rows.emplace_back();
-      Strings line = {title_of_model(model), p ? "P" : "[CLS]"};
       double sum = 0;
-      for (const std::string& task : pooling_tasks) {
-        rows.back().push_back(cell_of(runs, task, model, p));
-        line.push_back(beside(paper_accuracy(model, task, p), rows.back().back()));
-        sum += paper_accuracy(model, task, p);
-      }
-      line.push_back(number(sum / double(pooling_tasks.size()), 2) + " / " + average_of(rows.back()));
-      text += row(line);
+      for (const std::string& task : pooling_tasks) sum += paper_accuracy(model, task, p);
+      rows.add({title_of_model(model), p ? "P" : "[CLS]"}, model, p, sum / double(pooling_tasks.size()));
     }
-  return text + notes_of(shown_of(rows));
+  return fmt::format(
+      "# Table 3: [CLS] or the mean of P as the sentence vector\n\nTest accuracy in percent: the paper's / "
+      "ours, mean ± standard deviation over seeds. The paper (Ma et al. 2021) gives means of 5 seeds.\n\n{}",
+      rows.text());
 }
 
 std::string step_table(const std::vector<StepTime>& all) {
@@ -273,7 +311,7 @@ std::string step_table(const std::vector<StepTime>& all) {
       else if (!times.at(t.model, t.length).rounds)
         add_once(failures, fmt::format("* {} at {} failed: {}\n", title_of_model(t.model), t.length, t.why));
     }
-    if (!failures.empty()) text += "\n" + joined(failures, "");
+    if (!failures.empty()) text += fmt::format("\n{}", joined(failures, ""));
   }
   return text + measured_line(machines, devices, commits, dates) + commands_block(commands);
 }

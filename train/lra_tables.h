@@ -9,8 +9,8 @@
 namespace selene::train {
 
 /// Table 1: test accuracy by model and task, in percent, "paper / ours"; runs with P as the sentence vector are left
-/// out. Below it what has to be known: scale, stand-ins, what is missing and why, machines, and the command of each
-/// run.
+/// out. Below it what has to be known: scale, stand-ins (marked *), cells of another recipe (marked †), what is
+/// missing and why, machines, and the command of each run.
 std::string accuracy_table(const std::vector<LraRun>& runs);
 
 /// Table 3: [CLS] against the mean of P on ListOps, Text and Retrieval; runs of other tasks and models are left out.

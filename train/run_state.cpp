@@ -19,7 +19,7 @@ std::string to_json(const RunState& s) {
       {"update", s.update},           {"loss_sums", {s.sums.loss, s.sums.nll, s.sums.count, s.sums.correct}},
       {"has_best", s.has_best},       {"best", s.best},
       {"best_update", s.best_update}, {"worse_validations", s.worse_validations},
-      {"wall_s", s.wall_s},           {"isa", instruction_set()},
+      {"wall_s", s.wall_s},           {"train_data", s.train_data}, {"isa", instruction_set()},
       {"loss_scale", s.scaling.scale}, {"good_updates", s.scaling.good}, {"skipped_updates", s.scaling.skipped}};
   return j.dump();
 }
@@ -40,7 +40,7 @@ RunState state_from_json(const std::string& path, const std::string& text) {
     RunState s;
     s.update = j.at("update"), s.has_best = j.at("has_best"), s.best = j.at("best"),
     s.best_update = j.at("best_update");
-    s.worse_validations = j.at("worse_validations"), s.wall_s = j.at("wall_s");
+    s.worse_validations = j.at("worse_validations"), s.wall_s = j.at("wall_s"), s.train_data = j.at("train_data");
     s.scaling.scale = j.at("loss_scale"), s.scaling.good = j.at("good_updates");
     s.scaling.skipped = j.at("skipped_updates");
     const auto& sums = j.at("loss_sums");

@@ -14,7 +14,8 @@ struct RunState {
   bool has_best = false;
   double best = 0;  // of train.best_metric
   int64_t best_update = 0, worse_validations = 0;
-  double wall_s = 0;  // seconds of training so far
+  double wall_s = 0;       // seconds of training so far
+  std::string train_data;  // Dataset::digest of the training set
 };
 
 /// Writes parameters (under their names), moments ("optimizer.exp_avg.NAME", "optimizer.exp_avg_sq.NAME"), recipe,

@@ -16,10 +16,9 @@ namespace {
 constexpr int64_t kPlannedLengths = 96;
 
 int64_t longest_row(const data::Dataset& d, const data::Vocabulary& v, int64_t max_length) {
-  int64_t longest = 1;
-  for (size_t r = 0; r + 1 < d.offsets.size(); ++r)
-    longest = std::max(longest, v.framed_length(d.offsets[r + 1] - d.offsets[r]));
-  return std::min(longest, max_length);
+  int64_t longest = 0;
+  for (int64_t i = 0; i < d.examples(); ++i) longest = std::max(longest, d.length(i));
+  return std::min(v.framed_length(longest), max_length);
 }
 
 void tell_cut(const data::Dataset& d, const data::Vocabulary& v, int64_t max_length) {

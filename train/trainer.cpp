@@ -114,6 +114,7 @@ Run::Run(const Recipe& recipe, const RunOptions& options)
       tell_plan(recipe_, task_.size, planned_shapes(recipe_, sets, task_.vocabulary), module_.get());
   if (options.dry_run) return;
   session_ = std::make_unique<Session>(recipe_, task_.size, std::make_unique<Context>(plan, module_.get()), true);
+  state_.train_data = task_.train->digest();
   graphs_ = std::make_unique<StepGraphs>(*session_, options.graph && !options.profile);
   log_info(fmt::format("model: {} parameters", session_->parameters().true_elements()));
   const data::Order order = recipe_.data.group_by_length ? data::Order::by_length : data::Order::shuffled;
@@ -135,7 +136,12 @@ void Run::open_folder() {
 }
 
 void Run::take(const Checkpoint& from) {
+  const std::string now = state_.train_data;
   state_ = load_run(from, *session_);
+  if (state_.train_data != now)
+    throw Error(fmt::format("{}: was trained on other examples than {} has (digest {}, now {}); go on with the old data, "
+                            "or start anew in another --out folder",
+                            from.file.path(), task_.train->name, state_.train_data, now));
   result_.checkpoint = from.file.path();
 }
 

@@ -1,0 +1,17 @@
+// Runs beside the recipes of their places in Tables 1 and 3: what another one made must not stand there unmarked.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "train/lra_runs.h"
+
+namespace selene::train {
+
+/// Compares the recipe.yaml of each run with FOLDER/TASK/MODEL.yaml, in a cell of P with model.pooling=p, and
+/// fills the run's `recipe` and `differences`: keys in the schema's order, without those that say nothing about
+/// the setting (seed, paths, intervals, threads), and batches by the examples of an update. Below scale 1 what
+/// tools/reproduce.sh scales may differ. Where a file can't be read `not_compared` says why. A run without a
+/// recipe is left alone.
+void compare_recipes(std::vector<LraRun>& runs, const std::string& folder);
+
+}  // namespace selene::train
