@@ -22,8 +22,8 @@ void need_added(const char* op, const AddedRows& add, int64_t B, int64_t N, cons
 void scatter(Tape& t, const Tensor& ids, const Tensor& dy, const Var& table, int32_t pad, double scale) {
   if (!t.wants(table)) return;
   with_dtype(dy.dtype(), [&]<class T>() {
-    run_with_workspace(t, EmbeddingBwd<T>{ids.data<int32_t>(), dy.data<T>(), t.grad(table).data<Acc<T>>(), rows_of(dy),
-                                          dy.dim(-1), table.dim(0), pad, Acc<T>(scale), nullptr});
+    run_with_workspace(t, EmbeddingBwd<T>{ids.data<int32_t>(), dy.data<T>(), t.grad(table).data<Acc<T>>(),
+                                          rows_of(dy), dy.dim(-1), table.dim(0), pad, Acc<T>(scale), nullptr});
   });
 }
 

@@ -111,7 +111,8 @@ Var feed_forward(Tape& t, const Var& x, const Var& W1, const Var& b1, const Var&
     } else {
       product(t, dy2, false, W2.v, false, dh, nullptr);
       with_dtype(x.dtype(), [&]<class T>() {
-        run(t.stream(), ActivationBwd<T>{h.data<T>(), dh.data<T>(), dh.data<T>(), a.data<T>(), R, F, rows, f, 0, drop});
+        run(t.stream(),
+            ActivationBwd<T>{h.data<T>(), dh.data<T>(), dh.data<T>(), a.data<T>(), R, F, rows, f, 0, drop});
       });
     }
     weight_gradients(t, dy2, a, W2, b2);

@@ -47,9 +47,9 @@ Var cross_entropy(Tape& t, const Var& logits, const Tensor& target, double eps, 
   with_dtype(logits.dtype(), [&]<class T>() {
     using A = Acc<T>;
     const Tensor lse = t.empty({R}, dtype_of<A>, "log sum exp"), row_loss = t.empty({R}, dtype_of<A>, "row loss");
-    run_with_workspace(t, CrossEntropyFwd<T>{logits.v.data<T>(), target.data<int32_t>(), lse.data<A>(),
-                                             row_loss.data<A>(), static_cast<LossSums*>(total.raw()), R, C, ignore,
-                                             A(eps), nullptr});
+    run_with_workspace(
+        t, CrossEntropyFwd<T>{logits.v.data<T>(), target.data<int32_t>(), lse.data<A>(), row_loss.data<A>(),
+                              static_cast<LossSums*>(total.raw()), R, C, ignore, A(eps), nullptr});
     out = t.record(total.slice(0, 0, 1), {&logits}, [=, &t](const Tensor& dloss) {
       const Tensor dx = t.empty(logits.shape(), logits.dtype(), "gradient of cross_entropy");
       run(t.stream(), CrossEntropyBwd<T>{logits.v.data<T>(), target.data<int32_t>(), lse.data<A>(), dloss.data<A>(),

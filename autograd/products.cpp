@@ -64,15 +64,13 @@ Tensor cast(Tape& t, const Tensor& x, DType to) {
 
 void product(Tape& t, const Tensor& a, bool trans_a, const Tensor& b, bool trans_b, const Tensor& c,
              const Tensor* bias, bool accumulate) {
-  launch(t, a, trans_a, b, trans_b, c, [&]<class T>(Matmul<T>& m) {
-    m.bias = bias ? bias->data<T>() : nullptr, m.accumulate = accumulate;
-  });
+  launch(t, a, trans_a, b, trans_b, c,
+         [&]<class T>(Matmul<T>& m) { m.bias = bias ? bias->data<T>() : nullptr, m.accumulate = accumulate; });
 }
 
 void product_gelu(Tape& t, const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& aux, const Tensor& c) {
-  launch(t, a, false, b, true, c, [&]<class T>(Matmul<T>& m) {
-    m.bias = bias.data<T>(), m.epilogue = Epilogue::gelu, m.aux = aux.data<T>();
-  });
+  launch(t, a, false, b, true, c,
+         [&]<class T>(Matmul<T>& m) { m.bias = bias.data<T>(), m.epilogue = Epilogue::gelu, m.aux = aux.data<T>(); });
 }
 
 void product_gelu_gradient(Tape& t, const Tensor& a, const Tensor& b, const Tensor& aux, const Tensor& c) {

@@ -5,8 +5,8 @@
 
 namespace selene {
 
-/// Launches an operation with scratch from the step arena, as much as the stream's device wants; it is free again when the
-/// launch has been made, since everything runs in one stream's order.
+/// Launches an operation with scratch from the step arena, as much as the stream's device wants; it is free again
+/// when the launch has been made, since everything runs in one stream's order.
 template <template <class> class Arguments, class T>
 void run_with_workspace(Tape& t, Arguments<T> a) {
   const int64_t bytes = workspace_bytes(t.stream(), a);

@@ -7,10 +7,10 @@ namespace selene::data {
 
 /// One input of every example: a row of symbols (or of real-valued pixels), padded on the right.
 struct Tower {
-  int64_t N = 0;                  // padded length: the longest row of the batch, of both towers where there are two
-  std::vector<int32_t> tokens;    // [B, N] symbol ids, `pad` behind the end; empty when pixels are used
-  std::vector<float> pixels;      // [B, N] real-valued input; empty when tokens are used
-  std::vector<int32_t> lengths;   // [B] tokens before the padding, CLS and EOS included
+  int64_t N = 0;                 // padded length: the longest row of the batch, of both towers where there are two
+  std::vector<int32_t> tokens;   // [B, N] symbol ids, `pad` behind the end; empty when pixels are used
+  std::vector<float> pixels;     // [B, N] real-valued input; empty when tokens are used
+  std::vector<int32_t> lengths;  // [B] tokens before the padding, CLS and EOS included
 };
 
 struct Batch {

@@ -1,6 +1,6 @@
-// Safetensors files with a checksum of the whole file in their metadata: checkpoints and prepared data. The checksum, under
-// `checksum`, is 16 hexadecimal digits: XXH64 (data/xxhash64.h) of header and tensors, read with these 16 digits as
-// zeros. So every changed, missing or extra byte of the file is found.
+// Safetensors files with a checksum of the whole file in their metadata: checkpoints and prepared data. The checksum,
+// under `checksum`, is 16 hexadecimal digits: XXH64 (data/xxhash64.h) of header and tensors, read with these 16
+// digits as zeros. So every changed, missing or extra byte of the file is found.
 #pragma once
 #include <span>
 #include <string>

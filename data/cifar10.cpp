@@ -30,8 +30,7 @@ std::vector<std::string> files_of(const std::string& folder, std::string_view pa
 
 /// The whole file. Error unless it is records and nothing else.
 std::vector<uint8_t> read_batch(const std::string& path) {
-  if (std::filesystem::is_directory(path))
-    throw Error(fmt::format("{}: is a folder, wanted a CIFAR-10 batch", path));
+  if (std::filesystem::is_directory(path)) throw Error(fmt::format("{}: is a folder, wanted a CIFAR-10 batch", path));
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) throw Error(fmt::format("{}: cannot be opened: {}", path, std::strerror(errno)));
   const int64_t size = int64_t(in.tellg());

@@ -33,7 +33,8 @@ void DatasetBuilder::add_row(std::span<const uint8_t> symbols) {
 
 Dataset DatasetBuilder::finish(const Kind& kind, const std::string& name) {
   const size_t rows = offsets_.size() - 1, wanted = labels_.size() * size_t(kind.towers);
-  if (rows != wanted) throw Error(fmt::format("{}: {} rows for {} labels, wanted {}", name, rows, labels_.size(), wanted));
+  if (rows != wanted)
+    throw Error(fmt::format("{}: {} rows for {} labels, wanted {}", name, rows, labels_.size(), wanted));
   for (const uint8_t s : symbols_)
     if (s >= kind.symbol_names.size())
       throw Error(fmt::format("{}: raw symbol {}, wanted one of {}", name, s, kind.symbol_names.size()));

@@ -1,5 +1,5 @@
-// Labelled examples as raw symbols: before any framing (data/vocabulary.h) and without padding. Read from prepared files
-// through a memory map (data/prepared.h), or collected in memory.
+// Labelled examples as raw symbols: before any framing (data/vocabulary.h) and without padding. Read from prepared
+// files through a memory map (data/prepared.h), or collected in memory.
 #pragma once
 #include <algorithm>
 #include <cstdint>

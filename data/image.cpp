@@ -21,9 +21,8 @@ void check_image(const Image& image, const char* where) {
   const bool fits = image.height > 0 && image.width > 0 && (image.channels == 1 || image.channels == 3) &&
                     int64_t(image.pixels.size()) == image.height * image.width * image.channels;
   if (!fits)
-    throw Error(
-        fmt::format("{}: image of {} x {} pixels, {} channels and {} bytes, wanted 1 or 3 channels of a byte",
-                    where, image.height, image.width, image.channels, image.pixels.size()));
+    throw Error(fmt::format("{}: image of {} x {} pixels, {} channels and {} bytes, wanted 1 or 3 channels of a byte",
+                            where, image.height, image.width, image.channels, image.pixels.size()));
 }
 
 /// Frees what libpng holds for an image, on every way out.
@@ -117,8 +116,7 @@ Image contact_sheet(std::span<const Image> images, int64_t columns) {
     check_image(image, "contact_sheet");
     if (image.height != first.height || image.width != first.width || image.channels != first.channels)
       throw Error(fmt::format("contact_sheet: image {} is {} x {} x {}, wanted {} x {} x {} as the first", i,
-                              image.height, image.width, image.channels, first.height, first.width,
-                              first.channels));
+                              image.height, image.width, image.channels, first.height, first.width, first.channels));
     const int64_t top = i / columns * (first.height + 1), left = i % columns * (first.width + 1);
     const int64_t bytes = image.width * image.channels;
     for (int64_t y = 0; y < image.height; ++y)
@@ -130,8 +128,7 @@ Image contact_sheet(std::span<const Image> images, int64_t columns) {
 
 std::string ascii_image(const Image& image) {
   check_image(image, "ascii_image");
-  if (image.channels != 1)
-    throw Error(fmt::format("ascii_image: {} channels, wanted a grey image", image.channels));
+  if (image.channels != 1) throw Error(fmt::format("ascii_image: {} channels, wanted a grey image", image.channels));
   constexpr std::string_view ramp = " .:-=+*#%@";
   std::string text;
   for (int64_t y = 0; y < image.height; y += 2) {

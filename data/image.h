@@ -19,8 +19,8 @@ uint8_t grey(uint8_t r, uint8_t g, uint8_t b);
 /// Every pixel through grey(); an image of one channel stays as it is.
 Image to_grey(const Image& image);
 
-/// Reads a PNG file: 8-bit grey or RGB (palettes, 16 bits, 1 to 4 bits and alpha are converted; alpha is dropped). Error with
-/// the file's name for anything else, and for more than 2^26 pixels.
+/// Reads a PNG file: 8-bit grey or RGB (palettes, 16 bits, 1 to 4 bits and alpha are converted; alpha is dropped).
+/// Error with the file's name for anything else, and for more than 2^26 pixels.
 Image read_png(const std::string& path);
 /// The same from bytes; `name` stands in messages.
 Image read_png(std::span<const uint8_t> bytes, const std::string& name);
@@ -30,8 +30,8 @@ std::vector<uint8_t> png_bytes(const Image& image);
 /// Pixels of a side of the largest square image of at most so many pixels.
 int64_t square_side(int64_t pixels);
 
-/// Images of one size in a grid with a border of one pixel of value 128 between them, `columns` a row: something to look
-/// at.
+/// Images of one size in a grid with a border of one pixel of value 128 between them, `columns` a row: something to
+/// look at.
 Image contact_sheet(std::span<const Image> images, int64_t columns);
 /// A grey image as lines of characters, dark to light, for a terminal; each character is 1 x 2 pixels.
 std::string ascii_image(const Image& image);

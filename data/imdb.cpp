@@ -70,8 +70,8 @@ std::vector<File> list_side(const fs::path& folder, const Side& side) {
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
     files.push_back(file_of(it->path(), side));
   if (error)
-    throw Error(fmt::format("{}: cannot be read: {}; wanted a folder of reviews, as aclImdb has it",
-                            folder.string(), error.message()));
+    throw Error(fmt::format("{}: cannot be read: {}; wanted a folder of reviews, as aclImdb has it", folder.string(),
+                            error.message()));
   if (files.empty()) throw Error(fmt::format("{}: is empty, wanted reviews ID_RATING.txt", folder.string()));
   std::sort(files.begin(), files.end(), [](const File& a, const File& b) {
     return std::tie(a.id, a.rating, a.path) < std::tie(b.id, b.rating, b.path);
@@ -138,8 +138,8 @@ Imdb read_imdb(const std::string& folder, std::string_view part, const Watch& wa
     tell(first);
     std::vector<std::future<std::vector<Bytes>>> work;
     for (size_t i = first; i < std::min(files.size(), first + readers * block); i += block)
-      work.push_back(std::async(std::launch::async, read_block,
-                                std::span(files).subspan(i, std::min(block, files.size() - i))));
+      work.push_back(
+          std::async(std::launch::async, read_block, std::span(files).subspan(i, std::min(block, files.size() - i))));
     size_t i = first;
     for (auto& texts : work)
       for (const Bytes& text : texts.get()) {

@@ -17,7 +17,9 @@ namespace {
 
 constexpr const char* kSplits[] = {"train", "valid", "test"};
 
-int64_t count_of(const ListopsPlan& plan, int split) { return split == 0 ? plan.train : split == 1 ? plan.valid : plan.test; }
+int64_t count_of(const ListopsPlan& plan, int split) {
+  return split == 0 ? plan.train : split == 1 ? plan.valid : plan.test;
+}
 
 /// What decides the content of the data set.
 ordered_json options_of(const ListopsPlan& plan) {
@@ -29,8 +31,7 @@ ordered_json options_of(const ListopsPlan& plan) {
               {"max_depth", o.max_depth},
               {"max_args", o.max_args},
               {"seed", o.seed}});
-  else
-    j["source"] = "official files";
+  else j["source"] = "official files";
   return j;
 }
 
@@ -97,9 +98,10 @@ Prepared prepare_listops(const ListopsPlan& plan, const Watch& watch) {
       throw Error(fmt::format("listops: {} is {} examples, wanted {} to 1000000000", kSplits[split], count, least));
   if (plan.threads < 1 || plan.threads > 1024)
     throw Error(fmt::format("listops: threads is {}, wanted 1 to 1024", plan.threads));
-  return prepare_folder({plan.folder, "listops", options_of(plan).dump(), plan.force}, [&](const std::string& folder) {
-    return (plan.from.empty() ? generate(plan, folder, watch) : convert(plan, folder, watch)).dump();
-  });
+  return prepare_folder(
+      {plan.folder, "listops", options_of(plan).dump(), plan.force}, [&](const std::string& folder) {
+        return (plan.from.empty() ? generate(plan, folder, watch) : convert(plan, folder, watch)).dump();
+      });
 }
 
 }  // namespace selene::data

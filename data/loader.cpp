@@ -15,8 +15,10 @@ constexpr int64_t window_batches = 64;
 constexpr uint64_t order_stream = uint64_t(0x6f726472)
                                   << 32;  // keeps the order's draws apart from other uses of the seed
 
-/// Grey values as numbers from -1 to 1 (Luna's lra-image task, revision of 2023: mean and deviation 0.5), padded to N with 0.
-void fill_pixels(Tower& out, const Dataset& data, int32_t tower, std::span<const int64_t> examples, int64_t max_length) {
+/// Grey values as numbers from -1 to 1 (Luna's lra-image task, revision of 2023: mean and deviation 0.5), padded to N
+/// with 0.
+void fill_pixels(Tower& out, const Dataset& data, int32_t tower, std::span<const int64_t> examples,
+                 int64_t max_length) {
   out.pixels.assign(examples.size() * size_t(out.N), 0.0f);
   for (size_t b = 0; b < examples.size(); ++b) {
     const auto row = data.row(examples[b], tower);

@@ -77,9 +77,7 @@ std::string write_image(const ImagePlan& plan, const std::string& folder, const 
   const size_t kept = size_t(train.examples() - valid);
   write("train", train, std::span(order).first(kept), plan.caps.train);
   write("valid", train, std::span(order).subspan(kept), plan.caps.valid);
-  const auto note = [&](int64_t done, int64_t, const std::string& text) {
-    watch(train.examples() + done, 0, text);
-  };
+  const auto note = [&](int64_t done, int64_t, const std::string& text) { watch(train.examples() + done, 0, text); };
   const Dataset test = read_cifar10(plan.from, "test", watch ? Watch(note) : Watch());
   write("test", test, seeded_order(test.examples(), plan.seed, OrderOf::test), plan.caps.test);
   return "{}";
@@ -91,8 +89,8 @@ std::string write_retrieval(const RetrievalPlan& plan, const std::string& folder
     write_split(folder, split, source, order, cap, options);
   };
   const std::tuple<const char*, int64_t, OrderOf> splits[] = {{"train", plan.caps.train, OrderOf::train},
-                                                               {"valid", plan.caps.valid, OrderOf::valid},
-                                                               {"test", plan.caps.test, OrderOf::test}};
+                                                              {"valid", plan.caps.valid, OrderOf::valid},
+                                                              {"test", plan.caps.test, OrderOf::test}};
   int64_t before = 0, total = 0;  // MiB of the files read so far, of all files
   const auto mib = [&](const char* split) {
     std::error_code ignored;

@@ -27,7 +27,8 @@ void add_text(std::string_view line, const Kind& kind, DatasetBuilder& data) {
     const auto& names = kind.class_names;
     const auto name = std::find(names.begin(), names.end(), line.substr(0, tab));
     if (name == names.end())
-      throw Error(fmt::format("'{:.20}' before a TAB, wanted {} or {}, or no TAB", line.substr(0, tab), names[0], names[1]));
+      throw Error(
+          fmt::format("'{:.20}' before a TAB, wanted {} or {}, or no TAB", line.substr(0, tab), names[0], names[1]));
     label = int32_t(name - names.begin());
     line.remove_prefix(tab + 1);
   }
@@ -63,8 +64,8 @@ void add_line(std::string_view line, const Kind& kind, DatasetBuilder& data) {
 Dataset read_image(const std::string& path, const Kind& kind, int64_t side) {
   const Image image = to_grey(read_png(path));
   if (image.height != side || image.width != side)
-    throw Error(fmt::format("{}: {} x {} pixels, the model was trained on {} x {}", path, image.width, image.height, side,
-                            side));
+    throw Error(fmt::format("{}: {} x {} pixels, the model was trained on {} x {}", path, image.width, image.height,
+                            side, side));
   DatasetBuilder data;
   data.add_row(image.pixels);
   data.add_label(no_label);

@@ -64,7 +64,8 @@ void check_listed(const std::string& level_folder) {
   for (const auto& entry : fs::directory_iterator(images)) {
     const fs::path metadata = fs::path(level_folder) / "metadata" / (entry.path().filename().string() + ".npy");
     if (entry.is_directory() && !fs::exists(metadata))
-      throw Error(fmt::format("{}: is not there, wanted the metadata of {}", metadata.string(), entry.path().string()));
+      throw Error(
+          fmt::format("{}: is not there, wanted the metadata of {}", metadata.string(), entry.path().string()));
   }
 }
 
@@ -129,8 +130,7 @@ Image read_entry(const PathfinderPool& pool, const PathfinderPool::Entry& entry,
   } catch (const Error& e) {
     throw Error(fmt::format("{}: {}", place(), e.what()));
   }
-  if (image.channels != 1)
-    throw Error(fmt::format("{}: {}: in colour, wanted a grey image", place(), entry.image));
+  if (image.channels != 1) throw Error(fmt::format("{}: {}: in colour, wanted a grey image", place(), entry.image));
   if (image.height != image.width || (size > 0 && image.height != size))
     throw Error(fmt::format("{}: {}: {} x {} pixels, wanted {}", place(), entry.image, image.height, image.width,
                             size > 0 ? fmt::format("{} x {} as the first image", size, size) : "a square"));
@@ -164,8 +164,7 @@ void write_pathfinder_image(const std::string& level_folder, const Image& image,
   if (!out) throw Error(fmt::format("{}: can't be written: {}", path, std::strerror(errno)));
 }
 
-void write_pathfinder_metadata(const std::string& level_folder, int64_t batch,
-                               std::span<const std::string> lines) {
+void write_pathfinder_metadata(const std::string& level_folder, int64_t batch, std::span<const std::string> lines) {
   fs::create_directories(level_folder + "/metadata");
   std::string text;
   for (const std::string& line : lines) text += line + "\n";

@@ -19,8 +19,8 @@ namespace selene::data {
 std::string pathfinder_level(const PathfinderOptions& options);
 
 /// The line of image `number` of a batch, without a line end.
-std::string pathfinder_metadata(const PathfinderParameters& parameters, const PathfinderImage& image,
-                                int64_t batch, int64_t number);
+std::string pathfinder_metadata(const PathfinderParameters& parameters, const PathfinderImage& image, int64_t batch,
+                                int64_t number);
 /// Writes imgs/<batch>/sample_<number>.png below a level's folder. Whoever calls it makes the files durable: a
 /// file at a time would take hours.
 void write_pathfinder_image(const std::string& level_folder, const Image& image, int64_t batch, int64_t number);

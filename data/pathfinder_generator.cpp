@@ -68,9 +68,7 @@ class Drawing {
   bool border(int64_t y, int64_t x, int64_t width) const {
     return std::min({y, x, p_.size - 1 - y, p_.size - 1 - x}) < width;
   }
-  const Segment& segment(const PathfinderPaddle& paddle) const {
-    return t_.headings[size_t(paddle.heading)].segment;
-  }
+  const Segment& segment(const PathfinderPaddle& paddle) const { return t_.headings[size_t(paddle.heading)].segment; }
   void take(const PathfinderPaddle& paddle) { paste_max(mask_, segment(paddle).mask, paddle.start); }
 
   /// Starts a snake at `start`; false if its end or its pivot would be outside.
@@ -217,13 +215,12 @@ void draw_marker(Image& markers, Point at, const PathfinderParameters& p, const 
 }
 
 /// The lightest of the three layers, stretched so that the values go from 0 to 255.
-Image compose(const PathfinderParameters& p, const Image& targets, const Image& distractors,
-              const Image& markers) {
+Image compose(const PathfinderParameters& p, const Image& targets, const Image& distractors, const Image& markers) {
   std::vector<double> light(targets.pixels.size());
   for (size_t i = 0; i < light.size(); ++i)  // the reference keeps contours in fp32
-    light[i] = std::max({double(float(targets.pixels[i] / 255.0 * p.target_contrast)),
-                       double(float(distractors.pixels[i] / 255.0 * p.distractor_contrast)),
-                       markers.pixels[i] / 255.0});
+    light[i] =
+        std::max({double(float(targets.pixels[i] / 255.0 * p.target_contrast)),
+                  double(float(distractors.pixels[i] / 255.0 * p.distractor_contrast)), markers.pixels[i] / 255.0});
   const auto [low, high] = std::minmax_element(light.begin(), light.end());
   const double least = *low, scale = 255.0 / (*high - least);
   Image out = black(targets.height, targets.width);

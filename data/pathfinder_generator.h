@@ -44,12 +44,12 @@ struct PathfinderPaddle {
 };
 
 struct PathfinderImage {
-  Image image;           // [size, size] grey, black background
-  int32_t label = 0;     // 1: both markers on the same contour
-  int64_t margin = 0;    // pixels between paddles and around them
-  int64_t origin = 0;    // target whose first paddle is marked, 0 or 1
-  Point markers[2];      // at the start of target `origin`, and at the end of a target
-  int64_t attempts = 0;  // drawings of the two targets, the last of which fitted
+  Image image;                                        // [size, size] grey, black background
+  int32_t label = 0;                                  // 1: both markers on the same contour
+  int64_t margin = 0;                                 // pixels between paddles and around them
+  int64_t origin = 0;                                 // target whose first paddle is marked, 0 or 1
+  Point markers[2];                                   // at the start of target `origin`, and at the end of a target
+  int64_t attempts = 0;                               // drawings of the two targets, the last of which fitted
   std::vector<std::vector<PathfinderPaddle>> snakes;  // targets 0 and 1, then the distractors
 };
 

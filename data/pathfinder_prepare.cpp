@@ -66,7 +66,8 @@ void write_splits(const PathfinderPlan& plan, int64_t pool, const Source& source
   const int64_t cuts[] = {0, n * 8 / 10, n * 9 / 10, n};
   int64_t counts[3], total = 0, before = 0;
   for (int split = 0; split < 3; ++split) {
-    counts[split] = split_count("pathfinder", kSplits[split], caps_of(plan)[size_t(split)], cuts[split + 1] - cuts[split]);
+    counts[split] =
+        split_count("pathfinder", kSplits[split], caps_of(plan)[size_t(split)], cuts[split + 1] - cuts[split]);
     total += counts[split];
   }
   for (int split = 0; split < 3; ++split) {

@@ -112,8 +112,7 @@ PathfinderParameters pathfinder_parameters(const PathfinderOptions& o) {
   if (row == std::end(rows)) throw Error(fmt::format("pathfinder: size is {}, wanted 32, 64, 128 or 256", o.size));
   const int64_t length = o.level == "hard" ? 14 : o.level == "intermediate" ? 9 : o.level == "easy" ? 6 : 0;
   if (length == 0)
-    throw Error(
-        fmt::format("pathfinder: level is '{}', wanted hard, intermediate or easy", o.level.substr(0, 40)));
+    throw Error(fmt::format("pathfinder: level is '{}', wanted hard, intermediate or easy", o.level.substr(0, 40)));
   const int64_t short_length = length / 3;
   return {row->size,
           row->padding,

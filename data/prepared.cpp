@@ -15,8 +15,8 @@ namespace {
 
 constexpr const char* kFormat = "1";
 
-/// A tensor of the file as elements. Error for another type or number of dimensions, and where the memory map has it at an
-/// address that its type cannot have.
+/// A tensor of the file as elements. Error for another type or number of dimensions, and where the memory map has it
+/// at an address that its type cannot have.
 template <class T>
 std::span<const T> tensor(const SafetensorsFile& file, const char* name, DType dtype) {
   const TensorEntry& entry = file.at(name);
@@ -25,7 +25,8 @@ std::span<const T> tensor(const SafetensorsFile& file, const char* name, DType d
                             name_of(entry.dtype), entry.shape.size(), name_of(dtype)));
   const std::span<const uint8_t> bytes = file.bytes(entry);
   if (reinterpret_cast<uintptr_t>(bytes.data()) % alignof(T) != 0)
-    throw Error(fmt::format("{}: tensor {} is not aligned; this program writes offsets, labels, symbols", file.path(), name));
+    throw Error(
+        fmt::format("{}: tensor {} is not aligned; this program writes offsets, labels, symbols", file.path(), name));
   return {reinterpret_cast<const T*>(bytes.data()), size_t(entry.numel())};
 }
 
@@ -64,8 +65,9 @@ void write_prepared(const std::string& folder, std::string_view split, const Dat
       {{"offsets", DType::i64, {int64_t(data.offsets.size())}, data.offsets.data()},
        {"labels", DType::i32, {int64_t(data.labels.size())}, data.labels.data()},
        {"symbols", DType::u8, {int64_t(data.symbols.size())}, data.symbols.data()}}};
-  write_checked(path, tensors,
-                {{"data_format", kFormat}, {"kind", data.kind->name}, {"split", std::string(split)}, {"options", options}});
+  write_checked(
+      path, tensors,
+      {{"data_format", kFormat}, {"kind", data.kind->name}, {"split", std::string(split)}, {"options", options}});
 }
 
 bool is_prepared(const SafetensorsFile& file) { return file.metadata().count("data_format") > 0; }
@@ -75,7 +77,8 @@ Dataset open_prepared(const std::string& path) {
   if (!is_prepared(*file))
     throw Error(fmt::format("{}: is not prepared data: no \"data_format\" in its metadata", path));
   if (const std::string& version = metadata_string(*file, "data_format"); version != kFormat)
-    throw Error(fmt::format("{}: data format is version {:.40}, this program reads version {}", path, version, kFormat));
+    throw Error(
+        fmt::format("{}: data format is version {:.40}, this program reads version {}", path, version, kFormat));
   verify_checksum(*file);
   Dataset d;
   d.name = path;
@@ -114,8 +117,8 @@ Dataset read_split(const std::string& folder, const Kind& kind, std::string_view
   }
   if (kind.name == "listops") {
     if (const std::string tsv = listops_path(folder, split); std::filesystem::exists(tsv)) return read_listops(tsv);
-    throw Error(fmt::format("{}: neither {}.safetensors nor {} is there; make them with selene-prepare listops", folder,
-                            split, std::filesystem::path(listops_path("", split)).filename().string()));
+    throw Error(fmt::format("{}: neither {}.safetensors nor {} is there; make them with selene-prepare listops",
+                            folder, split, std::filesystem::path(listops_path("", split)).filename().string()));
   }
   throw Error(fmt::format("{}: is not there; make it with selene-prepare {}", path, kind.name));
 }

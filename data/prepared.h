@@ -1,7 +1,7 @@
-// Prepared data: a folder with one file per split, and dataset.json, which says what is in it. A file is a safetensors
-// file with the tensors `offsets` i64[examples x towers + 1], `labels` i32[examples], `symbols` u8[all], in this order, so
-// that each is aligned in the memory map, and in its metadata the format, the kind, the split, the options that the
-// data was made with, and a checksum of the whole file.
+// Prepared data: a folder with one file per split, and dataset.json, which says what is in it. A file is a
+// safetensors file with the tensors `offsets` i64[examples x towers + 1], `labels` i32[examples], `symbols` u8[all],
+// in this order, so that each is aligned in the memory map, and in its metadata the format, the kind, the split, the
+// options that the data was made with, and a checksum of the whole file.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -19,8 +19,8 @@ std::string prepared_path(const std::string& folder, std::string_view split);
 /// Writes one split, complete or not at all. `options`: JSON text of what the set was made with.
 void write_prepared(const std::string& folder, std::string_view split, const Dataset& data,
                     const std::string& options);
-/// Maps a file into memory. Error (file, what was found, what was wanted) for another format, an unknown kind, tensors
-/// that do not fit together, symbols or labels that the kind does not have, a wrong checksum.
+/// Maps a file into memory. Error (file, what was found, what was wanted) for another format, an unknown kind,
+/// tensors that do not fit together, symbols or labels that the kind does not have, a wrong checksum.
 Dataset open_prepared(const std::string& path);
 /// Whether a file says that it is prepared data, of whatever version.
 bool is_prepared(const SafetensorsFile& file);
@@ -29,12 +29,12 @@ bool is_prepared(const SafetensorsFile& file);
 /// (shortest, lower median, 95 of 100, longest).
 std::string facts_json(const Dataset& data);
 
-/// How many of the `available` examples a split gets: `wanted`, or all of them for 0. Error, with `source`, for more than
-/// there are.
+/// How many of the `available` examples a split gets: `wanted`, or all of them for 0. Error, with `source`, for more
+/// than there are.
 int64_t split_count(const std::string& source, std::string_view split, int64_t wanted, int64_t available);
 
-/// A split of a recipe's data: the prepared file or, for listops, the official TSV file. Error where neither is there,
-/// or where the prepared data is of another kind.
+/// A split of a recipe's data: the prepared file or, for listops, the official TSV file. Error where neither is
+/// there, or where the prepared data is of another kind.
 Dataset read_split(const std::string& folder, const Kind& kind, std::string_view split);
 /// Whether read_split would find a file.
 bool has_split(const std::string& folder, const Kind& kind, std::string_view split);
@@ -52,11 +52,11 @@ struct FolderPlan {
 /// Tells how far a long job is: units done, units in all (0: not known), a note. What it throws ends the job.
 using Watch = std::function<void(int64_t done, int64_t total, const std::string& note)>;
 
-/// Runs `write` on a temporary folder beside plan.folder, which is renamed at the end: plan.folder is complete or absent.
-/// `write` returns a JSON object of further facts for dataset.json, beside facts_json of every split. A data set with the
-/// same options is left alone; throws Error for one with other options (unless plan.force), for a folder that holds
-/// anything else, and for whatever cannot be written. If `write` throws, the temporary folder is removed. Leftovers of
-/// killed runs for the same folder are removed first.
+/// Runs `write` on a temporary folder beside plan.folder, which is renamed at the end: plan.folder is complete or
+/// absent. `write` returns a JSON object of further facts for dataset.json, beside facts_json of every split. A data
+/// set with the same options is left alone; throws Error for one with other options (unless plan.force), for a folder
+/// that holds anything else, and for whatever cannot be written. If `write` throws, the temporary folder is removed.
+/// Leftovers of killed runs for the same folder are removed first.
 Prepared prepare_folder(const FolderPlan& plan, const std::function<std::string(const std::string& folder)>& write);
 
 }  // namespace selene::data

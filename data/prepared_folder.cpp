@@ -50,8 +50,8 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
   if (!found.is_object() || !found.contains("kind") || !found.contains("options"))
     throw Error(fmt::format("{}: holds files but no prepared data, wanted a new or empty folder", folder.string()));
   if (found["kind"] != plan.kind)
-    throw Error(fmt::format("{}: holds data of kind {}, wanted {} or a new folder", folder.string(), found["kind"].dump(),
-                            plan.kind));
+    throw Error(fmt::format("{}: holds data of kind {}, wanted {} or a new folder", folder.string(),
+                            found["kind"].dump(), plan.kind));
   bool same = true;
   const ordered_json wanted = key_of(plan);
   for (const auto& [name, value] : wanted.items()) same = same && found.value(name, ordered_json()) == value;
@@ -59,8 +59,9 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
   for (const ordered_json& file : files) same = same && is_whole(folder / file.get<std::string>());
   if (same) return true;
   if (!plan.force)
-    throw Error(fmt::format("{}: holds a {} data set made with other options, or not all of it (see {}); --force replaces it",
-                            folder.string(), plan.kind, description));
+    throw Error(
+        fmt::format("{}: holds a {} data set made with other options, or not all of it (see {}); --force replaces it",
+                    folder.string(), plan.kind, description));
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string file = entry.path().filename().string();
     if (file != description && std::find(files.begin(), files.end(), file) == files.end())
@@ -93,7 +94,8 @@ struct Partial {
     sync_folder(path.string());
     const fs::path old = path.string() + "-old";
     if (!replace && fs::exists(folder) && !fs::is_empty(folder))
-      throw Error(fmt::format("{}: another process has made it meanwhile; nothing was kept of this one", folder.string()));
+      throw Error(
+          fmt::format("{}: another process has made it meanwhile; nothing was kept of this one", folder.string()));
     if (replace) fs::rename(folder, old);
     fs::rename(path, folder);
     path.clear();

@@ -103,8 +103,8 @@ class Counter {
 
 const char* const judgements[2][12] = {
     {"awful", "boring", "terrible", "worst", "bad", "dull", "waste", "poor", "stupid", "horrible", "lame", "mess"},
-    {"great", "wonderful", "excellent", "best", "good", "moving", "superb", "lovely", "perfect", "brilliant",
-     "fun", "gem"}};
+    {"great", "wonderful", "excellent", "best", "good", "moving", "superb", "lovely", "perfect", "brilliant", "fun",
+     "gem"}};
 
 /// Bytes of a review: between quantiles close to those of the 25,000 real training reviews, cut at 5,000.
 int64_t review_length(PhiloxStream& random) {
@@ -205,8 +205,7 @@ std::string article(PhiloxStream& random, uint32_t subject) {
   std::string text = apostrophe ? "b\"the author's " : "b'";
   while (text.size() < length) {
     const bool rare = random.below(6) == 0;
-    text +=
-        rare ? word(common_words + subject * subject_words + random.below(subject_words)) : common_word(random);
+    text += rare ? word(common_words + subject * subject_words + random.below(subject_words)) : common_word(random);
     const uint32_t behind = random.below(64);
     text += behind == 0 ? " \\xe2\\x80\\x93 " : behind < 6 ? "\\n" : behind < 10 ? ". " : " ";
   }
@@ -242,8 +241,7 @@ Prepared make_stand_in_cifar10(const StandInPlan& plan, const Watch& watch) {
   Counter counter(watch);
   return make(plan, "cifar-10-batches-bin", [&](const fs::path& folder) {
     for (int batch = 1; batch <= 5; ++batch)
-      write_batch(folder / fmt::format("data_batch_{}.bin", batch), batch, (plan.train + 4) / 5, plan.seed,
-                  counter);
+      write_batch(folder / fmt::format("data_batch_{}.bin", batch), batch, (plan.train + 4) / 5, plan.seed, counter);
     write_batch(folder / "test_batch.bin", 0, plan.test, plan.seed, counter);
   });
 }

@@ -26,7 +26,7 @@ void open_memory(const char* p, int64_t bytes) {
 
 constexpr unsigned char kGuardByte = 0xA5;
 constexpr double kMiB = 1 << 20;
-constexpr int kShown = 8;  // kinds of tensors that a message lists
+constexpr int kShown = 8;       // kinds of tensors that a message lists
 constexpr int kNaNByte = 0xFF;  // every float type reads four or two of these as NaN
 
 int64_t padded(int64_t bytes, bool guard) {

@@ -39,7 +39,8 @@ class Arena {
   /// largest live blocks, what was asked and what there is.
   Storage* allocate(int64_t bytes, std::string label);
   void release(Storage* block);
-  /// From here on AddressSanitizer watches no block of it: a captured step writes to memory that no tensor owns any more.
+  /// From here on AddressSanitizer watches no block of it: a captured step writes to memory that no tensor owns any
+  /// more.
   void stay_open();
 
   /// The largest live blocks, "label 12.25 MiB" each, "3 x label 12.25 MiB" where several are alike.

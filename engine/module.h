@@ -24,8 +24,8 @@ class Module {
   const ModuleTable* table_;
 };
 
-/// --device auto | cpu | cuda | FILE.so. Null means the CPU. auto: the CUDA module where it works, else null and the reason
-/// in *why. cuda, or the file of a module: the module or an Error with the reason.
+/// --device auto | cpu | cuda | FILE.so. Null means the CPU. auto: the CUDA module where it works, else null and the
+/// reason in *why. cuda, or the file of a module: the module or an Error with the reason.
 std::unique_ptr<Module> choose_device(const std::string& device, std::string* why);
 
 }  // namespace selene

@@ -14,7 +14,8 @@ bool pools_p(const ModelConfig& c) { return c.pooling == "p"; }
 
 LunaLayer::LunaLayer(const Builder& b, bool p_is_read)
     : config(b.config),
-      attention(b.inside("self_attn"), config.dim, config.heads, pack_heads(config), config.tie_kv, config.attention_bias),
+      attention(b.inside("self_attn"), config.dim, config.heads, pack_heads(config), config.tie_kv,
+                config.attention_bias),
       norm_x(b, "self_attn_layer_norm", config.dim) {
   if (p_is_read || config.norm == "pre") norm_p = Norm(b, "self_atten_proj_layer_norm", config.dim);
   feed_forward = FeedForward(b, config.dim, config.ffn_dim);
@@ -111,7 +112,8 @@ Encoded LunaEncoder::forward(Tape& t, const TowerInput& input, int tower, Wanted
     const LunaLayer& layer = layers_[size_t(config_.tie_layers ? 0 : i)];
     const Wanted of_layer = i + 1 < config_.layers ? Wanted::x : wanted;
     const bool x_wanted = of_layer != Wanted::p;
-    const auto apply = [&layer, x_mask, p_mask, tower, i, of_layer, x_wanted](Tape& tape, const std::vector<Var>& in) {
+    const auto apply = [&layer, x_mask, p_mask, tower, i, of_layer, x_wanted](Tape& tape,
+                                                                              const std::vector<Var>& in) {
       const Encoded out = layer(tape, in[0], in[1], x_mask, p_mask, tower, i, of_layer);
       std::vector<Var> results;
       if (x_wanted) results.push_back(out.x);

@@ -5,8 +5,8 @@ namespace selene {
 
 TransformerLayer::TransformerLayer(const Builder& b)
     : config(b.config),
-      attention(b.inside("self_attn"), config.dim, config.attention_dim ? config.attention_dim : config.dim, config.heads,
-                config.attention_bias),
+      attention(b.inside("self_attn"), config.dim, config.attention_dim ? config.attention_dim : config.dim,
+                config.heads, config.attention_bias),
       norm1(b, "self_attn_layer_norm", config.dim),
       feed_forward(b, config.dim, config.ffn_dim),
       norm2(b, "final_layer_norm", config.dim) {}

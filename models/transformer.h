@@ -14,7 +14,8 @@ struct TransformerLayer {
   FeedForward feed_forward;
   Norm norm2;
   explicit TransformerLayer(const Builder& b);
-  /// x[B, N, D] -> [B, N, D], or [B, 1, D] where the first position is wanted; padding u8[B, N], 1 = padding, or empty.
+  /// x[B, N, D] -> [B, N, D], or [B, 1, D] where the first position is wanted; padding u8[B, N], 1 = padding, or
+  /// empty.
   Var operator()(Tape& t, const Var& x, const Tensor& padding, int tower, int64_t layer, Wanted wanted) const;
 };
 

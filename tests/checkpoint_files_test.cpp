@@ -179,15 +179,12 @@ TEST_CASE("checkpoint: wrong calls and places are refused before anything is wri
 TEST_CASE("checkpoint: a process killed while it writes leaves the old checkpoint and a file that goes") {
   Folder folder;
   write(folder, 10);
-  const pid_t child = fork();
-  if (child == 0) {
+  const auto killed = [&] {
     selene::data::DurableFile file(folder.file("update-00000020.safetensors"));
     file.write(WEIGHT, sizeof WEIGHT);
     raise(SIGKILL);
-  }
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  REQUIRE(WIFSIGNALED(status));
+  };
+  REQUIRE(signal_of(killed) == SIGKILL);
   CHECK(names_in(folder).size() == 3);
   CHECK(newest_valid_checkpoint(folder.path.string()).found->update == 10);
   CHECK(selene::data::remove_leftovers(folder.path.string()).size() == 1);

@@ -69,10 +69,9 @@ TEST_CASE("cifar10: a broken batch is refused with its file") {
   const std::string path = folder.file("data_batch_3.bin");
   CHECK(message("valid") == "part 'valid', wanted train or test");
   write_text(path, record(1, 1) + record(2, 2).substr(1));
-  CHECK(message("train") ==
-        path +
-            ": 6145 bytes, wanted 30730000 or another multiple of 3073: a class and 3072 colour "
-            "values a record");
+  CHECK(message("train") == path +
+                                ": 6145 bytes, wanted 30730000 or another multiple of 3073: a class and 3072 colour "
+                                "values a record");
   write_text(path, "");
   CHECK(message("train").starts_with(path + ": 0 bytes, wanted 30730000"));
   write_text(path, record(1, 1) + record(2, 10));
@@ -111,7 +110,8 @@ TEST_CASE("image: the last tenth of a seeded order validates") {
   const auto facts = nlohmann::json::parse(read_text(all.folder + "/dataset.json"));
   CHECK(facts["splits"]["test"]["classes"]["airplane"] == 1);
   CHECK(facts["splits"]["test"]["classes"]["truck"] == 0);
-  CHECK(facts["splits"]["train"]["length"] == nlohmann::json{{"min", 1024}, {"median", 1024}, {"95 %", 1024}, {"max", 1024}});
+  CHECK(facts["splits"]["train"]["length"] ==
+        nlohmann::json{{"min", 1024}, {"median", 1024}, {"95 %", 1024}, {"max", 1024}});
 }
 
 TEST_CASE("image: too few images to validate are refused") {
@@ -132,7 +132,8 @@ TEST_CASE("seeded order: a permutation that seed and stream decide") {
   CHECK(order == seeded_order(1000, 1, OrderOf::train));
   CHECK(order != seeded_order(1000, 2, OrderOf::train));
   CHECK(order != seeded_order(1000, 1, OrderOf::valid));
-  CHECK(seeded_order(6, 1, OrderOf::train) == std::vector<int64_t>{5, 0, 2, 3, 4, 1});  // so that prepared data stays as it is
+  CHECK(seeded_order(6, 1, OrderOf::train) ==
+        std::vector<int64_t>{5, 0, 2, 3, 4, 1});  // so that prepared data stays as it is
   CHECK(seeded_order(0, 1, OrderOf::train).empty());
 }
 

@@ -174,7 +174,8 @@ TEST_CASE("loader: pixels are numbers from -1 to 1, unframed") {
   builder.add_row(std::vector<uint8_t>{102, 204, 153, 0});
   builder.add_label(3), builder.add_label(4);
   const auto d = std::make_shared<Dataset>(builder.finish(kind_named("image"), "made"));
-  const Loader l(d, build_vocabulary(*d, Frame::lra), {.batch_size = 2, .max_length = 3, .order = Order::file, .pixels = true});
+  const Loader l(d, build_vocabulary(*d, Frame::lra),
+                 {.batch_size = 2, .max_length = 3, .order = Order::file, .pixels = true});
   const Batch b = l.make_batch(0);
   CHECK(b.towers[0].tokens.empty());
   CHECK(b.towers[0].N == 3);

@@ -1,5 +1,5 @@
-// The backend that the tests of a device run on: the file that the environment variable SELENE_DEVICE_MODULE names, or else
-// the host shim of the CUDA kernels, built beside the tests.
+// The backend that the tests of a device run on: the file that the environment variable SELENE_DEVICE_MODULE names,
+// or else the host shim of the CUDA kernels, built beside the tests.
 #pragma once
 #include <functional>
 

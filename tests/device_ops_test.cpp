@@ -1,5 +1,5 @@
-// Every operation on the device against the CPU: forward and backward, in every element type, the small cases of the gradient
-// checks and larger ones around the edges of the device's tiles.
+// Every operation on the device against the CPU: forward and backward, in every element type, the small cases of the
+// gradient checks and larger ones around the edges of the device's tiles.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,11 +18,11 @@ using namespace testing;
 
 double unit_roundoff(DType t) { return t == DType::f32 ? 0x1p-24 : t == DType::f16 ? 0x1p-11 : 0x1p-8; }
 
-// What a tensor may differ by from the value in double: twice the error of the plain computation in the same element type
-// (the CPU's), and a few roundings of the largest element for a different order of addition. Where terms of about 1
-// cancel, a part of their roundings stays.
-std::string beyond(const std::vector<double>& device, const std::vector<double>& plain, const std::vector<double>& exact,
-                   DType dtype) {
+// What a tensor may differ by from the value in double: twice the error of the plain computation in the same element
+// type (the CPU's), and a few roundings of the largest element for a different order of addition. Where terms of
+// about 1 cancel, a part of their roundings stays.
+std::string beyond(const std::vector<double>& device, const std::vector<double>& plain,
+                   const std::vector<double>& exact, DType dtype) {
   const double roundings = dtype == DType::f32 ? 32 : 4;
   const double scale = std::max(largest(exact), 1.0 / 64);
   const double allowed = 2 * distance(plain, exact) + roundings * unit_roundoff(dtype) * scale;

@@ -42,10 +42,13 @@ TEST_CASE("races: every operation and a training step", "[.races]") {
   for (const auto* cases : {&op_cases(), &device_cases()})
     for (const OpCase& c : *cases) ops.insert(c.op);
   for (const std::string& op : ops)
-    for (const DType dtype : kTypes) DYNAMIC_SECTION(op << " " << name_of(dtype)) { run_all(op, dtype, "80"); }
+    for (const DType dtype : kTypes) DYNAMIC_SECTION(op << " " << name_of(dtype)) {
+        run_all(op, dtype, "80");
+      }
   SECTION("attention on sm_70") { run_all("attention", DType::f16, "70"); }
-  for (const char* precision : {"fp32", "fp16"})
-    DYNAMIC_SECTION("training step " << precision) { train_step(precision); }
+  for (const char* precision : {"fp32", "fp16"}) DYNAMIC_SECTION("training step " << precision) {
+      train_step(precision);
+    }
 }
 
 TEST_CASE("races: every kernel was there", "[.races]") { CHECK(kernels_not_run() == std::set<std::string>{}); }

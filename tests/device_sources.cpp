@@ -125,8 +125,7 @@ void check_ptx(const SourceText& source, const std::string& text, std::vector<st
   static const std::regex ptx("\\b(asm|__asm__|__asm)\\b");
   const std::string host = host_view(text);
   const std::vector<Function> all = functions_in(text), hosts = functions_in(host);
-  if (std::regex_search(host, ptx))
-    faults.push_back(source.path + ": inline PTX that the host compiler would see");
+  if (std::regex_search(host, ptx)) faults.push_back(source.path + ": inline PTX that the host compiler would see");
   for (std::sregex_iterator it(text.begin(), text.end(), ptx), end; it != end; ++it) {
     const auto at = size_t(it->position(0));
     const auto around = std::find_if(all.begin(), all.end(), [&](auto& f) { return f.begin < at && at < f.end; });

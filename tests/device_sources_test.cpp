@@ -66,8 +66,7 @@ TEST_CASE("device code: a launch by <<< is found") {
 }
 
 TEST_CASE("device code: atomics on floats are found, on integers in shared memory they are allowed") {
-  const std::string good =
-      "__global__ void k() {\n  __shared__ int32_t count[8];\n  atomicAdd(&count[0], 1);\n}\n";
+  const std::string good = "__global__ void k() {\n  __shared__ int32_t count[8];\n  atomicAdd(&count[0], 1);\n}\n";
   CHECK(faults(good) == no_faults());
   CHECK(faults(replaced(good, "int32_t", "unsigned")) == no_faults());
   CHECK(faults(replaced(good, "int32_t", "float")).size() == 1);

@@ -70,8 +70,8 @@ TEST_CASE("a training step on the device is the same in every schedule") {
   }
 }
 
-// Rounding errors of a whole step: the CPU's own distance between two element types is the measure. In fp32 the reference is
-// the CPU in fp32, and sums of at most some thousand terms in another order lose a few hundred units.
+// Rounding errors of a whole step: the CPU's own distance between two element types is the measure. In fp32 the
+// reference is the CPU in fp32, and sums of at most some thousand terms in another order lose a few hundred units.
 TEST_CASE("the gradients of a step on the device are the CPU's within rounding") {
   const Threads one(1);
   for (const NamedConfig& variant : model_variants())

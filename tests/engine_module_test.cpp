@@ -1,4 +1,5 @@
-// Backends that are loaded at run time: the table serves a context, what is not a usable module is refused with its reason.
+// Backends that are loaded at run time: the table serves a context, what is not a usable module is refused with its
+// reason.
 #include <cstring>
 
 #include "engine/module.h"
@@ -13,8 +14,6 @@ namespace selene {
 namespace {
 
 using namespace testing;
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 
@@ -48,27 +47,28 @@ TEST_CASE("a captured step runs through a module too") {
 TEST_CASE("what is not a usable module is refused with its reason") {
   const auto load = [](const std::string& path) { return message_of([&] { Module m(path); }); };
   const std::string old = load(SELENE_TEST_MODULE_ABI);
-  CHECK(contains(old, SELENE_TEST_MODULE_ABI));
-  CHECK(contains(old, "built for ABI"));
-  CHECK(contains(old, "this program has"));
-  CHECK(contains(load(SELENE_TEST_MODULE_REASON), "no device of this kind in the machine"));
-  CHECK(contains(load(SELENE_TEST_MODULE_NO_ENTRY), "has no entry selene_module"));
+  CHECK(holds(old, SELENE_TEST_MODULE_ABI));
+  CHECK(holds(old, "built for ABI"));
+  CHECK(holds(old, "this program has"));
+  CHECK(holds(load(SELENE_TEST_MODULE_REASON), "no device of this kind in the machine"));
+  CHECK(holds(load(SELENE_TEST_MODULE_NO_ENTRY), "has no entry selene_module"));
   Folder folder;
-  CHECK(contains(load(folder.file("missing.so")), "missing.so"));
+  CHECK(holds(load(folder.file("missing.so")), "missing.so"));
   write_text(folder.file("text.so"), "this is not a library");
-  CHECK(contains(load(folder.file("text.so")), "text.so"));
+  CHECK(holds(load(folder.file("text.so")), "text.so"));
 }
 
 TEST_CASE("the choice of a device without a CUDA module") {
   std::string why;
   CHECK(choose_device("cpu", &why) == nullptr);
   CHECK(why.empty());
-  CHECK(message_of([&] { choose_device("gpu", &why); }) == "device is 'gpu', wanted auto, cpu, cuda or the file of a module (*.so)");
+  CHECK(message_of([&] { choose_device("gpu", &why); }) ==
+        "device is 'gpu', wanted auto, cpu, cuda or the file of a module (*.so)");
   const std::string refused = message_of([&] {
     if (choose_device("cuda", &why)) throw Error("a CUDA module works here");
   });
   if (refused == "a CUDA module works here") return;
-  CHECK(contains(refused, "libselene_cuda.so"));
+  CHECK(holds(refused, "libselene_cuda.so"));
   CHECK(choose_device("auto", &why) == nullptr);
   CHECK(why == refused);
 }

@@ -1,4 +1,5 @@
-// libFuzzer target: images. Any bytes are read or refused with an Error; what was read survives being written and read.
+// libFuzzer target: images. Any bytes are read or refused with an Error; what was read survives being written and
+// read.
 #include <cstdlib>
 
 #include "data/image.h"

@@ -1,5 +1,5 @@
-// libFuzzer target: the readers of lines. ListOps files, AAN pairs and examples of one's own: any input is read or refused with
-// an Error; ListOps that was read can be rendered and gives the same symbols again.
+// libFuzzer target: the readers of lines. ListOps files, AAN pairs and examples of one's own: any input is read or
+// refused with an Error; ListOps that was read can be rendered and gives the same symbols again.
 #include <cstdlib>
 #include <sstream>
 
@@ -36,9 +36,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   const std::string text(reinterpret_cast<const char*>(bytes) + 1, size - 1);
   try {
     switch (bytes[0] % 5) {  // with and without the header, so that the fuzzer reaches the lines behind it
-      case 0: read_and_render("Source\tTarget\n" + text); break;
-      case 1: read_and_render(text); break;
-      case 2: read_pairs(text); break;
+      case 0:
+        read_and_render("Source\tTarget\n" + text);
+        break;
+      case 1:
+        read_and_render(text);
+        break;
+      case 2:
+        read_pairs(text);
+        break;
       default: {
         std::istringstream in(text);
         const Dataset own = read_own(in, "input", kind_named(bytes[0] % 5 == 3 ? "text" : "retrieval"));

@@ -49,7 +49,9 @@ std::vector<double> host_values(Context& context, const Tensor& t) {
 }  // namespace
 
 Session::Session(const Case& c, const std::string& folder)
-    : golden(c), context(kMemory, testing::module_from_environment(), !testing::module_from_environment()), file_(folder + "/" + c.file) {
+    : golden(c),
+      context(kMemory, testing::module_from_environment(), !testing::module_from_environment()),
+      file_(folder + "/" + c.file) {
   check_file();
 }
 

@@ -1,5 +1,6 @@
-// One golden case while it runs: its file, a context (the CPU, or the device that SELENE_DEVICE_MODULE names), the leaves
-// and outputs of the computation, and the result of every comparison. Tensors that the reference keeps as [T, B, ...] enter and leave as [B, T, ...].
+// One golden case while it runs: its file, a context (the CPU, or the device that SELENE_DEVICE_MODULE names), the
+// leaves and outputs of the computation, and the result of every comparison. Tensors that the reference keeps as [T,
+// B, ...] enter and leave as [B, T, ...].
 #pragma once
 #include <memory>
 #include <set>

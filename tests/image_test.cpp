@@ -27,8 +27,8 @@ Bytes from_hex(std::string_view hex) {
 /// PNG files of a few pixels, written by Pillow: the start that all share, then a header's data and the rest.
 const std::string start = "89504e470d0a1a0a0000000d49484452";
 const std::string end = "0000000049454e44ae426082";
-const Bytes plain = from_hex(
-    start + "0000000200000002080000000057dd52f80000000e49444154789c63646464fac90800020e0100dc7a3f13" + end);
+const Bytes plain =
+    from_hex(start + "0000000200000002080000000057dd52f80000000e49444154789c63646464fac90800020e0100dc7a3f13" + end);
 
 }  // namespace
 
@@ -39,8 +39,7 @@ TEST_CASE("image: grey values are cut, not rounded") {
   CHECK(int(grey(0, 255, 0)) == 149);      // 149.98
   CHECK(int(grey(0, 0, 255)) == 29);       // 29.13
   CHECK(int(grey(10, 200, 30)) == 124);    // 2.9949 + 117.63 + 3.4268 = 124.05
-  for (int v = 0; v < 256; ++v)
-    CHECK(int(grey(uint8_t(v), uint8_t(v), uint8_t(v))) == int(0.9999 * v / 255 * 255.5));
+  for (int v = 0; v < 256; ++v) CHECK(int(grey(uint8_t(v), uint8_t(v), uint8_t(v))) == int(0.9999 * v / 255 * 255.5));
   const Image colour{1, 2, 3, {255, 0, 0, 0, 255, 0}};
   const Image out = to_grey(colour);
   CHECK(out.channels == 1);
@@ -66,9 +65,7 @@ TEST_CASE("image: PNG there and back") {
       CHECK(back.pixels == image.pixels);
     }
   }
-  CHECK(message_of([] {
-          png_bytes({1, 1, 2, {1, 2}});
-        }).starts_with("png_bytes: image of 1 x 1 pixels, 2 channels"));
+  CHECK(message_of([] { png_bytes({1, 1, 2, {1, 2}}); }).starts_with("png_bytes: image of 1 x 1 pixels, 2 channels"));
 }
 
 TEST_CASE("image: every kind of PNG gives grey or RGB of 8 bits") {

@@ -49,8 +49,7 @@ std::string refused(const std::string& file, const std::string& text = "x") {
   put_small(folder);
   put(folder, file, text);
   const std::string message = message_of([&] { read_imdb(folder.path.string(), "train"); });
-  return message.starts_with(folder.path.string() + "/") ? message.substr(folder.path.string().size() + 1)
-                                                         : message;
+  return message.starts_with(folder.path.string() + "/") ? message.substr(folder.path.string().size() + 1) : message;
 }
 
 }  // namespace
@@ -93,8 +92,8 @@ TEST_CASE("imdb: reviews without text are skipped and counted") {
 }
 
 TEST_CASE("imdb: a name of another form and a rating of the other side are refused") {
-  for (const char* name : {"notes.txt", "1.txt", "_1.txt", "1_.txt", "1_1.text", "1_1.txt~", "x1_1.txt",
-                           "1_1_1.txt", "-1_1.txt", "1234567890_1.txt", ".DS_Store"})
+  for (const char* name : {"notes.txt", "1.txt", "_1.txt", "1_.txt", "1_1.text", "1_1.txt~", "x1_1.txt", "1_1_1.txt",
+                           "-1_1.txt", "1234567890_1.txt", ".DS_Store"})
     CHECK(refused(fmt::format("train/neg/{}", name)) ==
           fmt::format("train/neg/{}: is no review: wanted a name ID_RATING.txt", name));
   CHECK(refused("train/neg/77_7.txt") == "train/neg/77_7.txt: rating 7 in neg, wanted 1 to 4");
@@ -106,9 +105,7 @@ TEST_CASE("imdb: a name of another form and a rating of the other side are refus
 
 TEST_CASE("imdb: missing and empty folders are named") {
   const Folder folder;
-  const auto message = [&](const char* part) {
-    return message_of([&] { read_imdb(folder.path.string(), part); });
-  };
+  const auto message = [&](const char* part) { return message_of([&] { read_imdb(folder.path.string(), part); }); };
   CHECK(message("unsup") == "part 'unsup', wanted train or test");
   CHECK(message("test") == folder.file("test/neg") +
                                ": cannot be read: No such file or directory; wanted a folder of reviews, as "
@@ -152,8 +149,7 @@ TEST_CASE("text: the test set validates, as in the Long Range Arena, or reviews 
         "text: 20 training reviews are to be held out, wanted less than the 20 there are");
   CHECK(!fs::exists(held.folder));
   held.held_out = -1;
-  CHECK(message_of([&] { prepare_text(held); }) ==
-        "text: -1 training reviews are to be held out, wanted 0 or more");
+  CHECK(message_of([&] { prepare_text(held); }) == "text: -1 training reviews are to be held out, wanted 0 or more");
   held.held_out = 0, held.caps.valid = -3;
   CHECK(message_of([&] { prepare_text(held); }) == "text: valid is -3 examples, wanted 0 (all) or more");
   held.from = "";

@@ -92,8 +92,8 @@ TEMPLATE_TEST_CASE("pixels: values and gradients", "", float, double, bf16, f16)
       std::vector<T> y(size_t(R * D)), dx(static_cast<size_t>(R));
       std::vector<A> dw(size_t(D), A(1)), db(size_t(D), A(-1));
       run(stream, PixelFwd<T>{x.data(), w.data(), b.data(), ids.data(), add.data(), y.data(), R, D, A(2)});
-      run_with_scratch(stream,
-          PixelBwd<T>{x.data(), w.data(), dy.data(), dx.data(), dw.data(), db.data(), R, D, A(2), nullptr});
+      run_with_scratch(
+          stream, PixelBwd<T>{x.data(), w.data(), dy.data(), dx.data(), dw.data(), db.data(), R, D, A(2), nullptr});
       std::vector<double> want(y.size()), wdx(dx.size()), wdw(dw.size(), 1), wdb(db.size(), -1);
       for (size_t i = 0; i < y.size(); ++i) {
         const size_t r = i / size_t(D), d = i % size_t(D);
@@ -117,8 +117,8 @@ TEST_CASE("embedding and pixels: same bits for any number of threads") {
     Stream stream;
     std::vector<float> dtable(11 * 100), dx(700), dw(100), db(100);
     run_with_scratch(stream, EmbeddingBwd<float>{ids.data(), dy.data(), dtable.data(), R, D, 11, -1, 0.7f, nullptr});
-    run_with_scratch(stream, PixelBwd<float>{x.data(), w.data(), dy.data(), dx.data(), dw.data(), db.data(), R, D, 0.7f,
-                                nullptr});
+    run_with_scratch(
+        stream, PixelBwd<float>{x.data(), w.data(), dy.data(), dx.data(), dw.data(), db.data(), R, D, 0.7f, nullptr});
     return bytes(dtable) + bytes(dx) + bytes(dw) + bytes(db);
   }));
 }

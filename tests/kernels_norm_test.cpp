@@ -37,9 +37,9 @@ struct Norm {
   void backward(bool in_place) {
     Stream stream;
     ds = dy;
-    run_with_scratch(stream, LayerNormBwd<T>{s.data(), gamma.data(), in_place ? ds.data() : dy.data(), mean.data(), rstd.data(),
-                                ds.data(), with_residual ? dx.data() : nullptr, dgamma.data(), dbeta.data(), R, C,
-                                rows, site.site, nullptr});
+    run_with_scratch(stream, LayerNormBwd<T>{s.data(), gamma.data(), in_place ? ds.data() : dy.data(), mean.data(),
+                                             rstd.data(), ds.data(), with_residual ? dx.data() : nullptr,
+                                             dgamma.data(), dbeta.data(), R, C, rows, site.site, nullptr});
   }
 };
 

@@ -34,8 +34,8 @@ UpdateState checked(int t, float scale = 1) {
 struct State {
   std::vector<double> p, m, v;
 };
-void reference(State& s, const std::vector<double>& g, const StepScalars& k, const UpdateState& u, double clip, double norm, double decay,
-               bool textbook, bool l2) {
+void reference(State& s, const std::vector<double>& g, const StepScalars& k, const UpdateState& u, double clip,
+               double norm, double decay, bool textbook, bool l2) {
   const double factor = k.gradient_scale * (clip > 0 ? std::fmin(1, clip / (norm + 1e-6)) : 1);
   for (size_t i = 0; i < g.size(); ++i) {
     const double grad = g[i] * factor + (l2 ? decay * s.p[i] : 0), lr = k.learning_rate;
@@ -90,8 +90,8 @@ TEST_CASE("adam: a decay far below one unit of p is not lost in the factor") {
   std::vector<double> total{0, 0};
   std::vector<float> p = numbers<float>(4096, 3), g(4096), m(4096), v(4096), before = p;
   for (int t = 0; t < 100; ++t)
-    run(stream, Adam<float>{g.data(), p.data(), m.data(), v.data(), nullptr, DType::f32, 4096, &k, &u, nullptr, 0, kBeta1,
-                            kBeta2, kEps, decay, 0, 0});
+    run(stream, Adam<float>{g.data(), p.data(), m.data(), v.data(), nullptr, DType::f32, 4096, &k, &u, nullptr, 0,
+                            kBeta1, kBeta2, kEps, decay, 0, 0});
   for (size_t i = 0; i < p.size(); ++i) total[0] += std::fabs(before[i]), total[1] += std::fabs(p[i]);
   CHECK(std::fabs(total[1] / total[0] - std::pow(1 - 1e-6, 100)) < 1e-6);
 }
@@ -104,8 +104,8 @@ TEST_CASE("adam: NaN in the norm reaches the parameters, same bits for any numbe
   CHECK(same_bits([&] {
     std::vector<float> p = numbers<float>(50'000, 2), m(p.size()), v(p.size());
     const double norm = 3;
-    run(stream, Adam<float>{g.data(), p.data(), m.data(), v.data(), nullptr, DType::f32, 50'000, &k, &u, &norm, 1, kBeta1,
-                            kBeta2, kEps, 0.1, 0, 0});
+    run(stream, Adam<float>{g.data(), p.data(), m.data(), v.data(), nullptr, DType::f32, 50'000, &k, &u, &norm, 1,
+                            kBeta1, kBeta2, kEps, 0.1, 0, 0});
     return bytes(p) + bytes(m) + bytes(v);
   }));
   std::vector<float> p(5, 1.0f), m(5), v(5);

@@ -71,8 +71,8 @@ struct Loss {
   void run_both(int32_t ignore, double eps, double dloss) {
     Stream stream;
     const Acc<T> d = Acc<T>(dloss);
-    run_with_scratch(stream, CrossEntropyFwd<T>{logits.data(), target.data(), lse.data(), row_loss.data(), &sums, R, C, ignore,
-                                   Acc<T>(eps), nullptr});
+    run_with_scratch(stream, CrossEntropyFwd<T>{logits.data(), target.data(), lse.data(), row_loss.data(), &sums, R,
+                                                C, ignore, Acc<T>(eps), nullptr});
     run(stream,
         CrossEntropyBwd<T>{logits.data(), target.data(), lse.data(), &d, gradient.data(), R, C, ignore, Acc<T>(eps)});
   }

@@ -154,8 +154,13 @@ TEST_CASE("listops generator: impossible options end with a reason") {
 
 TEST_CASE("listops prepare: round trip from the generator through the files") {
   const Folder folder;
-  ListopsPlan plan{
-      .folder = folder.file("new/data"), .options = small, .train = 300, .valid = 20, .test = 10, .threads = 2, .tsv = true};
+  ListopsPlan plan{.folder = folder.file("new/data"),
+                   .options = small,
+                   .train = 300,
+                   .valid = 20,
+                   .test = 10,
+                   .threads = 2,
+                   .tsv = true};
   REQUIRE(prepare_listops(plan) == Prepared::made);
   const auto trees = generate(small, 330, 1);
   size_t next = 0;

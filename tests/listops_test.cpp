@@ -97,8 +97,7 @@ TEST_CASE("listops reader: CR LF, LF and a missing last line end give the same")
        {"Source\tTarget\r\n( ( ( [MAX 2 ) 9 ) ] )\t9\r\n5\t5\r\n",
         "Source\tTarget\n( ( ( [MAX 2 ) 9 ) ] )\t9\n5\t5\n", "Source\tTarget\n[MAX 2 9 ]\t9\n5\t5"}) {
     const Dataset d = read(text);
-    CHECK(copy(d.symbols) ==
-          std::vector<uint8_t>{listops_max, 2, 9, listops_close, 5});
+    CHECK(copy(d.symbols) == std::vector<uint8_t>{listops_max, 2, 9, listops_close, 5});
     CHECK(copy(d.offsets) == std::vector<int64_t>{0, 4, 5});
     CHECK(copy(d.labels) == std::vector<int32_t>{9, 5});
     CHECK(d.classes() == 10);

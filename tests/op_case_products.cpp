@@ -45,9 +45,10 @@ void add_feed_forward(std::vector<OpCase>& cases, const std::vector<Sizes>& size
     const char* name;
     double dropout;
   };
-  for (const Row& row : {Row{Activation::gelu, "gelu", 0}, Row{Activation::gelu, "gelu", 0.3},
-                         Row{Activation::relu, "relu", 0.3}, Row{Activation::gelu_tanh, "gelu_tanh", 0.1}, Row{Activation::gelu_tanh, "gelu_tanh", 0},
-                         Row{Activation::silu, "silu", 0}, Row{Activation::tanh, "tanh", 0.5}})
+  for (const Row& row :
+       {Row{Activation::gelu, "gelu", 0}, Row{Activation::gelu, "gelu", 0.3}, Row{Activation::relu, "relu", 0.3},
+        Row{Activation::gelu_tanh, "gelu_tanh", 0.1}, Row{Activation::gelu_tanh, "gelu_tanh", 0},
+        Row{Activation::silu, "silu", 0}, Row{Activation::tanh, "tanh", 0.5}})
     for (const auto& [N, D, F] : sizes) {
       const std::string label = row.name + std::string(row.dropout > 0 ? " dropout " : " ") + text({2, N, D, F});
       const double p = row.dropout;
@@ -98,14 +99,21 @@ void add_product_cases(std::vector<OpCase>& cases, Extent extent) {
   add_matmul(cases, small ? kSmall : kDevice);
   add_feed_forward(cases, small ? kSmall : kDevice);
   if (small) {
-    add_attention(cases, {{1, 1, 1, 1, 1}, {2, 3, 7, 2, 3}, {2, 8, 8, 1, 8}, {3, 17, 33, 2, 8}, {2, 33, 5, 3, 7},
-                          {1, 5, 65, 1, 16}});
+    add_attention(
+        cases,
+        {{1, 1, 1, 1, 1}, {2, 3, 7, 2, 3}, {2, 8, 8, 1, 8}, {3, 17, 33, 2, 8}, {2, 33, 5, 3, 7}, {1, 5, 65, 1, 16}});
     cases.push_back(attention_case({1, 140, 270, 1, 4}, false, true, false, 0.1));
     cases.push_back(attention_case({2, 4, 1100, 2, 4}, true, false, true, 0.1));
     cases.push_back(attention_case({2, 1100, 4, 2, 4}, false, false, true, 0.1));
   } else {  // tiles of 16 and 64 rows, head sizes of 16 to 128, long axes that are cut
-    add_attention(cases, {{1, 64, 64, 2, 16}, {2, 65, 130, 1, 32}, {1, 16, 257, 2, 64}, {1, 130, 17, 1, 64},
-                          {1, 63, 65, 1, 128}, {1, 15, 33, 2, 20}, {1, 16, 600, 1, 16}, {1, 600, 16, 1, 16}});
+    add_attention(cases, {{1, 64, 64, 2, 16},
+                          {2, 65, 130, 1, 32},
+                          {1, 16, 257, 2, 64},
+                          {1, 130, 17, 1, 64},
+                          {1, 63, 65, 1, 128},
+                          {1, 15, 33, 2, 20},
+                          {1, 16, 600, 1, 16},
+                          {1, 600, 16, 1, 16}});
   }
 }
 

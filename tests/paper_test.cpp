@@ -173,12 +173,12 @@ TEST_CASE("Table 1") {
   add("listops", "luna-64", 1, 0.125);
   runs[3].stand_in = true;  // the image task
   const std::string table = accuracy_table(runs);
-  check_holds(
-      table, {"| Luna-128 | 38.01 / 50.00 (1 seed) | 65.74 / 50.00 (1 seed, 1 failed) | 79.55 / 50.00 (1 seed) | "
-              "47.47 / 50.00\\* (1 seed) | 78.89 / 50.00 (1 seed) | 61.93 / 50.00\\* |\n",
-              "| Transformer | 37.11 / failed | 65.21 / – |", "| luna-64 | – / 12.50 (1 seed) | – / – |",
-              "\n* ListOps, Transformer, seed 1: failed\n", "Scale 0.001:", "synthetic stand-in",
-              "Measured on a machine, device CPU, 2 threads, commit abc1234, 2026-11-21.\n"});
+  check_holds(table,
+              {"| Luna-128 | 38.01 / 50.00 (1 seed) | 65.74 / 50.00 (1 seed, 1 failed) | 79.55 / 50.00 (1 seed) | "
+               "47.47 / 50.00\\* (1 seed) | 78.89 / 50.00 (1 seed) | 61.93 / 50.00\\* |\n",
+               "| Transformer | 37.11 / failed | 65.21 / – |", "| luna-64 | – / 12.50 (1 seed) | – / – |",
+               "\n* ListOps, Transformer, seed 1: failed\n", "Scale 0.001:", "synthetic stand-in",
+               "Measured on a machine, device CPU, 2 threads, commit abc1234, 2026-11-21.\n"});
   CHECK(count(table, "\nselene-train ") == runs.size());
   CHECK(!holds(table, "Path-X"));
   CHECK(table == accuracy_table(runs));
@@ -197,12 +197,12 @@ TEST_CASE("Table 3") {
       runs.push_back(load_lra_run(make_run(folder.path / (std::string(task) + pooling),
                                            recipe_of(task, "luna-16", 1, pooling), pooling[0] == 'p' ? 0.6 : 0.5)));
   const std::string table = pooling_table(runs);
-  check_holds(
-      table, {"| Luna-16 | [CLS] | 37.43 / 50.00 (1 seed) | 65.74 / 50.00 (1 seed) | 79.38 / 50.00 (1 seed) | "
-              "60.85 / 50.00 |\n",
-              "| Luna-16 | P | 38.06 / 60.00 (1 seed) | 65.81 / 60.00 (1 seed) | 80.22 / 60.00 (1 seed) | "
-              "61.36 / 60.00 |\n",
-              "| Luna-256 | P | 38.36 / – | 66.07 / – | 80.25 / – | 61.56 / – |\n"});
+  check_holds(table,
+              {"| Luna-16 | [CLS] | 37.43 / 50.00 (1 seed) | 65.74 / 50.00 (1 seed) | 79.38 / 50.00 (1 seed) | "
+               "60.85 / 50.00 |\n",
+               "| Luna-16 | P | 38.06 / 60.00 (1 seed) | 65.81 / 60.00 (1 seed) | 80.22 / 60.00 (1 seed) | "
+               "61.36 / 60.00 |\n",
+               "| Luna-256 | P | 38.36 / – | 66.07 / – | 80.25 / – | 61.56 / – |\n"});
   CHECK(holds(accuracy_table(runs), "| Luna-16 | 37.43 / 50.00 (1 seed) |"));  // without the runs with P
 }
 

@@ -252,8 +252,7 @@ TEST_CASE("pathfinder raster: a horizontal paddle of 32 pixels as Pillow draws i
 TEST_CASE("pathfinder raster: all whole degrees as Pillow and OpenCV draw them") {
   struct Form {
     SegmentForm form;
-    uint64_t
-        checksum;  // of line and mask for -180 to 179 degrees; equal to those made with Pillow 13 and OpenCV 5
+    uint64_t checksum;  // of line and mask for -180 to 179 degrees; equal to those made with Pillow 13 and OpenCV 5
   };
   const Form forms[] = {{{2, 1, 2, 0.5}, 0x6bdcf07ae72f1b8f},
                         {{5, 1, 2, 1.0}, 0x6298a95051949a34},
@@ -304,9 +303,7 @@ TEST_CASE("pathfinder generator: an image is a function of options and number") 
 
 TEST_CASE("pathfinder generator: pixel statistics of the hard level") { check_hard(500); }
 
-TEST_CASE("pathfinder generator: pixel statistics of the hard level on 2000 images", "[.long]") {
-  check_hard(2000);
-}
+TEST_CASE("pathfinder generator: pixel statistics of the hard level on 2000 images", "[.long]") { check_hard(2000); }
 
 TEST_CASE("pathfinder generator: pixel statistics of the other levels") {
   const Statistics middle = statistics_of("intermediate", 400), easy = statistics_of("easy", 400);

@@ -103,8 +103,7 @@ TEST_CASE("pathfinder files: names and metadata are the release's") {
   CHECK(pathfinder_level({256, "easy", 1}) == "pathfinder256/curv_baseline");
   PathfinderImage image;
   image.label = 1, image.margin = 1;
-  CHECK(pathfinder_metadata(pathfinder_parameters({}), image, 0, 0) ==
-        "imgs/0 sample_0.png 0 1 1.0 14 4 2 0.5 1 1");
+  CHECK(pathfinder_metadata(pathfinder_parameters({}), image, 0, 0) == "imgs/0 sample_0.png 0 1 1.0 14 4 2 0.5 1 1");
   image.label = 0, image.margin = 3;
   CHECK(pathfinder_metadata(pathfinder_parameters({128, "easy", 1}), image, 12, 34) ==
         "imgs/12 sample_34.png 34 0 1.8 6 2 5 1.5 3 1");
@@ -139,12 +138,10 @@ TEST_CASE("pathfinder reader: every error has its file and line") {
   CHECK(level.refused("imgs/2 sample_1.png 1 0") == "metadata/2.npy:2: 4 columns, wanted 11");
   CHECK(level.refused(Level::line(2, 1, "2")) == "metadata/2.npy:2: label '2', wanted 0 or 1");
   CHECK(level.refused(Level::line(2, 1, "0.0")) == "metadata/2.npy:2: label '0.0', wanted 0 or 1");
-  CHECK(level.refused(Level::line(2, 7, "0")) ==
-        "metadata/2.npy:2: imgs/2/sample_7.png: No such file or directory");
+  CHECK(level.refused(Level::line(2, 7, "0")) == "metadata/2.npy:2: imgs/2/sample_7.png: No such file or directory");
   CHECK(level.refused("../" + good) ==
         "metadata/2.npy:2: image '../imgs/2/sample_1.png' is outside the level's folder");
-  CHECK(level.refused("/" + good) ==
-        "metadata/2.npy:2: image '/imgs/2/sample_1.png' is outside the level's folder");
+  CHECK(level.refused("/" + good) == "metadata/2.npy:2: image '/imgs/2/sample_1.png' is outside the level's folder");
   CHECK(level.refused(good) == "");
   const auto with_image = [&](const std::string& bytes) {
     write_text(level.path + "/imgs/2/sample_1.png", bytes);
@@ -212,10 +209,9 @@ TEST_CASE("pathfinder prepare: the official layout holds the generator's images,
 
 TEST_CASE("pathfinder prepare: the same splits from the generator and from the files") {
   const Folder folder;
-  REQUIRE(prepare_pathfinder_images(
-              {.folder = folder.file("png"), .options = easy, .count = 47, .per_batch = 9}) == Prepared::made);
-  PathfinderPlan drawn{
-      .folder = folder.file("drawn"), .options = easy, .count = 47, .split_seed = 6, .threads = 2};
+  REQUIRE(prepare_pathfinder_images({.folder = folder.file("png"), .options = easy, .count = 47, .per_batch = 9}) ==
+          Prepared::made);
+  PathfinderPlan drawn{.folder = folder.file("drawn"), .options = easy, .count = 47, .split_seed = 6, .threads = 2};
   PathfinderPlan read = drawn;
   read.folder = folder.file("read"), read.from = folder.file("png/pathfinder32/curv_baseline"), read.count = 1000;
   int64_t seen = 0;
@@ -243,7 +239,8 @@ TEST_CASE("pathfinder prepare: the same splits from the generator and from the f
   CHECK(j.at("splits").at("train").at("examples") == 37);
   CHECK(j.at("options").at("level") == "pathfinder32/curv_baseline");
   const Dataset test = read_split(read.folder, kind_named("pathfinder"), "test");
-  CHECK(j.at("splits").at("test").at("classes").at("connected") == std::count(test.labels.begin(), test.labels.end(), 1));
+  CHECK(j.at("splits").at("test").at("classes").at("connected") ==
+        std::count(test.labels.begin(), test.labels.end(), 1));
   read.folder = folder.file("few"), read.count = 20;  // the first of the permuted pool
   REQUIRE(prepare_pathfinder(read) == Prepared::made);
   const Dataset few = read_split(read.folder, kind_named("pathfinder"), "train");

@@ -151,8 +151,8 @@ TEST_CASE("prepared folder: complete or absent, for any kind") {
   CHECK(holds(read_text(folder.file("d/dataset.json")), "\"skipped\": 0"));
   FolderPlan other = plan;
   other.kind = "text";
-  CHECK(holds(message_of([&] { prepare_folder(other, write_all); }),
-              "holds data of kind \"retrieval\", wanted text"));
+  CHECK(
+      holds(message_of([&] { prepare_folder(other, write_all); }), "holds data of kind \"retrieval\", wanted text"));
   other = plan;
   other.options = R"({"n":4})";
   CHECK(holds(message_of([&] { prepare_folder(other, write_all); }), "made with other options"));

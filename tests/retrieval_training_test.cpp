@@ -1,4 +1,5 @@
-// The two-tower model of Retrieval on pairs in AAN's form: it learns 64 of them by heart, and which text is which counts.
+// The two-tower model of Retrieval on pairs in AAN's form: it learns 64 of them by heart, and which text is which
+// counts.
 #include "data/aan.h"
 #include "data/loader.h"
 #include "data/stand_in.h"

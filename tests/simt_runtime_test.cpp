@@ -33,7 +33,8 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 using Floats = std::vector<float>;
 
 /// What f() gives in each schedule.
-template <class F> std::vector<Floats> in_all_schedules(F f) {
+template <class F>
+std::vector<Floats> in_all_schedules(F f) {
   std::vector<Floats> results;
   for (auto s : {simt::Schedule::descending, simt::Schedule::shuffled, simt::Schedule::ascending}) {
     simt::set_schedule(s);
@@ -41,11 +42,13 @@ template <class F> std::vector<Floats> in_all_schedules(F f) {
   }
   return results;
 }
-template <class F> void always(F f, const Floats& wanted) {
+template <class F>
+void always(F f, const Floats& wanted) {
   for (const Floats& result : in_all_schedules(f)) CHECK(result == wanted);
 }
 /// Wrong (or NaN) in one schedule at least.
-template <class F> void found(F f, const Floats& wanted) {
+template <class F>
+void found(F f, const Floats& wanted) {
   bool differs = false;
   for (const Floats& result : in_all_schedules(f)) differs |= !(result == wanted);
   CHECK(differs);
@@ -58,7 +61,8 @@ Floats block(void (*kernel)(float*, P...), int threads, int64_t shared_bytes, si
   launch(s, kernel, 1, threads, shared_bytes, y.data(), a...);
   return y;
 }
-template <class F> std::string error_of(F f) {
+template <class F>
+std::string error_of(F f) {
   try {
     f();
   } catch (const Error& e) {
@@ -77,7 +81,8 @@ __global__ void count_places(int* seen, int64_t blocks) {
 }
 
 /// y[t] = x[last - t] through shared memory; Barrier false: a bug.
-template <bool Barrier> __global__ void reverse(float* y) {
+template <bool Barrier>
+__global__ void reverse(float* y) {
   __shared__ float x[64];
   x[threadIdx.x] = float(threadIdx.x);
   if (Barrier) __syncthreads();
@@ -85,7 +90,8 @@ template <bool Barrier> __global__ void reverse(float* y) {
 }
 
 /// Three rounds of passing a value to the thread 32 further; Barrier false: the buffer is reused too early.
-template <bool Barrier> __global__ void rotate(float* y) {
+template <bool Barrier>
+__global__ void rotate(float* y) {
   auto* x = reinterpret_cast<float*>(dynamic_shared);
   float mine = float(threadIdx.x);
   for (int round = 0; round < 3; ++round) {
@@ -97,7 +103,8 @@ template <bool Barrier> __global__ void rotate(float* y) {
   y[threadIdx.x] = mine;
 }
 
-template <bool Barrier> __global__ void exchange_in_warp(float* y) {
+template <bool Barrier>
+__global__ void exchange_in_warp(float* y) {
   __shared__ float x[32];
   x[threadIdx.x] = float(threadIdx.x);
   if (Barrier) __syncwarp();
@@ -154,7 +161,8 @@ __global__ void warp_functions(float* y) {
 }
 
 /// Copies 2 x 32 x 16 bytes in two groups; waits for all but `Left` of them, Barrier or not.
-template <int Left, bool Finish> __global__ void async_copies(float* y, const float* x) {
+template <int Left, bool Finish>
+__global__ void async_copies(float* y, const float* x) {
   auto* buffer = reinterpret_cast<float*>(dynamic_shared);
   for (int group = 0; group < 2; ++group) {
     const int at = group * 128 + 4 * int(threadIdx.x);

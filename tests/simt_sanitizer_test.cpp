@@ -1,5 +1,6 @@
 // What a build with ThreadSanitizer or AddressSanitizer says of sound and of broken kernels on the shim: each is a
-// hidden test that this program runs in a process of its own, to read the report. Without a sanitizer nothing is here.
+// hidden test that this program runs in a process of its own, to read the report. Without a sanitizer nothing is
+// here.
 #include <unistd.h>
 
 #include <cstdio>
@@ -41,7 +42,8 @@ bool sound(const std::string& text) { return !holds(text, "Sanitizer") && holds(
 #ifdef __SANITIZE_THREAD__
 
 /// Missing: the barrier that a bug leaves out, 0: none.
-template <int Missing> __global__ void reverse_twice(float* y) {
+template <int Missing>
+__global__ void reverse_twice(float* y) {
   auto* x = reinterpret_cast<float*>(dynamic_shared);
   float mine = float(threadIdx.x);
   for (int round = 0; round < 2; ++round) {
@@ -52,7 +54,8 @@ template <int Missing> __global__ void reverse_twice(float* y) {
   }
   y[threadIdx.x] = mine;
 }
-template <bool Barrier> __global__ void swap_in_warp(float* y) {
+template <bool Barrier>
+__global__ void swap_in_warp(float* y) {
   __shared__ float x[64];
   x[threadIdx.x] = float(threadIdx.x);
   if (Barrier) __syncwarp();

@@ -11,7 +11,8 @@ namespace selene::cuda {
 namespace {
 
 /// Small integers over 8: products and sums are exact in every type.
-template <class T> std::vector<T> numbers(size_t n, uint64_t stream) {
+template <class T>
+std::vector<T> numbers(size_t n, uint64_t stream) {
   PhiloxStream random(1, stream);
   std::vector<T> x(n);
   for (T& v : x) v = down<T>(float(int(random.bits() % 33) - 16) / 8.0f);
@@ -19,7 +20,8 @@ template <class T> std::vector<T> numbers(size_t n, uint64_t stream) {
 }
 
 /// d = c + a b; a [16, 16], b [16, 8] both row-major: the register layout written out element by element.
-template <class T> __global__ void by_registers(float* d, const T* a, const T* b, const float* c) {
+template <class T>
+__global__ void by_registers(float* d, const T* a, const T* b, const float* c) {
   const int g = int(threadIdx.x) / 4, t = int(threadIdx.x) % 4;
   const auto pair = [](T low, T high) { return pack_pair<T>(up(low), up(high)); };
   uint32_t x[4], y[2];
@@ -35,7 +37,8 @@ template <class T> __global__ void by_registers(float* d, const T* a, const T* b
 }
 
 /// The same product, both operands through shared memory and ldmatrix: B [16, 8] row-major needs the transposed form.
-template <class T> __global__ void by_ldmatrix(float* d, const T* a, const T* b, const float* c) {
+template <class T>
+__global__ void by_ldmatrix(float* d, const T* a, const T* b, const float* c) {
   T *x = reinterpret_cast<T*>(dynamic_shared), *y = x + 256;  // [16, 16], [16, 8]
   const int l = int(threadIdx.x);
   for (int i = l; i < 256; i += 32) x[i] = a[i];
@@ -51,7 +54,8 @@ template <class T> __global__ void by_ldmatrix(float* d, const T* a, const T* b,
 }
 
 /// d = 2 (a b) + c on 16 x 16 tiles; A and B as they lie in memory.
-template <Major MA, Major MB> __global__ void by_wmma(float* d, const f16* a, const f16* b, const float* c) {
+template <Major MA, Major MB>
+__global__ void by_wmma(float* d, const f16* a, const f16* b, const float* c) {
   auto* shared = reinterpret_cast<float*>(dynamic_shared);
   for (int i = int(threadIdx.x); i < 256; i += 32) shared[i] = c[i];
   __syncwarp();
@@ -69,7 +73,8 @@ template <Major MA, Major MB> __global__ void by_wmma(float* d, const f16* a, co
   for (int i = int(threadIdx.x); i < 256; i += 32) d[i] = shared[i];
 }
 
-template <class T> void check_mma() {
+template <class T>
+void check_mma() {
   const auto a = numbers<T>(256, 1), b = numbers<T>(128, 2);
   const auto c = numbers<float>(128, 3);
   std::vector<float> wanted = c, registers(128), loaded(128);
@@ -83,15 +88,16 @@ template <class T> void check_mma() {
   CHECK(loaded == wanted);
 }
 
-template <Major MA, Major MB> void check_wmma() {
+template <Major MA, Major MB>
+void check_wmma() {
   const auto a = numbers<f16>(256, 4), b = numbers<f16>(256, 5);
   const auto c = numbers<float>(256, 6);
   std::vector<float> wanted = c, d(256);
   for (size_t m = 0; m < 16; ++m)
     for (size_t n = 0; n < 16; ++n)
       for (size_t k = 0; k < 16; ++k)
-        wanted[m * 16 + n] += 2 * up(a[MA == Major::row ? m * 16 + k : k * 16 + m]) *
-                              up(b[MB == Major::row ? k * 16 + n : n * 16 + k]);
+        wanted[m * 16 + n] +=
+            2 * up(a[MA == Major::row ? m * 16 + k : k * 16 + m]) * up(b[MB == Major::row ? k * 16 + n : n * 16 + k]);
   Stream s;
   alignas(32) f16 at[256], bt[256];
   std::copy(a.begin(), a.end(), at), std::copy(b.begin(), b.end(), bt);
@@ -100,7 +106,8 @@ template <Major MA, Major MB> void check_wmma() {
   CHECK(d == wanted);
 }
 
-template <class F> void in_all_schedules(F f) {
+template <class F>
+void in_all_schedules(F f) {
   for (auto s : {simt::Schedule::descending, simt::Schedule::shuffled, simt::Schedule::ascending}) {
     simt::set_schedule(s);
     f();

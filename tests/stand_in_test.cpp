@@ -87,8 +87,7 @@ TEST_CASE("stand-in: reviews have the lengths of real ones, and judging words fo
     lengths.push_back(train.row(i).size());
     const auto found = words(text_of(train.row(i)));
     int64_t good = 0;
-    for (const char* w : {"great", "wonderful", "excellent", "best", "good", "fun"})
-      good += int64_t(found.count(w));
+    for (const char* w : {"great", "wonderful", "excellent", "best", "good", "fun"}) good += int64_t(found.count(w));
     for (const char* w : {"awful", "boring", "terrible", "worst", "bad", "lame"}) good -= int64_t(found.count(w));
     right += good != 0 && (good > 0) == (train.labels[size_t(i)] == 1), other += good == 0;
   }
@@ -131,8 +130,7 @@ TEST_CASE("stand-in: images of a class resemble each other") {
 
 TEST_CASE("stand-in: related texts share rare words, and look as Python prints bytes") {
   const Folder folder;
-  REQUIRE(make_stand_in_aan({.folder = folder.file("tsv"), .train = 200, .valid = 30, .test = 40}) ==
-          Prepared::made);
+  REQUIRE(make_stand_in_aan({.folder = folder.file("tsv"), .train = 200, .valid = 30, .test = 40}) == Prepared::made);
   const Dataset train = read_aan(aan_path(folder.file("tsv"), "train"), 10'000);
   CHECK(train.examples() == 200);
   CHECK(std::ranges::count(train.labels, 1) == 100);
@@ -143,8 +141,7 @@ TEST_CASE("stand-in: related texts share rare words, and look as Python prints b
   for (int64_t i = 0; i < 200; ++i)
     for (int32_t t = 0; t < 2; ++t) {
       const std::string text = text_of(train.row(i, t));
-      CHECK(
-          ((text.starts_with("b'") && text.ends_with("'")) || (text.starts_with("b\"") && text.ends_with("\""))));
+      CHECK(((text.starts_with("b'") && text.ends_with("'")) || (text.starts_with("b\"") && text.ends_with("\""))));
       CHECK(std::ranges::all_of(text, [](char c) { return c >= 0x20 && c < 0x7f; }));
       CHECK(text.size() <= 6000);
       for (const std::string& w : words(text)) ++frequency[w];

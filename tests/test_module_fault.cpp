@@ -1,4 +1,5 @@
-// Modules that must be refused. SELENE_TEST_FAULT: 1 built for another ABI, 2 says that it can't work here, 3 has no entry.
+// Modules that must be refused. SELENE_TEST_FAULT: 1 built for another ABI, 2 says that it can't work here, 3 has no
+// entry.
 #include "kernels/module_abi.h"
 
 #if SELENE_TEST_FAULT == 1

@@ -73,8 +73,7 @@ struct Commands {
 Commands declare(CLI::App& app, Arguments& a) {
   Commands c;
   c.step = app.add_subcommand("step", "a training step: forward, backward, Adam");
-  c.kernels =
-      app.add_subcommand("kernels", "every operation of that step, and each of its matrix products alone");
+  c.kernels = app.add_subcommand("kernels", "every operation of that step, and each of its matrix products alone");
   c.attention = app.add_subcommand("attention", "attention alone: our kernels, and cuDNN's where it is found");
   c.ceilings = app.add_subcommand("ceilings", "the speed of a large copy and of a large matrix product");
   c.loader = app.add_subcommand("loader", "making a recipe's batches, beside the training steps that consume them");
@@ -82,7 +81,9 @@ Commands declare(CLI::App& app, Arguments& a) {
   for (CLI::App* command : {c.step, c.kernels}) declare_step(command, a);
   c.step->add_flag("!--no-graph", a.graph, "launch every operation anew instead of replaying the captured step");
   c.loader->add_option("RECIPE", a.recipe, "YAML recipe; its data must be there")->required();
-  c.loader->add_option("--set", a.sets, "key=value, overrides the recipe; repeatable")->take_all()->allow_extra_args(false);
+  c.loader->add_option("--set", a.sets, "key=value, overrides the recipe; repeatable")
+      ->take_all()
+      ->allow_extra_args(false);
   c.attention->add_option("--shape", a.attentions, "BxHxNqxNkxK; several")->capture_default_str();
   return c;
 }
@@ -104,9 +105,8 @@ int measure(const Commands& c, const Arguments& a, const std::string& precision,
   if (*c.step || *c.kernels)
     for (const std::string& model : a.models)
       for (const int64_t N : a.lengths)
-        failed += failures(fmt::format("{}, {} tokens, {}", model, N, precision), [&] {
-          (*c.step ? bench::step : bench::kernels)(a, model, N, precision, module);
-        });
+        failed += failures(fmt::format("{}, {} tokens, {}", model, N, precision),
+                           [&] { (*c.step ? bench::step : bench::kernels)(a, model, N, precision, module); });
   return failed;
 }
 
@@ -114,9 +114,10 @@ int measure(const Commands& c, const Arguments& a, const std::string& precision,
 
 int main(int argc, char** argv) {
   calm_threads(argv);
-  CLI::App app{"Times kernels and training steps beside their floor: the matrix products of the same step alone, or what a "
-               "GPU's memory and matrix units can do.",
-               "selene-bench"};
+  CLI::App app{
+      "Times kernels and training steps beside their floor: the matrix products of the same step alone, or what a "
+      "GPU's memory and matrix units can do.",
+      "selene-bench"};
   app.footer(
       "Example: selene-bench step --model luna-16 transformer --length 1024 2048 --precision fp32 bf16 --json");
   app.require_subcommand(0, 1);  // run_program wants one, and names an unknown one

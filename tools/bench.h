@@ -17,7 +17,7 @@ struct Arguments {
   std::string device = "cpu";
   bool json = false, graph = true, tie_kv = true;
   std::vector<std::string> attentions{"1x64x1024x1024x64"};
-  std::string recipe;              // of the loader's measurement
+  std::string recipe;             // of the loader's measurement
   std::vector<std::string> sets;  // key=value over it
 };
 
@@ -29,7 +29,8 @@ struct Ceilings {
 Ceilings measure_ceilings(DType dtype, const Module* module);
 
 /// A training step of random tokens: forward, backward, Adam.
-void step(const Arguments& a, const std::string& model, int64_t N, const std::string& precision, const Module* module);
+void step(const Arguments& a, const std::string& model, int64_t N, const std::string& precision,
+          const Module* module);
 /// Every operation of that step by itself.
 void kernels(const Arguments& a, const std::string& model, int64_t N, const std::string& precision,
              const Module* module);

@@ -46,14 +46,19 @@ void loader(const Arguments& a, const Recipe& recipe, const Module* module) {
   }
   const double load_rate = double(tokens) / loading;
   if (a.json) {
-    const nlohmann::ordered_json j{{"recipe", recipe.name},         {"batch", B},
-                                   {"batches", made},               {"loader_tokens_per_s", load_rate},
-                                   {"model_tokens_per_s", step_tokens}, {"ratio", load_rate / step_tokens}};
+    const nlohmann::ordered_json j{{"recipe", recipe.name},
+                                   {"batch", B},
+                                   {"batches", made},
+                                   {"loader_tokens_per_s", load_rate},
+                                   {"model_tokens_per_s", step_tokens},
+                                   {"ratio", load_rate / step_tokens}};
     return fmt::print("{}\n", j.dump());
   }
-  fmt::print("{}: loader {:.4g} tokens/s on one thread ({:.3f} ms a batch of {}), model {:.4g} tokens/s (best step {:.1f} ms): "
-             "{:.0f} times\n",
-             recipe.name, load_rate, 1e3 * loading / double(made), B, step_tokens, 1e3 * least, load_rate / step_tokens);
+  fmt::print(
+      "{}: loader {:.4g} tokens/s on one thread ({:.3f} ms a batch of {}), model {:.4g} tokens/s (best step {:.1f} "
+      "ms): "
+      "{:.0f} times\n",
+      recipe.name, load_rate, 1e3 * loading / double(made), B, step_tokens, 1e3 * least, load_rate / step_tokens);
 }
 
 }  // namespace selene::bench

@@ -121,9 +121,10 @@ data::Batch random_batch(int64_t B, int64_t N, int64_t symbols, const ModelConfi
   return batch;
 }
 
-// The floor is measured between the steps, so that both see the same machine. On the CPU it is the step's matrix products
-// alone; on a device the larger of bytes over copy speed and operations over the speed of a large product.
-void step(const Arguments& a, const std::string& model, int64_t N, const std::string& precision, const Module* module) {
+// The floor is measured between the steps, so that both see the same machine. On the CPU it is the step's matrix
+// products alone; on a device the larger of bytes over copy speed and operations over the speed of a large product.
+void step(const Arguments& a, const std::string& model, int64_t N, const std::string& precision,
+          const Module* module) {
   const Recipe recipe = step_recipe(a, model, precision);
   const train::ModelSize size{{a.symbols, 1}, 10, N};
   const data::Batch batch = random_batch(a.batch, N, a.symbols, recipe.model);
@@ -171,7 +172,8 @@ void step(const Arguments& a, const std::string& model, int64_t N, const std::st
     fmt::print("{}\n", j.dump());
   } else {
     fmt::print(
-        "{:12} {:>7} x {:<3} {:5} step {:9.1f} ms (median {:9.1f})  floor {:9.1f} ms  ratio {:5.2f}  {:7.1f} GFLOP/s  "
+        "{:12} {:>7} x {:<3} {:5} step {:9.1f} ms (median {:9.1f})  floor {:9.1f} ms  ratio {:5.2f}  {:7.1f} GFLOP/s "
+        " "
         "slab {:7.1f} MiB  resident {:7.1f} MiB  load {:.1f}\n",
         model, N, a.batch, precision, best * 1e3, median * 1e3, floor * 1e3, best / floor, cost.flops / best / 1e9,
         slab, rss, load_average());

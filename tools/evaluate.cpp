@@ -38,9 +38,10 @@ void declare(CLI::App& app, Arguments& a) {
       "         echo '[MAX 2 9 [MIN 4 7 ] 0 ]' | selene-evaluate runs/quickstart -");
   app.add_option("CHECKPOINT", a.checkpoint, "checkpoint file or link, or a run's folder (its best checkpoint)")
       ->required();
-  app.add_option("DATA", a.data,
-                 "folder of prepared data, one prepared file, or examples of your own: expressions, texts or pairs of "
-                 "texts, one a line (- is stdin), or a PNG image; default: the recipe's data.path");
+  app.add_option(
+      "DATA", a.data,
+      "folder of prepared data, one prepared file, or examples of your own: expressions, texts or pairs of "
+      "texts, one a line (- is stdin), or a PNG image; default: the recipe's data.path");
   app.add_option("--split", a.split, "split of a folder")
       ->check(CLI::IsMember({"train", "valid", "test"}))
       ->capture_default_str();
@@ -96,9 +97,9 @@ class PredictionFile {
       const train::Answer answer = train::answer_of(logits, batch.B, b);
       const int64_t example = batch.examples[size_t(b)];
       const int32_t label = batch.labels[size_t(b)];
-      const std::string line = fmt::format("{}\t{}\t{}\t{:.4f}\t{}\n", example + 1,
-                                           label == data::no_label ? "" : std::to_string(label), answer.label,
-                                           answer.probability, data::example_text(set_, example));
+      const std::string line =
+          fmt::format("{}\t{}\t{}\t{:.4f}\t{}\n", example + 1, label == data::no_label ? "" : std::to_string(label),
+                      answer.label, answer.probability, data::example_text(set_, example));
       file_.write(line.data(), line.size());
     }
   }
@@ -131,8 +132,8 @@ void print_json(const Arguments& a, const Given& given, const train::Score& s, c
     j["by_length"].push_back(
         {{"shortest", b.shortest}, {"longest", b.longest}, {"examples", b.examples}, {"correct", b.correct}});
   for (const train::Answer& answer : found.answers)
-    j["answers"].push_back({{"class", given.set->kind->class_names[size_t(answer.label)]},
-                            {"probability", answer.probability}});
+    j["answers"].push_back(
+        {{"class", given.set->kind->class_names[size_t(answer.label)]}, {"probability", answer.probability}});
   if (found.base) j["majority_class"] = found.base->majority;
   if (found.base && given.set->kind->name == "listops") j["first_operator"] = found.base->first_symbol;
   fmt::print("{}\n", j.dump());
@@ -187,7 +188,8 @@ int run(const Arguments& a) {
     throw Error(fmt::format("{}: the loss is {}", a.checkpoint, std::isnan(s.loss) ? "NaN" : "infinite"));
   if (predictions) predictions->commit();
   if (std::filesystem::is_directory(given.path) && data::has_split(given.path, *given.set->kind, "train"))
-    found.base = data::baselines(data::read_split(given.path, *given.set->kind, "train"), given.set->first(s.examples));
+    found.base =
+        data::baselines(data::read_split(given.path, *given.set->kind, "train"), given.set->first(s.examples));
   print(a, given, s, found);
   return 0;
 }

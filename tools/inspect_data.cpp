@@ -46,7 +46,8 @@ void write_sheet(const data::Dataset& d, int64_t first, int64_t last, const std:
     throw Error(fmt::format("{}: is there, and no name for a PNG file; --png wants another", path));
   std::vector<data::Image> images;
   for (int64_t i = first; i < last; ++i) images.push_back(image_of(d, i));
-  const auto bytes = data::png_bytes(data::contact_sheet(images, int64_t(std::ceil(std::sqrt(double(last - first))))));
+  const auto bytes =
+      data::png_bytes(data::contact_sheet(images, int64_t(std::ceil(std::sqrt(double(last - first))))));
   data::write_durably(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   fmt::print("{}: examples {} to {}, row by row\n", path, first, last - 1);
 }

@@ -59,9 +59,10 @@ Command listops(CLI::App& app, ListopsPlan& plan) {
   CLI::App* c = app.add_subcommand("listops", "ListOps expressions with the Long Range Arena's sampling rule");
   declare_folder(c, plan);
   plan.threads = default_threads();
-  CLI::Option* from = c->add_option("--from", plan.from,
-                                    "Folder of basic_train.tsv, basic_val.tsv, basic_test.tsv, instead of making new ones")
-                          ->type_name("DIR");
+  CLI::Option* from =
+      c->add_option("--from", plan.from,
+                    "Folder of basic_train.tsv, basic_val.tsv, basic_test.tsv, instead of making new ones")
+          ->type_name("DIR");
   const std::pair<CLI::Option*, int64_t*> counts[] = {
       {count(c, "--train", plan.train, "Training examples"), &plan.train},
       {count(c, "--valid", plan.valid, "Validation examples"), &plan.valid},
@@ -74,8 +75,9 @@ Command listops(CLI::App& app, ListopsPlan& plan) {
   from->excludes(count(c, "--seed", o.seed, "The same seed gives the same files"));
   count(c, "--threads", plan.threads, "Threads; the result does not depend on them");
   c->add_flag("--tsv", plan.tsv, "Write the official TSV files too");
-  c->footer("With --from all examples are taken where no count is given.\n"
-            "Example: selene-prepare listops --out data-out/lra/listops --seed 1");
+  c->footer(
+      "With --from all examples are taken where no count is given.\n"
+      "Example: selene-prepare listops --out data-out/lra/listops --seed 1");
   const auto make = [&plan, from, counts](const Watch& watch) {
     if (from->count() > 0)
       for (const auto& [option, value] : counts)
@@ -100,7 +102,9 @@ Command text(CLI::App& app, TextPlan& plan) {
 Command image(CLI::App& app, ImagePlan& plan) {
   CLI::App* c = app.add_subcommand("image", "CIFAR-10 in grey, from the folder cifar-10-batches-bin");
   declare_folder(c, plan);
-  c->add_option("--from", plan.from, "The folder of data_batch_1.bin to test_batch.bin")->required()->type_name("DIR");
+  c->add_option("--from", plan.from, "The folder of data_batch_1.bin to test_batch.bin")
+      ->required()
+      ->type_name("DIR");
   declare_caps(c, plan.caps);
   count(c, "--seed", plan.seed, "Of the order of the images; the last tenth of the training images validates");
   c->footer("Example: selene-prepare image --from data-raw/cifar-10-batches-bin --out data-out/lra/image");
@@ -154,11 +158,13 @@ Command pathfinder_images(CLI::App& app, PathfinderImagesPlan& plan) {
   count(c, "--count", plan.count, "Images");
   count(c, "--per-batch", plan.per_batch, "Images of a folder");
   c->footer("Example: selene-prepare pathfinder-images --out pathfinder --count 100");
-  return {c, [&plan](const Watch& watch) { return prepare_pathfinder_images(plan, watch); }, &plan.folder, "images", false};
+  return {c, [&plan](const Watch& watch) { return prepare_pathfinder_images(plan, watch); }, &plan.folder, "images",
+          false};
 }
 
 Command stand_in(CLI::App& app, StandInPlan& plan, std::string& kind) {
-  CLI::App* c = app.add_subcommand("stand-in", "small synthetic data in an official form, where the real files are not to be had");
+  CLI::App* c = app.add_subcommand(
+      "stand-in", "small synthetic data in an official form, where the real files are not to be had");
   declare_folder(c, plan);
   c->add_option("KIND", kind, "text, image or retrieval")
       ->required()
@@ -190,8 +196,7 @@ int prepare(const Command& command) {
   if (progress) progress->finish();
   if (result == Prepared::already_there)
     fmt::print("{}: already there, made with the same options; nothing to do\n", *command.folder);
-  else
-    fmt::print("{}: made{}\n", *command.folder, command.prepared ? "; selene-inspect shows what is in it" : "");
+  else fmt::print("{}: made{}\n", *command.folder, command.prepared ? "; selene-inspect shows what is in it" : "");
   return 0;
 }
 
@@ -209,9 +214,13 @@ int main(int argc, char** argv) {
   PathfinderImagesPlan pathfinder_images_plan;
   StandInPlan stand_in_plan;
   std::string stand_in_kind;
-  const Command commands[] = {listops(app, listops_plan), text(app, text_plan), image(app, image_plan),
-                              retrieval(app, retrieval_plan), pathfinder(app, pathfinder_plan),
-                              pathfinder_images(app, pathfinder_images_plan), stand_in(app, stand_in_plan, stand_in_kind)};
+  const Command commands[] = {listops(app, listops_plan),
+                              text(app, text_plan),
+                              image(app, image_plan),
+                              retrieval(app, retrieval_plan),
+                              pathfinder(app, pathfinder_plan),
+                              pathfinder_images(app, pathfinder_images_plan),
+                              stand_in(app, stand_in_plan, stand_in_kind)};
   return selene::run_program(app, argc, argv, [&] {
     const auto chosen =
         std::find_if(std::begin(commands), std::end(commands), [](const Command& c) { return c.app->parsed(); });

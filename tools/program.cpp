@@ -16,7 +16,8 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>
   try {
     app.parse(argc, argv);
     // CLI11's own check comes before an unknown word is named.
-    if (!app.get_subcommands(nullptr).empty() && app.get_subcommands().empty()) throw CLI::RequiredError("A subcommand");
+    if (!app.get_subcommands(nullptr).empty() && app.get_subcommands().empty())
+      throw CLI::RequiredError("A subcommand");
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }

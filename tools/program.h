@@ -9,12 +9,15 @@ class App;
 
 namespace selene {
 
-/// Parses the arguments (where there are subcommands, one is wanted) and runs the body. Returns the program's exit status: what the body returns; 0 for --help and
+/// Parses the arguments (where there are subcommands, one is wanted) and runs the body. Returns the program's exit
+/// status: what the body returns; 0 for --help and
 /// --version; 2, with the reason, for wrong usage; 1, with one line "error: ..." on stderr, for an exception. Also
 /// adds --version and makes writes beyond a file size limit fail instead of killing the program.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
 
 /// A check for an option that names a file: what is wrong with the name, "" if nothing.
-inline std::string named_file(const std::string& name) { return name.empty() ? "is empty, wanted a file's name" : ""; }
+inline std::string named_file(const std::string& name) {
+  return name.empty() ? "is empty, wanted a file's name" : "";
+}
 
 }  // namespace selene

@@ -30,12 +30,14 @@ void declare(CLI::App& app, Arguments& a) {
                  "auto: newest valid checkpoint of the run folder | none | a checkpoint file")
       ->capture_default_str();
   app.add_option("--device", a.run.device, "auto | cpu | cuda | a module's file")->capture_default_str();
-  app.add_flag("!--no-graph", a.run.graph, "launch every operation anew instead of replaying captured steps (debugging)");
+  app.add_flag("!--no-graph", a.run.graph,
+               "launch every operation anew instead of replaying captured steps (debugging)");
   app.add_flag("--dry-run", a.run.dry_run,
                "check recipe and data, print parameters, memory and floor time; train nothing");
   app.add_flag("--describe", a.describe,
                "print every recipe key with type, default and meaning (Markdown where not on a terminal)");
-  app.add_flag("--print-recipe", a.print_recipe, "print the recipe with every value that would be used; train nothing");
+  app.add_flag("--print-recipe", a.print_recipe,
+               "print the recipe with every value that would be used; train nothing");
   app.add_option("--profile", a.run.profile, "time N updates operation by operation, then stop")
       ->check(CLI::PositiveNumber);
 }

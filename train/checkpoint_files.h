@@ -43,8 +43,8 @@ std::string write_checkpoint(const std::string& folder, int64_t update, std::spa
 /// format version, wrong checksum.
 Checkpoint open_checkpoint(const std::string& path);
 
-/// True if the file says that it is a checkpoint of ours, of whatever version: has `format_version`, or a `checksum` and
-/// is no prepared data.
+/// True if the file says that it is a checkpoint of ours, of whatever version: has `format_version`, or a `checksum`
+/// and is no prepared data.
 bool is_checkpoint(const data::SafetensorsFile& file);
 
 /// Checks version and checksum; returns the update. Errors as open_checkpoint.

@@ -63,8 +63,8 @@ std::string Confusion::table() const {
     text += fmt::format(" {:>6.1f} %\n", share(counts_[label][label], all));
   }
   for (const LengthBucket& bucket : by_length())
-    text += fmt::format("{} to {} symbols: {} examples, {:.1f} % right\n", bucket.shortest, bucket.longest, bucket.examples,
-                        share(bucket.correct, bucket.examples));
+    text += fmt::format("{} to {} symbols: {} examples, {:.1f} % right\n", bucket.shortest, bucket.longest,
+                        bucket.examples, share(bucket.correct, bucket.examples));
   return text;
 }
 

@@ -24,7 +24,8 @@ class Confusion {
 
   /// [label][answer]
   const std::vector<std::vector<int64_t>>& counts() const { return counts_; }
-  /// Four buckets of about equal numbers of the examples that were added, shorter ones first; fewer where lengths are equal.
+  /// Four buckets of about equal numbers of the examples that were added, shorter ones first; fewer where lengths are
+  /// equal.
   std::vector<LengthBucket> by_length() const;
   /// Both as text for a terminal.
   std::string table() const;

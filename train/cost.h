@@ -1,5 +1,5 @@
-// What a launch must cost at least, counted from its arguments: the bytes that have to move between memory and chip, each
-// operand once, and the floating-point operations of its products. docs/gpu.md, "Kernels", has the table.
+// What a launch must cost at least, counted from its arguments: the bytes that have to move between memory and chip,
+// each operand once, and the floating-point operations of its products. docs/gpu.md, "Kernels", has the table.
 #pragma once
 #include "kernels/module_abi.h"
 
@@ -10,8 +10,9 @@ struct Cost {
   Cost& operator+=(const Cost& other) { return bytes += other.bytes, flops += other.flops, *this; }
 };
 
-/// Of one launch, from its argument struct (kernels/*.h). Products count two operations per multiplication; attention its two
-/// products forward and four backward (the scores that are computed again don't count). Everything else is memory.
+/// Of one launch, from its argument struct (kernels/*.h). Products count two operations per multiplication; attention
+/// its two products forward and four backward (the scores that are computed again don't count). Everything else is
+/// memory.
 Cost cost_of(Operation operation, DType dtype, const void* arguments);
 
 }  // namespace selene::train

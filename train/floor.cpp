@@ -20,7 +20,7 @@ constexpr double kMiB = 1 << 20;
 // What a device needs beside our slab: captured graphs and the code of kernels and of the matrix library.
 constexpr int64_t kModuleOwn = 256 << 20;
 constexpr int64_t kFloorTokens = 16384;  // of the products that are timed on a CPU, where more only takes longer
-constexpr int64_t kBatches = 16;  // times the recipe's batch: further nobody asks what would fit
+constexpr int64_t kBatches = 16;         // times the recipe's batch: further nobody asks what would fit
 
 auto key(const Product& p) { return std::tie(p.dtype, p.M, p.N, p.K, p.batch, p.trans_a, p.trans_b, p.c_is_acc); }
 
@@ -80,8 +80,9 @@ double time_product(const Product& p, int repeats, const Module* module) {
   const int64_t scratch = workspace_bytes(Stream(module ? module->table() : nullptr, true), m);
   const auto room = [](int64_t n, DType t) { return n * size_of(t) + Arena::kAlignment; };
   const int64_t a_size = p.batch * m.a_inner, b_size = p.batch * m.b_inner, c_size = p.batch * m.c_inner;
-  Context context({1 << 12, room(a_size, p.dtype) + room(b_size, p.dtype) + room(c_size, c) + room(scratch, DType::u8), 0},
-                  module);
+  Context context(
+      {1 << 12, room(a_size, p.dtype) + room(b_size, p.dtype) + room(c_size, c) + room(scratch, DType::u8), 0},
+      module);
   const auto filled = [&](int64_t n) {
     std::vector<T> x(static_cast<size_t>(n));
     for (size_t i = 0; i < x.size(); ++i) x[i] = down<T>(float(i % 7) * 0.125f);
@@ -154,12 +155,13 @@ MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vec
                        double(has) / kMiB, N, most, most == tried ? "and more" : "at most"));
   if (plan.total() <= has) return plan;
   throw Error(fmt::format(
-      "the run needs {:.0f} MiB of memory, the {} has {:.0f} MiB; {}", double(plan.total()) / kMiB,
-      place, double(has) / kMiB,
+      "the run needs {:.0f} MiB of memory, the {} has {:.0f} MiB; {}", double(plan.total()) / kMiB, place,
+      double(has) / kMiB,
       most ? fmt::format("train.batch_size {} would fit (train.accumulation keeps the update the same), or a lower "
                          "data.max_length, or train.recompute: true",
                          most)
-           : "not even one example fits: lower data.max_length, set train.recompute: true, or make the model smaller"));
+           : "not even one example fits: lower data.max_length, set train.recompute: true, or make the model "
+             "smaller"));
 }
 
 void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape, const Module* module) {
@@ -171,9 +173,9 @@ void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& 
   const double n = double(recipe.train.accumulation), seconds = floor.seconds * flops / floor.flops;
   const Session dry(recipe, size, Context::dry(), true);
   log_info(fmt::format("model: {} parameters", dry.parameters().true_elements()));
-  log_info(fmt::format(
-      "an update at {} x {} x {} tokens: {:.2f} GFLOP of matrix products, which take {:.1f} ms alone",
-      recipe.train.accumulation, shape.B, N, n * flops / 1e9, n * seconds * 1e3));
+  log_info(
+      fmt::format("an update at {} x {} x {} tokens: {:.2f} GFLOP of matrix products, which take {:.1f} ms alone",
+                  recipe.train.accumulation, shape.B, N, n * flops / 1e9, n * seconds * 1e3));
 }
 
 }  // namespace selene::train

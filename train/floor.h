@@ -28,17 +28,17 @@ struct Floor {
 };
 Floor measure_floor(const std::vector<Product>& products, int repeats, const Module* module = nullptr);
 
-/// Plans a run over batches of these shapes (the last is the longest) on a device (null: the CPU) and logs the plan: bytes,
-/// largest tensors, the largest batch that fits. Error when the device has less memory than that: nothing is started
-/// that cannot finish.
+/// Plans a run over batches of these shapes (the last is the longest) on a device (null: the CPU) and logs the plan:
+/// bytes, largest tensors, the largest batch that fits. Error when the device has less memory than that: nothing is
+/// started that cannot finish.
 MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vector<data::Batch>& shapes,
                      const Module* module);
-/// The largest batch size, up to `most`, whose training at N tokens needs at most `bytes` on a device; 0 if not even one
-/// example fits.
+/// The largest batch size, up to `most`, whose training at N tokens needs at most `bytes` on a device; 0 if not even
+/// one example fits.
 int64_t largest_batch(const Recipe& recipe, const ModelSize& size, int64_t N, int64_t most, int64_t bytes,
                       const Module* module);
-/// Logs parameters, flops and floor of an update at this shape: --dry-run. On a CPU a long batch's floor is that of fewer
-/// examples, times its flops.
+/// Logs parameters, flops and floor of an update at this shape: --dry-run. On a CPU a long batch's floor is that of
+/// fewer examples, times its flops.
 void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape, const Module* module);
 
 }  // namespace selene::train

@@ -12,9 +12,9 @@ enum class LogLevel { debug, info, warning, error };
 /// Lines below `screen` are not shown on stderr, lines below `file` do not go to the file.
 void set_log_levels(LogLevel screen, LogLevel file = LogLevel::debug);
 
-/// Appends all further lines to this file as well, each with its time, and written out at once; the first hundred that
-/// were said before any file was open come first. An open file is
-/// closed first. Throws Error with path and reason.
+/// Appends all further lines to this file as well, each with its time, and written out at once; the first hundred
+/// that were said before any file was open come first. An open file is closed first. Throws Error with path and
+/// reason.
 void open_log(const std::string& path);
 /// Ends the file; stderr goes on.
 void close_log();

@@ -52,10 +52,10 @@ struct MetricsFile {
 /// cannot be read.
 MetricsFile read_metrics(const std::string& path);
 
-/// For a resumed run: drops the rows beyond `update` and of kind "test" (the run goes on and will be tested at its new
-/// end), a cut last line and lines that cannot be read; the others keep
-/// their bytes. The new file replaces the old one atomically; nothing is written if nothing is dropped. A missing
-/// file counts as empty. Returns the number of dropped lines. Throws Error if the file cannot be read or written.
+/// For a resumed run: drops the rows beyond `update` and of kind "test" (the run goes on and will be tested at its
+/// new end), a cut last line and lines that cannot be read; the others keep their bytes. The new file replaces the
+/// old one atomically; nothing is written if nothing is dropped. A missing file counts as empty. Returns the number
+/// of dropped lines. Throws Error if the file cannot be read or written.
 int64_t truncate_after(const std::string& path, int64_t update = std::numeric_limits<int64_t>::max());
 
 /// Appends rows to a file. Each row is one write(2), so that a killed run loses at most the end of its last line; a

@@ -77,11 +77,11 @@ void Optimizer::launch() {
   const Tensor& copy = parameters_.compute_values();
   for (const Unit& u : units_) {
     char* to = narrow && copy.raw() ? static_cast<char*>(copy.raw()) + u.begin * size_of(copy.dtype()) : nullptr;
-    run(s, Adam<T>{g + u.begin, parameters_.values().data<T>() + u.begin, parameters_.moment1().data<T>() + u.begin,
-                   parameters_.moment2().data<T>() + u.begin, to, copy.dtype(), u.end - u.begin,
-                   context_.step_scalars(), state, norms_.data<double>() + u.norm, config_.clip_norm, config_.beta1,
-                   config_.beta2, config_.eps, config_.weight_decay, config_.name == "adam_torch",
-                   config_.decay == "l2"});
+    run(s,
+        Adam<T>{g + u.begin, parameters_.values().data<T>() + u.begin, parameters_.moment1().data<T>() + u.begin,
+                parameters_.moment2().data<T>() + u.begin, to, copy.dtype(), u.end - u.begin, context_.step_scalars(),
+                state, norms_.data<double>() + u.norm, config_.clip_norm, config_.beta1, config_.beta2, config_.eps,
+                config_.weight_decay, config_.name == "adam_torch", config_.decay == "l2"});
   }
 }
 

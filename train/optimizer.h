@@ -28,8 +28,8 @@ class Optimizer {
   void scalars(StepScalars& s, int64_t finished, double lr, double sample_size) const;
   /// The gradient that the loss starts with, f32[1] in device memory: the loss scale.
   Tensor loss_gradient() const { return state_.slice(0, 0, 1); }
-  /// Launches norm, check, clip and update from the gradient sums in the flat buffer; writes the compute copy. An update
-  /// whose gradients are not finite changes nothing. Reads nothing back.
+  /// Launches norm, check, clip and update from the gradient sums in the flat buffer; writes the compute copy. An
+  /// update whose gradients are not finite changes nothing. Reads nothing back.
   void step();
   /// Norm of the mean gradient before clipping, of the last step; waits.
   double norm();

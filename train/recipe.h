@@ -12,12 +12,12 @@ namespace selene {
 
 /// What is read and in which form (spec: Luna release of 2021 for the frame `luna`, Tay et al. 2021 for `lra`).
 struct DataConfig {
-  std::string task = "listops";           // listops
+  std::string task = "listops";               // listops
   std::string path = "data-out/lra/listops";  // folder of the prepared files, relative to the working directory
-  std::string frame = "luna";             // luna: CLS and EOS around the symbols | lra: the symbols alone
-  int64_t max_length = 2001;              // tokens, CLS and EOS included; longer inputs lose their tail
-  bool group_by_length = false;           // batches of similar lengths
-  int64_t prefetch = 4;                   // batches made ahead of the trainer
+  std::string frame = "luna";                 // luna: CLS and EOS around the symbols | lra: the symbols alone
+  int64_t max_length = 2001;                  // tokens, CLS and EOS included; longer inputs lose their tail
+  bool group_by_length = false;               // batches of similar lengths
+  int64_t prefetch = 4;                       // batches made ahead of the trainer
 };
 
 /// The update rule; per update the order is schedule, gradient mean, clipping, decay and step.

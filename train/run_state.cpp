@@ -15,12 +15,18 @@ constexpr const char* kMoment1 = "optimizer.exp_avg.";
 constexpr const char* kMoment2 = "optimizer.exp_avg_sq.";
 
 std::string to_json(const RunState& s) {
-  const nlohmann::json j{
-      {"update", s.update},           {"loss_sums", {s.sums.loss, s.sums.nll, s.sums.count, s.sums.correct}},
-      {"has_best", s.has_best},       {"best", s.best},
-      {"best_update", s.best_update}, {"worse_validations", s.worse_validations},
-      {"wall_s", s.wall_s},           {"train_data", s.train_data}, {"isa", instruction_set()},
-      {"loss_scale", s.scaling.scale}, {"good_updates", s.scaling.good}, {"skipped_updates", s.scaling.skipped}};
+  const nlohmann::json j{{"update", s.update},
+                         {"loss_sums", {s.sums.loss, s.sums.nll, s.sums.count, s.sums.correct}},
+                         {"has_best", s.has_best},
+                         {"best", s.best},
+                         {"best_update", s.best_update},
+                         {"worse_validations", s.worse_validations},
+                         {"wall_s", s.wall_s},
+                         {"train_data", s.train_data},
+                         {"isa", instruction_set()},
+                         {"loss_scale", s.scaling.scale},
+                         {"good_updates", s.scaling.good},
+                         {"skipped_updates", s.scaling.skipped}};
   return j.dump();
 }
 

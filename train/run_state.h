@@ -8,9 +8,9 @@
 namespace selene::train {
 
 struct RunState {
-  int64_t update = 0;  // finished updates: sampler position and Philox counters follow from it
+  int64_t update = 0;     // finished updates: sampler position and Philox counters follow from it
   UpdateState scaling{};  // the device's: loss scale and counters
-  LossSums sums{};     // of the logging interval that is under way
+  LossSums sums{};        // of the logging interval that is under way
   bool has_best = false;
   double best = 0;  // of train.best_metric
   int64_t best_update = 0, worse_validations = 0;

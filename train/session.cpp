@@ -28,9 +28,9 @@ void need_precision(const std::string& precision, const Module* module) {
   if (!module || precision != "bf16") return;
   const DeviceInfo device = module->info();
   if (device.major < 8)
-    throw Error(fmt::format(
-        "train.precision is bf16, which needs compute capability 8.0; {} has {}.{}: use fp16 or fp32", device.name,
-        device.major, device.minor));
+    throw Error(
+        fmt::format("train.precision is bf16, which needs compute capability 8.0; {} has {}.{}: use fp16 or fp32",
+                    device.name, device.major, device.minor));
 }
 
 void need_device(const Recipe& recipe, const Module* module) {

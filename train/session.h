@@ -26,8 +26,8 @@ class Session {
   Session(const Recipe& recipe, const ModelSize& size, std::unique_ptr<Context> context, bool training);
   ~Session();
 
-  /// Exact bytes that training (or only evaluating) with batches of these shapes needs on a device (null: the CPU), found
-  /// by running them dry. With `largest`: the largest tensors of the moment that needs most.
+  /// Exact bytes that training (or only evaluating) with batches of these shapes needs on a device (null: the CPU),
+  /// found by running them dry. With `largest`: the largest tensors of the moment that needs most.
   static MemoryPlan plan(const Recipe& recipe, const ModelSize& size, const std::vector<data::Batch>& shapes,
                          bool training, const Module* module = nullptr, std::vector<std::string>* largest = nullptr);
 
@@ -69,8 +69,8 @@ class Session {
   bool checked_ = false;
 };
 
-/// A plan with an eighth more for a step: batches of lengths between the planned ones have blocks of other sizes, which
-/// may leave larger gaps.
+/// A plan with an eighth more for a step: batches of lengths between the planned ones have blocks of other sizes,
+/// which may leave larger gaps.
 MemoryPlan with_room(MemoryPlan plan);
 
 /// "fp32" -> f32, "bf16" -> bf16, "fp16" -> f16.

@@ -48,7 +48,8 @@ void StepGraphs::micro_batch(const data::Batch& batch, int64_t micro) {
     e.graph = stream.end_capture();
     e.inputs = addresses(towers, labels);
   }
-  if (e.inputs != addresses(towers, labels)) throw Error("a captured step: its inputs lie elsewhere than at the capture");
+  if (e.inputs != addresses(towers, labels))
+    throw Error("a captured step: its inputs lie elsewhere than at the capture");
   stream.replay(e.graph);
   ++replays_;
 }

@@ -1,5 +1,5 @@
-// Whole steps as captured graphs: the launches of a micro-batch are recorded once for every shape and replayed with the
-// inputs of the next batch, without the C++ that made them.
+// Whole steps as captured graphs: the launches of a micro-batch are recorded once for every shape and replayed with
+// the inputs of the next batch, without the C++ that made them.
 #pragma once
 #include <list>
 #include <vector>
@@ -24,7 +24,7 @@ class StepGraphs {
 
  private:
   struct Entry {
-    std::vector<int64_t> shape;  // micro-batch, B, N of every tower
+    std::vector<int64_t> shape;       // micro-batch, B, N of every tower
     std::vector<const void*> inputs;  // where the captured step reads them
     bool warm = false;
     Graph graph;

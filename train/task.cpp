@@ -60,16 +60,18 @@ std::vector<data::Batch> planned_shapes(const Recipe& recipe, const std::vector<
   int64_t longest = 1;
   for (const data::Dataset* d : sets)
     longest = std::max(longest, longest_row(*d, vocabulary, recipe.data.max_length));
-  // A shorter batch has other blocks, which may leave other gaps: look at every length where there are few, the longest
-  // last, and at the incomplete batch that ends an epoch.
+  // A shorter batch has other blocks, which may leave other gaps: look at every length where there are few, the
+  // longest last, and at the incomplete batch that ends an epoch.
   std::set<int64_t> sizes;
   for (const data::Dataset* d : sets)
-    for (const int64_t B : {d->examples() % recipe.train.batch_size, std::min(d->examples(), recipe.train.batch_size)})
+    for (const int64_t B :
+         {d->examples() % recipe.train.batch_size, std::min(d->examples(), recipe.train.batch_size)})
       if (B > 0) sizes.insert(B);
   std::vector<data::Batch> shapes;
   const int64_t lengths = std::min<int64_t>(longest, kPlannedLengths);
   for (int64_t i = 1; i <= lengths; ++i)
-    for (const int64_t B : sizes) shapes.push_back(shape_batch(B, (longest * i + lengths - 1) / lengths, recipe.model));
+    for (const int64_t B : sizes)
+      shapes.push_back(shape_batch(B, (longest * i + lengths - 1) / lengths, recipe.model));
   return shapes;
 }
 

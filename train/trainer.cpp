@@ -139,9 +139,10 @@ void Run::take(const Checkpoint& from) {
   const std::string now = state_.train_data;
   state_ = load_run(from, *session_);
   if (state_.train_data != now)
-    throw Error(fmt::format("{}: was trained on other examples than {} has (digest {}, now {}); go on with the old data, "
-                            "or start anew in another --out folder",
-                            from.file.path(), task_.train->name, state_.train_data, now));
+    throw Error(
+        fmt::format("{}: was trained on other examples than {} has (digest {}, now {}); go on with the old data, "
+                    "or start anew in another --out folder",
+                    from.file.path(), task_.train->name, state_.train_data, now));
   result_.checkpoint = from.file.path();
 }
 
@@ -208,9 +209,10 @@ void Run::check_loss(const char* data, double loss) {
   for (int i = 0; i < int(p.count()) && where.empty(); ++i)
     for (const float x : session_->context().values<float>(p.master(i)))
       if (!std::isfinite(x)) where = p[i].name;
-  throw Error(fmt::format("update {}: the loss of the {} data is not finite{}; the run stops, its checkpoints are as "
-                          "they were; a lower optim.lr or a longer schedule.warmup may help",
-                          state_.update, data, where.empty() ? "" : " and " + where + " holds NaN or Inf"));
+  throw Error(
+      fmt::format("update {}: the loss of the {} data is not finite{}; the run stops, its checkpoints are as "
+                  "they were; a lower optim.lr or a longer schedule.warmup may help",
+                  state_.update, data, where.empty() ? "" : " and " + where + " holds NaN or Inf"));
 }
 
 void Run::log_interval() {
@@ -344,8 +346,8 @@ RunResult Run::loop() {
   return result_;
 }
 
-/// The result of a run of this very recipe that was finished and tested already, whose newest checkpoint is whole: its
-/// data need not be there.
+/// The result of a run of this very recipe that was finished and tested already, whose newest checkpoint is whole:
+/// its data need not be there.
 std::optional<RunResult> finished_before(const Recipe& recipe, const RunOptions& options) {
   const std::string folder = run_folder(recipe, options), metrics = folder + "/metrics.jsonl";
   if (options.dry_run || options.resume != "auto" || !fs::exists(metrics)) return std::nullopt;
