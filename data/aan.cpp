@@ -11,6 +11,7 @@
 #include <istream>
 #include <vector>
 
+#include "data/durable_file.h"
 #include "kernels/error.h"
 
 namespace selene::data {
@@ -80,7 +81,7 @@ Dataset read_aan(std::istream& in, const std::string& name, int64_t max_bytes, c
 }
 
 Dataset read_aan(const std::string& path, int64_t max_bytes, const Watch& watch) {
-  if (std::filesystem::is_directory(path)) throw Error(fmt::format("{}: is a folder, wanted a TSV file", path));
+  need_regular(path, "a TSV file");
   std::vector<char> buffer(size_t(1) << 20);  // bytes; a line has tens of thousands
   std::ifstream in;
   in.rdbuf()->pubsetbuf(buffer.data(), std::streamsize(buffer.size()));  // has no effect once the file is open

@@ -5,10 +5,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <vector>
 
+#include "data/durable_file.h"
 #include "data/image.h"
 #include "kernels/error.h"
 
@@ -30,7 +30,7 @@ std::vector<std::string> files_of(const std::string& folder, std::string_view pa
 
 /// The whole file. Error unless it is records and nothing else.
 std::vector<uint8_t> read_batch(const std::string& path) {
-  if (std::filesystem::is_directory(path)) throw Error(fmt::format("{}: is a folder, wanted a CIFAR-10 batch", path));
+  need_regular(path, "a CIFAR-10 batch");
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) throw Error(fmt::format("{}: cannot be opened: {}", path, std::strerror(errno)));
   const int64_t size = int64_t(in.tellg());

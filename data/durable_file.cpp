@@ -53,11 +53,8 @@ void ignore_file_size_signal() { std::signal(SIGXFSZ, SIG_IGN); }
 DurableFile::DurableFile(const std::string& path) : path_(path) {
   std::error_code unknown;
   if (fs::is_symlink(path, unknown)) path_ = fs::weakly_canonical(path, unknown).string();  // the link stays a link
-  const fs::file_status is =
-      fs::status(path, unknown);  // a rename would put a file in the place of a folder or of /dev/full
-  if (fs::exists(is) && !fs::is_regular_file(is))
-    throw Error(fmt::format("{}: cannot be written: is {}, wanted a regular file or a new name", path,
-                            fs::is_directory(is) ? "a folder" : "a device or pipe"));
+  // A rename would put a file in the place of a folder or of /dev/full.
+  need_regular(path, "a regular file or a new name to write");
   do {  // a name may be taken: by the leftover of a killed process that had our number
     temporary_ = temporary_name(path_);
     file_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -96,6 +93,14 @@ void DurableFile::commit() {
   sync_folder(folder_of(path_));
 }
 
+void need_regular(const std::string& path, const char* wanted) {
+  std::error_code ignored;
+  const fs::file_status is = fs::status(path, ignored);
+  if (fs::exists(is) && !fs::is_regular_file(is))
+    throw Error(
+        fmt::format("{}: is {}, wanted {}", path, fs::is_directory(is) ? "a folder" : "a device or pipe", wanted));
+}
+
 void write_durably(const std::string& path, std::string_view text) {
   DurableFile file(path);
   file.write(text.data(), text.size());
@@ -126,6 +131,15 @@ void sync_folder(const std::string& folder) {
   close(f);
   if (error != 0 && error != EINVAL)  // EINVAL: a file system without it
     throw Error(fmt::format("{}: folder cannot be made durable: {}", folder, reason(error)));
+}
+
+FolderLock::FolderLock(const std::string& folder) : file_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  held_ = file_ >= 0 && flock(file_, LOCK_EX | LOCK_NB) == 0;
+  taken_ = file_ >= 0 && !held_ && errno == EWOULDBLOCK;
+}
+
+FolderLock::~FolderLock() {
+  if (file_ >= 0) close(file_);
 }
 
 std::vector<std::string> remove_leftovers(const std::string& folder) {

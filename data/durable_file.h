@@ -35,6 +35,10 @@ class DurableFile {
   size_t written_ = 0;  // bytes
 };
 
+/// Error where `path` is there and no file, such as a folder or a pipe, which would wait for its writer. `wanted`: "a
+/// TSV file".
+void need_regular(const std::string& path, const char* wanted);
+
 /// The whole of `text` under `path`, complete or not at all.
 void write_durably(const std::string& path, std::string_view text);
 
@@ -43,6 +47,22 @@ void replace_link(const std::string& folder, const std::string& name, const std:
 
 /// Makes creations, renames and removals in `folder` durable.
 void sync_folder(const std::string& folder);
+
+/// Keeps other processes from working in a folder as long as the object lives.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::string& folder);
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+  ~FolderLock();
+  /// Nobody else has the lock. Where the file system has no locks neither this is so nor the next.
+  bool held() const { return held_; }
+  bool taken() const { return taken_; }
+
+ private:
+  int file_ = -1;
+  bool held_ = false, taken_ = false;
+};
 
 /// Removes the temporary files that killed processes left in `folder`, and only those: a file that is still being
 /// written is locked by its writer and stays. Returns their names; none where the folder does not exist.

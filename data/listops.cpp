@@ -6,10 +6,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <istream>
 
+#include "data/durable_file.h"
 #include "kernels/error.h"
 
 namespace selene::data {
@@ -186,7 +186,7 @@ Dataset read_listops(std::istream& in, const std::string& name) {
 }
 
 Dataset read_listops(const std::string& path) {
-  if (std::filesystem::is_directory(path)) throw Error(fmt::format("{}: is a folder, wanted a TSV file", path));
+  need_regular(path, "a TSV file");
   std::ifstream in(path, std::ios::binary);
   if (!in) throw Error(fmt::format("{}: cannot be opened: {}", path, std::strerror(errno)));
   std::vector<char> buffer(size_t(1) << 20);  // bytes; the files have lines of several thousand characters

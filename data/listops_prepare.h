@@ -15,7 +15,7 @@ struct ListopsPlan {
   int64_t train = 96000, valid = 2000, test = 2000;  // examples; of official files the first so many, 0: all
   int threads = 1;
   bool tsv = false;    // write the official TSV files beside the prepared ones
-  bool force = false;  // replace a data set made with other options
+  bool force = false;  // make it anew in any case
 };
 
 /// Makes the data set as prepare_folder does. `watch` sees examples and draws. Error for options out of range, and

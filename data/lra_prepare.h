@@ -24,7 +24,7 @@ struct TextPlan {
                              // Long Range Arena, whose choice of a checkpoint so looks at the test set
   SplitCaps caps = {};
   uint64_t seed = 1;   // of the orders, and so of which reviews are held out
-  bool force = false;  // replace a data set made with other options
+  bool force = false;  // make it anew in any case
 };
 
 /// CIFAR-10 in grey (data/cifar10.h). The last tenth of the training images, in the seeded order, is the

@@ -70,6 +70,7 @@ void check_listed(const std::string& level_folder) {
 }
 
 std::string read_metadata(const std::string& path) {
+  need_regular(path, "lines of text");
   std::ifstream in(path, std::ios::binary);
   if (!in) throw Error(fmt::format("{}: can't be opened", path));
   std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};

@@ -19,7 +19,7 @@ struct PathfinderPlan {
   SplitCaps caps = {};      // of the splits that `count` gives, the first images; only these are drawn or read
   uint64_t split_seed = 1;  // of the permutation
   int threads = 1;
-  bool force = false;  // replace a data set made with other options
+  bool force = false;  // make it anew in any case
 };
 
 /// Makes the data set as prepare_folder does. The pool (the generator's images 0 to count - 1, or the official

@@ -72,7 +72,7 @@ void write_prepared(const std::string& folder, std::string_view split, const Dat
 
 bool is_prepared(const SafetensorsFile& file) { return file.metadata().count("data_format") > 0; }
 
-Dataset open_prepared(const std::string& path) {
+Dataset open_prepared(const std::string& path, std::string_view split) {
   const auto file = std::make_shared<const SafetensorsFile>(path);
   if (!is_prepared(*file))
     throw Error(fmt::format("{}: is not prepared data: no \"data_format\" in its metadata", path));
@@ -80,6 +80,8 @@ Dataset open_prepared(const std::string& path) {
     throw Error(
         fmt::format("{}: data format is version {:.40}, this program reads version {}", path, version, kFormat));
   verify_checksum(*file);
+  if (!split.empty() && metadata_string(*file, "split") != split)
+    throw Error(fmt::format("{}: holds the split {:.20}, wanted {}", path, metadata_string(*file, "split"), split));
   Dataset d;
   d.name = path;
   try {
@@ -110,7 +112,7 @@ bool has_split(const std::string& folder, const Kind& kind, std::string_view spl
 Dataset read_split(const std::string& folder, const Kind& kind, std::string_view split) {
   const std::string path = prepared_path(folder, split);
   if (std::filesystem::exists(path)) {
-    Dataset d = open_prepared(path);
+    Dataset d = open_prepared(path, split);
     if (d.kind != &kind)
       throw Error(fmt::format("{}: is data of kind {}, the recipe's data.task is {}", path, d.kind->name, kind.name));
     return d;

@@ -20,8 +20,9 @@ std::string prepared_path(const std::string& folder, std::string_view split);
 void write_prepared(const std::string& folder, std::string_view split, const Dataset& data,
                     const std::string& options);
 /// Maps a file into memory. Error (file, what was found, what was wanted) for another format, an unknown kind,
-/// tensors that do not fit together, symbols or labels that the kind does not have, a wrong checksum.
-Dataset open_prepared(const std::string& path);
+/// tensors that do not fit together, symbols or labels that the kind does not have, a wrong checksum, and, where
+/// `split` is named, for the file of another one.
+Dataset open_prepared(const std::string& path, std::string_view split = "");
 /// Whether a file says that it is prepared data, of whatever version.
 bool is_prepared(const SafetensorsFile& file);
 
@@ -46,7 +47,7 @@ struct FolderPlan {
   std::string folder;
   std::string kind;     // of the table
   std::string options;  // JSON object: two plans with the same kind and options give the same files
-  bool force = false;   // replace a data set made with other options, or one that lacks a file
+  bool force = false;   // make it anew in any case, in the place of one made with other options too
 };
 
 /// Tells how far a long job is: units done, units in all (0: not known), a note. What it throws ends the job.
@@ -54,9 +55,9 @@ using Watch = std::function<void(int64_t done, int64_t total, const std::string&
 
 /// Runs `write` on a temporary folder beside plan.folder, which is renamed at the end: plan.folder is complete or
 /// absent. `write` returns a JSON object of further facts for dataset.json, beside facts_json of every split. A data
-/// set with the same options is left alone; throws Error for one with other options (unless plan.force), for a folder
-/// that holds anything else, and for whatever cannot be written. If `write` throws, the temporary folder is removed.
-/// Leftovers of killed runs for the same folder are removed first.
+/// set with the same options is left alone (unless plan.force); throws Error for one with other options (likewise),
+/// for a folder that holds anything else, and for whatever cannot be written. If `write` throws, the temporary folder
+/// is removed. Leftovers of killed runs for the same folder are removed first.
 Prepared prepare_folder(const FolderPlan& plan, const std::function<std::string(const std::string& folder)>& write);
 
 }  // namespace selene::data

@@ -3,9 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -32,7 +29,7 @@ ordered_json key_of(const FolderPlan& plan) {
 bool is_whole(const fs::path& path) {
   if (path.extension() != ".safetensors") return fs::exists(path);
   try {
-    open_prepared(path.string());
+    open_prepared(path.string(), path.stem().string());
     return true;
   } catch (const Error&) {
     return false;
@@ -48,11 +45,12 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
   std::ifstream in(folder / description);
   const ordered_json found = ordered_json::parse(in, nullptr, false);
   if (!found.is_object() || !found.contains("kind") || !found.contains("options"))
-    throw Error(fmt::format("{}: holds files but no prepared data, wanted a new or empty folder", folder.string()));
+    throw Error(fmt::format("{}: holds files but no valid {}, wanted prepared data or a new or empty folder",
+                            folder.string(), description));
   if (found["kind"] != plan.kind)
     throw Error(fmt::format("{}: holds data of kind {}, wanted {} or a new folder", folder.string(),
                             found["kind"].dump(), plan.kind));
-  bool same = true;
+  bool same = !plan.force;
   const ordered_json wanted = key_of(plan);
   for (const auto& [name, value] : wanted.items()) same = same && found.value(name, ordered_json()) == value;
   const ordered_json files = found.value("files", ordered_json::array());
@@ -71,20 +69,24 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
   return false;
 }
 
-/// Removes what killed runs for the same folder left: NAME.partial-PID without such a process.
+/// Removes what killed runs for the same folder left: NAME.partial-PID that no process holds.
 void remove_killed_runs(const fs::path& folder) {
   const std::string start = folder.filename().string() + partial_mark;
-  for (const auto& entry : fs::directory_iterator(folder.parent_path())) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(start)) continue;
-    const long pid = std::atol(name.c_str() + start.size());
-    if (pid > 0 && pid != getpid() && kill(pid_t(pid), 0) != 0 && errno == ESRCH) fs::remove_all(entry.path());
-  }
+  for (const auto& entry : fs::directory_iterator(folder.parent_path()))
+    if (entry.path().filename().string().starts_with(start) && FolderLock(entry.path()).held())
+      fs::remove_all(entry.path());
+}
+
+fs::path made(const fs::path& folder) {
+  fs::create_directory(folder);
+  return folder;
 }
 
 /// The temporary folder; gone at the end unless it was moved to its final place.
 struct Partial {
+  explicit Partial(const fs::path& folder) : path(made(folder)), lock(path) {}
   fs::path path;
+  FolderLock lock;
   ~Partial() {
     std::error_code ignored;
     if (!path.empty()) fs::remove_all(path, ignored);
@@ -113,7 +115,7 @@ void write_description(const FolderPlan& plan, const fs::path& folder, const std
   j["files"] = files;
   for (const char* split : {"train", "valid", "test"})
     if (const std::string path = prepared_path(folder.string(), split); fs::exists(path))
-      j["splits"][split] = ordered_json::parse(facts_json(open_prepared(path)));
+      j["splits"][split] = ordered_json::parse(facts_json(open_prepared(path, split)));
   j.update(ordered_json::parse(facts));
   write_durably((folder / description).string(), j.dump(2) + "\n");
 }
@@ -143,9 +145,7 @@ Prepared prepare_folder(const FolderPlan& plan, const std::function<std::string(
     const bool replace = fs::exists(folder) && !fs::is_empty(folder);
     fs::create_directories(folder.parent_path());
     remove_killed_runs(folder);
-    Partial partial{folder.string() + partial_mark + std::to_string(getpid())};
-    fs::remove_all(partial.path);
-    fs::create_directory(partial.path);
+    Partial partial(folder.string() + partial_mark + std::to_string(getpid()));
     write_description(plan, partial.path, write(partial.path.string()));
     partial.move_to(folder, replace);
     return Prepared::made;

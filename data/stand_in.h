@@ -12,7 +12,7 @@ struct StandInPlan {
   std::string folder;                             // to make
   int64_t train = 1000, valid = 100, test = 200;  // examples, 2 to 1,000,000 each
   uint64_t seed = 1;
-  bool force = false;  // replace a stand-in made with other options
+  bool force = false;  // make it anew in any case
 };
 
 // Each writes the official files and STAND-IN.txt, which says what they are, into a new folder through

@@ -141,6 +141,8 @@ class Damaged(Prepared):
         self.refused('image', 'data_batch_3.bin', str(5 * CIFAR_RECORD + 100))
         os.remove(self.path('bad/data_batch_3.bin'))
         self.refused('image', 'data_batch_3.bin')
+        os.mkfifo(self.path('bad/data_batch_3.bin'))
+        self.refused('image', 'data_batch_3.bin', 'pipe')
 
     def test_reviews(self):
         self.copy('text')
@@ -169,6 +171,20 @@ class Damaged(Prepared):
         self.write('bad/basic_val.tsv', 'Source\tTarget\n[MAX 2 9 ]\t9\n')
         self.refuses(self.prepare('listops', 'unmade', '--test', 2, raw='bad'), '2 examples are wanted for test, there are 1')
         self.succeeds(self.prepare('listops', 'all', raw='bad'), 'made')
+
+    def test_another_split_in_the_place_of_one_and_a_file_that_is_gone(self):
+        self.succeeds(self.prepare('text', 'mixed'), '40 train, 12 valid, 12 test examples')
+        shutil.copy(self.path('mixed/train.safetensors'), self.path('mixed/valid.safetensors'))
+        values = {**SMALL, 'data.task': 'text', 'data.path': 'mixed', 'data.max_length': 100}
+        self.refuses(self.train('never', values), 'mixed/valid.safetensors', 'holds the split train, wanted valid')
+        self.refuses(self.prepare('text', 'mixed'), 'not all of it')
+        os.remove(self.path('mixed/valid.safetensors'))
+        gone = run('selene-inspect', 'mixed', cwd=self.folder)
+        self.assertEqual((gone.returncode, len(complaint(gone))), (1, 1))
+        self.assertIn('mixed/valid.safetensors: is not there', complaint(gone)[0])
+        self.succeeds(self.prepare('text', 'mixed', '--force'), 'made')
+        self.succeeds(self.prepare('text', 'mixed', '--force'), 'made')
+        self.succeeds(self.prepare('text', 'mixed'), 'already there')
 
     def test_a_word_that_is_no_subcommand_is_named(self):
         self.assertIn('txt', run('selene-prepare', 'txt').stderr)

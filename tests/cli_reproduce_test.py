@@ -5,7 +5,7 @@ import subprocess
 import time
 import unittest
 
-from cli_common import SOURCE, TIMEOUT, TOOLS, FolderCase, read_metrics, settings, wait_for_update
+from cli_common import SOURCE, TIMEOUT, TOOLS, FolderCase, read_metrics, run, settings, wait_for_update
 
 SCRIPT = os.path.join(SOURCE, 'tools/reproduce.sh')
 TINY = {'model.dim': 16, 'model.heads': 2, 'model.ffn_dim': 16, 'model.head_dim': 16, 'data.max_length': 130}
@@ -93,6 +93,20 @@ class Reproduce(FolderCase):
         self.assertIn(self.path('raw/tsv_data'), result.err)
         self.assertIn('| Luna-16 | 37.43 / – | 65.74 / – | 79.38 / no data |', result.out)
 
+    def test_prepared_data_without_its_source_is_of_the_wanted_size(self):
+        for words in (['stand-in', 'text', '--out', 'gone', '--train', 20, '--test', 10],
+                      ['text', '--from', 'gone', '--out', 'data/text', '--train', 10]):
+            self.assertEqual(run('selene-prepare', *words, cwd=self.folder).returncode, 0)
+        result = self.call('table1', '--tasks', 'text', '--models', 'luna-16', out='smaller', status=1)
+        self.assertIn('data/text was not made with "train": 0', result.err)
+        self.assertFalse(os.path.exists(self.path('smaller/text/luna-16/seed-1')))
+
+    def test_a_mistaken_call_takes_nothing_from_a_finished_run(self):
+        first = self.call('table1', *ONE_CELL, out='kept')
+        mistaken = self.call('table1', *ONE_CELL, '--set', 'model.tie_kv=true', out='kept', status=1)
+        self.assertIn('the recipe has changed', mistaken.err)
+        self.assertEqual(mistaken.out, first.out)
+
     def test_times_and_the_figure(self):
         short = ['table2', '--lengths', '8', '--models', 'transformer luna-16', '--rounds', '1', '--steps', '1',
                  '--device', 'cpu']
@@ -101,6 +115,11 @@ class Reproduce(FolderCase):
         second = self.call(*short, out='times')
         self.assertIn('nothing to do: all 2 cells were measured', second.err)
         self.assertEqual(second.out, first.out)
+        for other in (['--steps', '2'], ['--scale', '0.5']):
+            refused = self.call(*short, *other, out='times', status=1)
+            self.assertIn('another --scale or --steps', refused.err)
+        scaled = self.call(*short, '--scale', '0.5', out='scaled')
+        self.assertIn('Scale 0.5: a step has at most 16,384 tokens and a process times 1 steps', scaled.out)
         refused = self.call('figure1', '--device', 'cpu', out='times', status=1)
         self.assertIn('error: times at 8 tokens: the paper has none there', refused.err)
         os.remove(self.path('times/table2/cpu/cells.jsonl'))

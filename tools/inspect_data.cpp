@@ -90,6 +90,9 @@ void inspect_data_folder(const std::string& folder, const DataView& view) {
     if (fs::exists(path)) fmt::print("\n"), inspect_prepared(path, brief);
     brief.examples = 0, brief.png.clear();  // examples of the first split only
   }
+  for (const auto& name : description.value("files", ordered_json::array()))
+    if (const fs::path path = fs::path(folder) / name.get<std::string>(); !fs::exists(path))
+      throw Error(fmt::format("{}: is not there, though {} names it", path.string(), file));
 }
 
 }  // namespace selene

@@ -15,9 +15,9 @@ namespace selene {
 /// adds --version and makes writes beyond a file size limit fail instead of killing the program.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
 
-/// A check for an option that names a file: what is wrong with the name, "" if nothing.
+/// A check for an option that names a file to write: what is wrong with the name, "" if nothing.
 inline std::string named_file(const std::string& name) {
-  return name.empty() ? "is empty, wanted a file's name" : "";
+  return name.empty() || name == "-" ? "is '" + name + "', wanted a file's name" : "";
 }
 
 }  // namespace selene

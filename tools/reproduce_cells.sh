@@ -63,7 +63,7 @@ prepare_task() {
     pathx) words=(pathfinder --size 128 --seed 1) ;;
     *)
       if from=$(raw_of "$task"); then words=("$task" --from "$from")
-      elif [ -e "$folder/dataset.json" ]; then data_of[$task]=$folder; return
+      elif [ -e "$folder/dataset.json" ]; then prepared_before "$task" "$n"; return
       elif [ "$scale" = 1 ]; then
         why_of[$task]="no data at $from, and none prepared at $folder (docs/lra.md says where to get it)"
         return
@@ -76,6 +76,19 @@ prepare_task() {
   if [ "$scale" != 1 ]; then words+=(--train "$n" --valid "$(valid_of "$task")" --test "$(test_of "$task")"); fi
   run_prepare "$task" "${words[@]}" || return 0
   data_of[$task]=$folder
+}
+
+# prepared_before TASK TRAIN: without its source, data is taken if it was made with the options of this call.
+prepared_before() {
+  local task=$1 option counts=(0 0 0)
+  if [ "$scale" != 1 ]; then counts=("$2" "$(valid_of "$task")" "$(test_of "$task")"); fi
+  for option in "train\": ${counts[0]}" "valid\": ${counts[1]}" "test\": ${counts[2]}" "seed\": 1"; do
+    if ! grep -qE "^ *\"$option,?\$" "$data/$task/dataset.json"; then
+      why_of[$task]="no data at $(raw_of "$task" || true), and $data/$task was not made with \"$option"
+      return
+    fi
+  done
+  data_of[$task]=$data/$task
 }
 
 # make_stand_in TASK TRAIN: the official files, synthetic. A tenth of the images is for validation.
@@ -142,7 +155,9 @@ command_of() {
 # note FOLDER STATUS WHY: what selene-report can't know from the run folder, beside it.
 note() {
   local device_line=''
-  if [ -e "$1/log.txt" ]; then device_line=$(sed -n 's/.* info device: //p' "$1/log.txt" | tail -n 1); fi
+  if [ -e "$1/log.txt" ]; then
+    device_line=$(sed -n 's/.* info device: //p' "$1/log.txt" | tail -n 1 | sed 's/ (no backend module.*//')
+  fi
   {
     printf '{"status":%s,"why":%s,' "$(json "$2")" "$(json "$3")"
     printf '"task":"%s","model":"%s","p":%s,"seed":%s,' "${key[0]}" "${key[1]}" "${key[3]}" "${key[2]}"
@@ -183,27 +198,33 @@ run_cell() {
   ran=$((ran + 1))
   say "$title: $(percent_of "$folder") ($((SECONDS - begin)) s)"
 }
-# The rest of run_cell, with its variables.
+# The rest of run_cell, with its variables. What fails now takes nothing from a run that was done before.
+note_failure() { if ! grep -qs '^{"status":"done"' "$folder.json"; then note "$folder" "$@"; fi; }
 failed_cell() {
-  note "$folder" failed "$(error_of "$folder.out")"
+  note_failure failed "$(error_of "$folder.out")"
   bad=$((bad + 1))
   say "$title: failed: $(error_of "$folder.out")"
 }
 without_data() {
   local status="no data"
   case ${why_of[$task]} in "no data at "*) ;; *) status=failed ;; esac
-  note "$folder" "$status" "${why_of[$task]}"
+  note_failure "$status" "${why_of[$task]}"
   bad=$((bad + 1))
   say "$title: $status: ${why_of[$task]#no data at }"
 }
 
 # Table 2: rounds over all lengths and models, one process each; a line of $times is a cell that is measured.
 speed() {
-  local folder=$out/table2/${device##*/} round length model times mark
+  local folder=$out/table2/${device##*/} round length model times mark settings
   mkdir -p "$folder"
   times=$folder/cells.jsonl
   exec 9>"$folder/.lock"
   flock -n 9 || { say "error: $folder: another tools/reproduce.sh table2 works here"; return 1; }
+  settings="\"scale\":\"$scale\",\"timed_steps\":$steps,"
+  if [ -e "$times" ] && grep -qvF "$settings" "$times"; then
+    say "error: $times: has times with another --scale or --steps; give another --out, or move it away"
+    return 1
+  fi
   cells=$((rounds * ${#lengths[@]} * ${#models[@]})) cell=0 ran=0 bad=0
   for ((round = 1; round <= rounds; ++round)); do
     for length in "${lengths[@]}"; do
@@ -225,8 +246,8 @@ measure() {
   words=(selene-bench step --model "$model" --length "$length" --batch "$batch" --precision "$precision"
     --steps "$steps" --threads "$(nproc)" --layers 4 --dim 256 --heads 4 --ffn 1024 --untied --device "$device"
     --json)
-  made=$(printf '"machine":%s,"commit":%s,"date":"%s","command":%s,' "$(json "$machine")" "$(json "$commit")" \
-    "$(date -u +%F)" "$(json "$(line "${words[@]}")")")
+  made=$settings$(printf '"machine":%s,"commit":%s,"date":"%s","command":%s,' "$(json "$machine")" \
+    "$(json "$commit")" "$(date -u +%F)" "$(json "$(line "${words[@]}")")")
   if run_child "$folder/bench.out" "${words[@]}" && found=$(grep '^{"model"' "$folder/bench.out"); then
     printf '%s%s%s\n' "$mark" "$made" "${found#\{}" >>"$times"
     ms=${found##*\"step_median_ms\":} ms=${ms%%,*}

@@ -300,7 +300,14 @@ std::string step_table(const std::vector<StepTime>& all) {
       "peak: parameters, optimiser state and activations. Our attention never stores the n x n matrix of the paper's "
       "baseline, which so costs less memory here. Below: the steps themselves, and the speed by the least step of "
       "all rounds, which other work on the machine disturbs least.\n";
-  Strings machines, devices, commits, dates, commands;
+  Strings machines, devices, commits, dates, commands, scales;
+  for (const StepTime& t : all)
+    if (t.scale != "1")
+      add_once(scales,
+               fmt::format("\nScale {}: a step has at most 16,384 tokens and a process times {} steps. This shows "
+                           "that every cell runs; little hangs on the numbers.\n",
+                           t.scale, t.timed_steps));
+  text += joined(scales, "");
   for (const StepTimes& times : group_by_device(all)) {
     text += fmt::format("\n## {}, {}\n\n{}\n{}", times.device, times.dtype, ratios(times), absolutes(times));
     devices.push_back(times.device);

@@ -23,7 +23,8 @@ StepTime parse_line(const std::string& line) {
   t.model = j.at("model"), t.length = j.at("length"), t.dtype = j.at("dtype");
   t.batch = j.at("batch");
   take(j, "why", t.why), take(j, "command", t.command), take(j, "machine", t.machine);
-  take(j, "commit", t.commit), take(j, "date", t.date);
+  take(j, "commit", t.commit), take(j, "date", t.date), take(j, "scale", t.scale);
+  t.timed_steps = j.value("timed_steps", int64_t(0));
   if (!t.why.empty()) return t;
   t.device = j.at("device");
   t.best_ms = j.at("step_ms"), t.median_ms = j.at("step_median_ms");

@@ -1,10 +1,7 @@
 #include "train/trainer.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <omp.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -30,22 +27,6 @@ namespace {
 
 namespace fs = std::filesystem;
 std::atomic<int> stop_signal{0};
-
-// Held as long as the process lives: two trainers in one folder would mix their metrics and checkpoints.
-class FolderLock {
- public:
-  ~FolderLock() {
-    if (file_ >= 0) close(file_);
-  }
-  void take(const std::string& folder) {
-    file_ = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (file_ >= 0 && flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-      throw Error(fmt::format("{}: another selene-train works in this run folder", folder));
-  }
-
- private:
-  int file_ = -1;
-};
 
 // The first signal asks the loop to stop, a second one ends the process at once.
 void on_signal(int number) {
@@ -94,7 +75,7 @@ class Run {
   std::unique_ptr<data::Prefetcher> ahead_;
   RunState state_;
   RunResult result_;
-  FolderLock lock_;
+  std::optional<data::FolderLock> lock_;  // two trainers in one folder would mix their metrics and checkpoints
   int64_t interval_examples_ = 0, interval_tokens_ = 0;
   Clock::time_point start_, interval_start_;
   bool stop_early_ = false, loss_is_finite_ = true;
@@ -130,7 +111,8 @@ void Run::open_folder() {
     throw Error(fmt::format("{}: is not empty and not the folder of a run; give another --out", folder_));
   fs::create_directories(checkpoints_, failed);
   if (failed) throw Error(fmt::format("{}: the run folder can't be made: {}", folder_, failed.message()));
-  lock_.take(checkpoints_);
+  if (lock_.emplace(checkpoints_).taken())
+    throw Error(fmt::format("{}: another selene-train works in this run folder", checkpoints_));
   for (const std::string& place : {folder_, checkpoints_}) data::remove_leftovers(place);
   open_log(folder_ + "/log.txt");
 }
