@@ -138,8 +138,8 @@ Imdb read_imdb(const std::string& folder, std::string_view part, const Watch& wa
     tell(first);
     std::vector<std::future<std::vector<Bytes>>> work;
     for (size_t i = first; i < std::min(files.size(), first + readers * block); i += block)
-      work.push_back(
-          std::async(std::launch::async, read_block, std::span(files).subspan(i, std::min(block, files.size() - i))));
+      work.push_back(std::async(std::launch::async | std::launch::deferred, read_block,
+                                std::span(files).subspan(i, std::min(block, files.size() - i))));
     size_t i = first;
     for (auto& texts : work)
       for (const Bytes& text : texts.get()) {

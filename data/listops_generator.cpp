@@ -118,7 +118,8 @@ ListopsProgress generate_listops(const ListopsOptions& options, int64_t count, i
   for (int64_t first = 0; progress.examples < count; first += chunk * std::max(threads, 1)) {
     std::vector<std::future<Drawn>> work;
     for (int t = 1; t < threads; ++t)
-      work.push_back(std::async(std::launch::async, draw_chunk, std::cref(options), first + t * chunk));
+      work.push_back(
+          std::async(std::launch::async | std::launch::deferred, draw_chunk, std::cref(options), first + t * chunk));
     for (int t = 0; t < std::max(threads, 1) && progress.examples < count; ++t) {
       const int64_t end = first + (t + 1) * chunk;
       for (const auto& [draw, tree] : t == 0 ? draw_chunk(options, first) : work[size_t(t - 1)].get()) {

@@ -32,7 +32,7 @@ int percent(const ProgressState& s) { return int(std::clamp(100.0 * double(s.don
 
 bool is_terminal() {
   const char* term = std::getenv("TERM");
-  return ::isatty(STDERR_FILENO) && !(term && std::string_view(term) == "dumb");
+  return ::isatty(STDERR_FILENO) && term && std::string_view(term) != "dumb";
 }
 
 int terminal_width() {

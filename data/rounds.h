@@ -19,7 +19,7 @@ inline void work_in_rounds(int64_t count, int64_t chunk, int threads,
     const auto begin = [&](int64_t t) { return std::min(count, first + t * chunk); };
     std::vector<std::future<void>> others;
     for (int64_t t = 1; t < side_by_side && begin(t) < count; ++t)
-      others.push_back(std::async(std::launch::async, work, begin(t), begin(t + 1)));
+      others.push_back(std::async(std::launch::async | std::launch::deferred, work, begin(t), begin(t + 1)));
     work(first, begin(1));
     for (auto& other : others) other.get();
     if (between) between(begin(side_by_side));

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "engine/program_path.h"
 #include "kernels/error.h"
 
 namespace selene {
@@ -17,8 +18,9 @@ constexpr const char* kCudaModule = "libselene_cuda.so";
 
 // Beside the program, in ../lib, or wherever the loader looks.
 std::string find_module() {
-  std::error_code error;  // where there is no /proc the loader's own places are left
-  const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  std::error_code error;
+  // Where there is no /proc the loader's own places are left.
+  const std::filesystem::path folder = std::filesystem::path(program_path()).parent_path();
   for (const char* place : {"", "../lib", "../kernels/cuda"}) {
     const std::filesystem::path path = folder / place / kCudaModule;
     if (!folder.empty() && std::filesystem::exists(path, error)) return path;

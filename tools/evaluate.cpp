@@ -14,6 +14,7 @@
 #include "data/image.h"
 #include "data/own_examples.h"
 #include "data/prepared.h"
+#include "data/stop.h"
 #include "engine/threads.h"
 #include "kernels/error.h"
 #include "tools/program.h"
@@ -173,6 +174,7 @@ int run(const Arguments& a) {
       recipe, size, train::planned_shapes(recipe, {given.set.get()}, vocabulary), false, module.get()));
   train::Session session(recipe, size, std::make_unique<Context>(plan, module.get()), false);
   train::load_weights(checkpoint.file, session);
+  data::listen_for_stop();
   std::optional<PredictionFile> predictions;
   if (!a.predictions.empty()) predictions.emplace(a.predictions, *given.set);
   const data::Loader loader = train::file_order(given.set, vocabulary, recipe, recipe.train.batch_size);

@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <csignal>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -13,14 +12,13 @@
 #include "data/pathfinder_prepare.h"
 #include "data/progress.h"
 #include "data/stand_in.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 #include "tools/program.h"
 
 namespace {
 
 using namespace selene::data;
-
-volatile std::sig_atomic_t interrupted = 0;
 
 /// A subcommand: its declaration, and what it does when it was chosen.
 struct Command {
@@ -191,12 +189,10 @@ std::string counts_text(const std::string& folder) {
 }
 
 int prepare(const Command& command) {
-  const auto stop = [](int) { interrupted = 1; };
-  std::signal(SIGINT, stop);
-  std::signal(SIGTERM, stop);
+  listen_for_stop();
   std::unique_ptr<Progress> progress;
   const auto watch = [&](int64_t done, int64_t total, const std::string& note) {
-    if (interrupted) throw selene::Error("interrupted; nothing was kept");
+    check_stop();
     if (!progress) progress = std::make_unique<Progress>(command.app->get_name(), command.unit, total);
     progress->set(done, note);
   };

@@ -10,9 +10,11 @@ class App;
 namespace selene {
 
 /// Parses the arguments (where there are subcommands, one is wanted) and runs the body. Returns the program's exit
-/// status: what the body returns; 0 for --help and
-/// --version; 2, with the reason, for wrong usage; 1, with one line "error: ..." on stderr, for an exception. Also
-/// adds --version and makes writes beyond a file size limit fail instead of killing the program.
+/// status: what the body returns; 0 for --help and --version; 2, with the reason, for wrong usage; 1, with one line
+/// "error: ..." on stderr, for an exception and where standard output cannot be written. A body that throws
+/// data::Interrupted ends the process by that signal, a reader of standard output that is gone by SIGPIPE.
+/// Also adds --version, opens closed standard streams on /dev/null, and makes writes beyond a file size limit and to a
+/// pipe without a reader fail instead of killing the program.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
 
 /// A check for an option that names a file to write: what is wrong with the name, "" if nothing.

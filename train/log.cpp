@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -33,11 +34,17 @@ spdlog::level::level_enum level_of(LogLevel level) {
   return spdlog::level::info;
 }
 
+/// On a terminal, unless the user asks for none (no-color.org).
+spdlog::color_mode colours() {
+  const char* none = std::getenv("NO_COLOR");
+  return none && *none ? spdlog::color_mode::never : spdlog::color_mode::automatic;
+}
+
 constexpr size_t kEarlyLines = 100;
 
 struct Logger {
   std::mutex mutex;
-  spdlog::logger screen{"screen", std::make_shared<spdlog::sinks::stderr_color_sink_mt>()};
+  spdlog::logger screen{"screen", std::make_shared<spdlog::sinks::stderr_color_sink_mt>(colours())};
   std::unique_ptr<spdlog::logger> file;
   std::vector<std::pair<LogLevel, std::string>> early;  // said before a file was open: goes to its beginning
   LogLevel file_level = LogLevel::debug;

@@ -66,7 +66,7 @@ struct TrainConfig {
   int64_t keep = 3;                      // newest checkpoints that stay, beside the best
   int64_t patience = 0;                  // validations without a better value before the run stops; 0 = off
   std::string best_metric = "accuracy";  // accuracy | loss
-  int64_t preempt_exit_code = 0;         // exit status after SIGTERM or SIGINT
+  int64_t preempt_exit_code = 0;         // exit status after a signal
   bool deterministic = true;             // sums in an order that ranks and micro-batches do not change
   bool recompute = false;                // recompute layer activations in the backward pass
 };

@@ -176,7 +176,7 @@ const std::vector<Key> KEYS = {
     {"train.best_metric", AT(train.best_metric), "", ANY, {"accuracy", "loss"}, FIXED,
      "what makes a checkpoint the best one: highest validation accuracy or lowest loss", LUNA_CODE},
     {"train.preempt_exit_code", AT(train.preempt_exit_code), "", {.min = 0, .max = 255}, {}, FREE,
-     "exit status after SIGTERM or SIGINT", SELENE},
+     "exit status after a signal that a checkpoint was written for", SELENE},
     {"train.deterministic", AT(train.deterministic), "", ANY, {}, FIXED,
      "add gradients in an order that does not depend on how micro-batches lie on ranks", SELENE},
     {"train.recompute", AT(train.recompute), "", ANY, {}, FIXED,

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "data/prepared.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 #include "train/log.h"
 #include "train/trainer.h"
@@ -88,6 +89,10 @@ Score score(Session& session, const data::Loader& loader, int64_t examples, int6
   const auto start = std::chrono::steady_clock::now();
   data::Prefetcher ahead([&](int64_t i) { return loader.make_batch(i); }, 0, 1, prefetch, batches);
   for (int64_t i = 0; i < batches; ++i) {
+    if (data::stop_signal()) {
+      session.set_loss_sums(kept);
+      throw data::Interrupted();
+    }
     const data::Batch batch = ahead.next();
     const std::vector<float> logits = session.evaluate(batch);
     if (on_batch) on_batch(batch, logits);

@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 #include <omp.h>
 
-#include <atomic>
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -14,6 +12,7 @@
 
 #include "data/durable_file.h"
 #include "data/progress.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 #include "train/floor.h"
 #include "train/log.h"
@@ -26,13 +25,6 @@ namespace selene::train {
 namespace {
 
 namespace fs = std::filesystem;
-std::atomic<int> stop_signal{0};
-
-// The first signal asks the loop to stop, a second one ends the process at once.
-void on_signal(int number) {
-  if (stop_signal) signal(number, SIG_DFL), raise(number);
-  stop_signal = number;
-}
 
 std::string run_folder(const Recipe& recipe, const RunOptions& options) {
   return options.out.empty() ? "runs/" + recipe.name : options.out;
@@ -229,7 +221,12 @@ bool Run::at_validation() const {
 void Run::validate() {
   const auto before = Clock::now();
   const data::Loader loader = file_order(task_.valid, task_.vocabulary, recipe_, recipe_.train.batch_size);
-  const Score s = score(*session_, loader, recipe_.train.validate_examples, recipe_.data.prefetch);
+  Score s;
+  try {
+    s = score(*session_, loader, recipe_.train.validate_examples, recipe_.data.prefetch);
+  } catch (const data::Interrupted&) {
+    return log_warning(fmt::format("update {}: the validation was interrupted", state_.update));
+  }
   check_loss("validation", s.loss);
   MetricsRow row{"valid", state_.update, {}};
   row.add("epoch", epoch()).add("loss", s.loss).add("accuracy", s.accuracy);
@@ -292,13 +289,13 @@ void Run::steps() {
   if (options_.profile) profile.emplace(session_->context().stream());
   const int64_t first = state_.update;
   data::Progress progress("train", "updates", t.updates, first, 0);
-  for (const int s : {SIGTERM, SIGINT}) signal(s, on_signal);
   while (!finished()) {
     one_update();
     if (!module_) check_finite();
-    const bool stopping = stop_signal || (options_.profile && state_.update - first == options_.profile);
+    bool stopping = options_.profile && state_.update - first == options_.profile;
     if (state_.update % t.log_every == 0 || state_.update == t.updates) log_interval();
     if (at_validation()) validate();
+    stopping = stopping || data::stop_signal();
     if (state_.update % t.checkpoint_every == 0 || finished() || stopping) checkpoint(false);
     progress.set(state_.update);
     if (stopping) break;
@@ -316,6 +313,7 @@ RunResult Run::loop() {
   // A named checkpoint is read before the folder is made, so that a bad one leaves nothing behind.
   const bool named = options_.resume != "auto" && options_.resume != "none";
   if (named) take(open_checkpoint(options_.resume));
+  data::listen_for_stop();
   open_folder();
   if (named && !fs::exists(checkpoints_ + "/best")) state_.has_best = false, state_.worse_validations = 0;
   resume();
@@ -323,8 +321,14 @@ RunResult Run::loop() {
   start_ = interval_start_ = Clock::now();
   if (!finished()) steps();
   result_.update = state_.update, result_.finished = finished();
-  result_.interrupted = !result_.finished && stop_signal != 0;
-  if (result_.finished && !stop_signal) test();
+  result_.interrupted = !result_.finished && data::stop_signal();
+  if (!result_.finished) return result_;
+  try {
+    test();
+  } catch (const data::Interrupted&) {
+    log_warning("the training is finished, its final test is missing; the same command makes it");
+    result_.finished = false, result_.interrupted = true;
+  }
   return result_;
 }
 

@@ -25,12 +25,12 @@ struct RunOptions {
 struct RunResult {
   int64_t update = 0;
   bool finished = false;     // all updates are done, or it stopped early as the recipe says
-  bool interrupted = false;  // by SIGTERM or SIGINT, after a checkpoint was written
+  bool interrupted = false;  // by a signal (data/stop.h), after a checkpoint was written; perhaps in the final test
   std::string checkpoint;    // the last one written or resumed from
 };
 
-/// Trains as the recipe says and, at the end, tests the best checkpoint where the data has a test split. SIGTERM and
-/// SIGINT finish the step and write a checkpoint; a second one ends the process. Errors leave the last durable
+/// Trains as the recipe says and, at the end, tests the best checkpoint where the data has a test split. A
+/// signal (data/stop.h) finishes the step, or leaves the validation or the test, and a checkpoint is written. Errors leave the last durable
 /// checkpoint in place, among them: the run folder is in use by another process, or is a folder of something else.
 RunResult train(const Recipe& recipe, const RunOptions& options);
 
@@ -52,7 +52,7 @@ data::Loader file_order(std::shared_ptr<const data::Dataset> data, const data::V
                         const Recipe& recipe, int64_t batch_size);
 
 /// Accuracy and mean loss of a data set, with the session's model. `on_batch` (may be empty) sees every batch with
-/// its logits.
+/// its logits. Throws data::Interrupted where a signal came; the session's loss sums are then as before.
 struct Score {
   double loss = 0, accuracy = 0;
   int64_t examples = 0;

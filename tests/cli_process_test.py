@@ -1,0 +1,91 @@
+"""What a program finds when it starts: closed or broken standard streams, another loader, the terminal's variables."""
+import os
+import pty
+import re
+import subprocess
+import unittest
+
+from cli_common import SMALL, SOURCE, TIMEOUT, Case, program, read_metrics, run
+
+LOADER = '/lib64/ld-linux-x86-64.so.2'
+
+
+class Streams(Case):
+    def test_closed_streams_are_not_the_next_files(self):
+        def close():
+            os.closerange(0, 3)
+        arguments = self.command('closed', SMALL)
+        status = subprocess.run([program('selene-train'), *map(str, arguments)], cwd=self.folder, preexec_fn=close,
+                                timeout=TIMEOUT, check=False).returncode
+        self.assertEqual(status, 0)
+        self.assertEqual([row['kind'] for row in read_metrics(self.path('closed/metrics.jsonl'))][-1], 'test')
+        with open(self.path('closed/recipe.yaml'), encoding='utf-8') as file:
+            self.assertTrue(file.read().startswith('name: '))
+
+    def test_a_run_goes_on_when_nobody_reads_its_log(self):
+        reader, writer = os.pipe()
+        with subprocess.Popen([program('selene-train'), *map(str, self.command('unread', SMALL))], cwd=self.folder,
+                              stdout=subprocess.PIPE, stderr=writer, text=True) as process:
+            os.close(writer), os.close(reader)
+            out, _ = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 0)
+        self.assertIn('finished update=4', out)
+
+    def test_results_that_cannot_be_written(self):
+        for words in (['selene-inspect', 'data'], ['selene-train', '--describe'], ['selene-prepare', '--help']):
+            with self.subTest(words), open('/dev/full', 'w', encoding='utf-8') as full:
+                result = subprocess.run([program(words[0]), *words[1:]], cwd=self.folder, stdout=full,
+                                        stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, check=False)
+                self.assertEqual((result.returncode, result.stderr),
+                                 (1, 'error: standard output cannot be written: No space left on device\n'))
+            reader, writer = os.pipe()
+            os.close(reader)
+            result = subprocess.run([program(words[0]), *words[1:]], cwd=self.folder, stdout=writer, stderr=subprocess.PIPE,
+                                    text=True, timeout=TIMEOUT, check=False)
+            os.close(writer)
+            self.assertEqual((result.returncode, result.stderr), (-13, ''))  # SIGPIPE
+
+
+class Start(Case):
+    def test_through_the_loader_a_program_is_itself(self):
+        if not os.path.exists(LOADER):
+            self.skipTest('no ' + LOADER)
+        for name in ('selene-train', 'selene-evaluate', 'selene-bench', 'selene-prepare'):
+            with self.subTest(name):
+                plain = run(name, '--version')
+                loaded = subprocess.run([LOADER, program(name), '--version'], capture_output=True, text=True,
+                                        timeout=TIMEOUT, check=False)
+                self.assertEqual((loaded.returncode, loaded.stdout), (0, plain.stdout), loaded.stderr)
+
+
+class Terminal(Case):
+    def seen(self, variables):
+        """What a training writes to a terminal."""
+        main, other = pty.openpty()
+        environment = {name: value for name, value in os.environ.items() if name not in ('NO_COLOR', 'TERM')}
+        with subprocess.Popen([program('selene-train'), os.path.join(SOURCE, 'recipes/quickstart.yaml'), '--dry-run',
+                               '--set', 'data.path=data', '--device', 'cpu'], cwd=self.folder,
+                              env={**environment, **variables}, stderr=other, stdout=subprocess.DEVNULL) as process:
+            os.close(other)
+            text = b''
+            while True:
+                try:
+                    more = os.read(main, 65536)
+                except OSError:  # the other end is closed
+                    break
+                text += more
+            process.wait(TIMEOUT)
+        os.close(main)
+        self.assertIn(b'device:', text)
+        return text
+
+    def test_colours_only_where_they_are_wanted(self):
+        self.assertIsNotNone(re.search(rb'\x1b\[3\dm', self.seen({'TERM': 'xterm-256color'})))
+        self.assertIsNotNone(re.search(rb'\x1b\[3\dm', self.seen({'TERM': 'xterm-256color', 'NO_COLOR': ''})))
+        for variables in ({'TERM': 'xterm-256color', 'NO_COLOR': '1'}, {'TERM': 'dumb'}, {}):
+            with self.subTest(variables):
+                self.assertNotIn(b'\x1b', self.seen(variables))
+
+
+if __name__ == '__main__':
+    unittest.main()
