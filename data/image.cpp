@@ -6,14 +6,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 
+#include "data/regular_file.h"
 #include "kernels/error.h"
 
 namespace selene::data {
 namespace {
 
+constexpr uint64_t largest_png = uint64_t(1) << 30;  // bytes
 constexpr int64_t most_pixels = int64_t(1) << 26;
 
 /// Error unless the fields of an image fit together.
@@ -78,9 +78,7 @@ Image read_png(std::span<const uint8_t> bytes, const std::string& name) {
 }
 
 Image read_png(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error(fmt::format("{}: can't be opened, wanted a PNG file", path));
-  const std::string bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  const std::string bytes = read_regular_file(path, largest_png, "a PNG file");
   return read_png({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, path);
 }
 

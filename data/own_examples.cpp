@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <iterator>
 #include <limits>
 #include <sstream>
@@ -11,10 +10,13 @@
 #include "data/aan.h"
 #include "data/image.h"
 #include "data/listops.h"
+#include "data/regular_file.h"
 #include "kernels/error.h"
 
 namespace selene::data {
 namespace {
+
+constexpr uint64_t largest_file = uint64_t(1) << 31;  // bytes
 
 std::span<const uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
@@ -99,9 +101,8 @@ Dataset read_own(std::istream& in, const std::string& name, const Kind& kind) {
 
 Dataset read_own(const std::string& path, const Kind& kind, int64_t side) {
   if (kind.image) return read_image(path, kind, side);
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(fmt::format("{}: can't be read", path));
-  return read_own(file, path, kind);
+  std::istringstream lines(read_regular_file(path, largest_file, "examples (- is stdin)"));
+  return read_own(lines, path, kind);
 }
 
 std::string example_text(const Dataset& data, int64_t example) {

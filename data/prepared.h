@@ -53,6 +53,9 @@ struct FolderPlan {
 /// Tells how far a long job is: units done, units in all (0: not known), a note. What it throws ends the job.
 using Watch = std::function<void(int64_t done, int64_t total, const std::string& note)>;
 
+/// Bytes of a dataset.json at most.
+constexpr uint64_t largest_description = uint64_t(1) << 27;
+
 /// Runs `write` on a temporary folder beside plan.folder, which is renamed at the end: plan.folder is complete or
 /// absent. `write` returns a JSON object of further facts for dataset.json, beside facts_json of every split. A data
 /// set with the same options is left alone (unless plan.force); throws Error for one with other options (likewise),

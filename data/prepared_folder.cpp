@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "data/durable_file.h"
 #include "data/prepared.h"
+#include "data/regular_file.h"
 #include "kernels/error.h"
 
 namespace fs = std::filesystem;
@@ -42,8 +42,10 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
   if (!fs::exists(folder)) return false;
   if (!fs::is_directory(folder)) throw Error(fmt::format("{}: is a file, wanted a new folder", folder.string()));
   if (fs::is_empty(folder)) return false;
-  std::ifstream in(folder / description);
-  const ordered_json found = ordered_json::parse(in, nullptr, false);
+  const std::string facts = (folder / description).string();
+  const std::string text =
+      fs::exists(facts) ? read_regular_file(facts, largest_description, "a data set's facts") : "";
+  const ordered_json found = ordered_json::parse(text, nullptr, false);
   if (!found.is_object() || !found.contains("kind") || !found.contains("options"))
     throw Error(fmt::format("{}: holds files but no valid {}, wanted prepared data or a new or empty folder",
                             folder.string(), description));

@@ -179,7 +179,7 @@ TEST_CASE("truncate_after leaves the bytes of the rows up to the checkpoint") {
 TEST_CASE("metrics files that cannot be read or written say so") {
   const Folder folder;
   write_text(folder.file("plain"), "x");
-  check_refused([&] { read_metrics(folder.file("none")); }, "none: cannot open: No such file");
+  check_refused([&] { read_metrics(folder.file("none")); }, "none: cannot be opened: No such file");
   check_refused([&] { MetricsWriter(folder.file("plain/metrics.jsonl")); }, "cannot open for writing");
   check_refused([&] { MetricsWriter("/dev/full").append(row("train", 1, 1)); }, "No space left");
 }

@@ -169,7 +169,7 @@ TEST_CASE("recipes that are not there are told under the table") {
   write_text(others.add("lra/image/luna-16", {}).folder + "/recipe.yaml", "model:\n  depth: 1\n");
   const std::string partly = others.table1();
   CHECK(holds(partly, "of the table: " + others.all[2].folder + "/recipe.yaml:2:3: unknown key model.depth"));
-  CHECK(holds(partly, "; cannot open the recipe " + RECIPES + "/listops/luna-64.yaml: No such file"));
+  CHECK(holds(partly, "; " + RECIPES + "/listops/luna-64.yaml: cannot be opened: No such file"));
   CHECK(holds(partly, "| luna-64 | – / 50.00 (1 seed) |"));
   CHECK(holds(partly, "65.74 / 50.00† (1 seed)"));
   LraRun not_begun;

@@ -86,7 +86,8 @@ TEST_CASE("recipe: errors in a parent name the parent") {
   f.write("base.yaml", "");
   CHECK(error_of(child) == base + ":1:1: the recipe is empty, wanted keys and values");
   fs::remove(base);
-  CHECK(error_of(child) == child + ":1:10: cannot open the recipe " + base + ": No such file or directory");
+  CHECK(error_of(child) ==
+        child + ":1:10: " + base + ": cannot be opened: No such file or directory; wanted a recipe");
   f.write("child.yaml", "extends:\n");
   CHECK(error_of(child) == child + ":1:1: extends has no file name, wanted one recipe file");
   f.write("child.yaml", "extends: [a.yaml, b.yaml]\n");
@@ -95,10 +96,11 @@ TEST_CASE("recipe: errors in a parent name the parent") {
 
 TEST_CASE("recipe: files that cannot be read") {
   const Folder f;
-  CHECK(error_of(f.at("none.yaml")) == "cannot open the recipe " + f.at("none.yaml") + ": No such file or directory");
-  CHECK(error_of(f.at("sub")) == f.at("sub") + " is a folder, wanted a recipe file");
+  CHECK(error_of(f.at("none.yaml")) ==
+        f.at("none.yaml") + ": cannot be opened: No such file or directory; wanted a recipe");
+  CHECK(error_of(f.at("sub")) == f.at("sub") + ": is a folder, wanted a recipe");
   const std::string big = f.write("big.yaml", std::string(100000, '#'));
-  CHECK(error_of(big) == big + ": more than 65536 bytes, wanted a recipe");
+  CHECK(error_of(big) == big + ": has 100000 bytes, wanted a recipe of at most 65536");
   std::string next = "end.yaml";
   for (int i = 0; i < 40; ++i) {
     f.write(std::to_string(i) + ".yaml", "extends: " + next + "\n");

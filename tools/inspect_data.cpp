@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "data/durable_file.h"
 #include "data/image.h"
 #include "data/own_examples.h"
 #include "data/prepared.h"
+#include "data/regular_file.h"
 #include "kernels/error.h"
 
 namespace selene {
@@ -70,11 +70,11 @@ void inspect_prepared(const std::string& path, const DataView& view) {
 
 void inspect_data_folder(const std::string& folder, const DataView& view) {
   const std::string file = (fs::path(folder) / "dataset.json").string();
-  std::ifstream in(file);
-  if (!in) throw Error(fmt::format("{}: is no run, and there is no readable {}", folder, file));
+  if (!fs::exists(file)) throw Error(fmt::format("{}: is no run, and there is no {}", folder, file));
+  const std::string text = data::read_regular_file(file, data::largest_description, "a data set's facts");
   ordered_json description;
   try {
-    description = ordered_json::parse(in);
+    description = ordered_json::parse(text);
   } catch (const nlohmann::json::exception& e) {
     throw Error(fmt::format("{}: is not valid JSON: {}", file, e.what()));
   }

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "data/regular_file.h"
 #include "kernels/error.h"
 #include "train/run_data.h"
 
@@ -17,7 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 using Keys = std::vector<std::pair<std::string, std::string>>;
 
-constexpr int64_t longest_pathfinder = 8192;  // tokens; Path-X is the same task at 128 x 128 pixels
+constexpr uint64_t largest_notes = uint64_t(1) << 20;  // bytes
+constexpr int64_t longest_pathfinder = 8192;           // tokens; Path-X is the same task at 128 x 128 pixels
 constexpr const char* status_names[] = {"done", "failed", "no data", "unfinished"};
 // Keys of a recipe in which the runs of a cell may differ.
 constexpr const char* free_keys[] = {"name",
@@ -67,8 +68,8 @@ RunStatus status_named(const std::string& path, const std::string& name) {
 
 void take_notes(LraRun& run, const std::string& path) {
   try {
-    std::ifstream in(path, std::ios::binary);
-    const nlohmann::json j = nlohmann::json::parse(in);
+    const nlohmann::json j =
+        nlohmann::json::parse(data::read_regular_file(path, largest_notes, "what tools/reproduce.sh writes"));
     run.status = status_named(path, j.at("status"));
     run.task = j.at("task"), run.model = j.at("model"), run.p = j.at("p"), run.seed = j.at("seed");
     run.stand_in = j.at("stand_in"), run.scale = j.at("scale"), run.why = j.at("why");

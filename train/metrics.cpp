@@ -9,15 +9,16 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "data/durable_file.h"
+#include "data/regular_file.h"
 #include "kernels/error.h"
 
 namespace selene::train {
 namespace {
+
+constexpr uint64_t largest_file = uint64_t(1) << 32;  // bytes; some ten million rows
 
 Error failed(const std::string& path, const char* what) {
   return Error(fmt::format("{}: cannot {}: {}", path, what, std::strerror(errno)));
@@ -52,13 +53,7 @@ void write_all(int fd, std::string_view bytes, const std::string& path) {
 }
 
 std::string read_text(const std::string& path) {
-  if (std::filesystem::is_directory(path)) throw Error(fmt::format("{}: is a folder; wanted a file", path));
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw failed(path, "open");
-  std::ostringstream text;
-  text << in.rdbuf();
-  if (text.bad()) throw failed(path, "read");
-  return text.str();
+  return data::read_regular_file(path, largest_file, "lines of metrics");
 }
 
 /// Calls line(number from 1, text without its end, whether it had an end) for each line that is not empty.

@@ -2,13 +2,11 @@
 #include "train/recipe.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 
 #include <fmt/format.h>
 
+#include "data/regular_file.h"
 #include "kernels/error.h"
 #include "train/recipe_schema.h"
 
@@ -28,18 +26,13 @@ struct Source {
   Document document;
 };
 
-/// The file's text, up to one byte more than a recipe may have, so that read_document refuses what is too long.
+/// The file's text; `place` says which line led to it.
 std::string read_file(const std::string& path, const std::string& place) {
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored))
-    throw Error(fmt::format("{}{} is a folder, wanted a recipe file", place, path));
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(fmt::format("{}cannot open the recipe {}: {}", place, path, std::strerror(errno)));
-  std::string text(recipe::LARGEST_RECIPE + 1, '\0');
-  file.read(text.data(), std::streamsize(text.size()));
-  if (file.bad()) throw Error(fmt::format("{}cannot read the recipe {}", place, path));
-  text.resize(size_t(file.gcount()));
-  return text;
+  try {
+    return data::read_regular_file(path, largest_recipe, "a recipe");
+  } catch (const Error& e) {
+    throw Error(place + e.what());
+  }
 }
 
 /// The file and its parents, child first.

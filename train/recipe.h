@@ -82,6 +82,9 @@ struct Recipe {
   TrainConfig train;
 };
 
+/// Bytes of the longest text that is read as a recipe.
+constexpr uint64_t largest_recipe = 65536;
+
 /// Reads a recipe file, its parents (`extends: FILE`, relative to the file that says it) first, then `sets`
 /// ("key=value", as after --set, last one wins), then checks the whole. Throws Error with one line that begins with
 /// "file:line:column: " or "--set key=value: ": unreadable or empty file, YAML syntax, unknown or repeated key, wrong

@@ -92,8 +92,6 @@ struct Document {
   std::vector<Entry> entries;
   std::string extends, extends_place;  // empty where there is no parent
 };
-/// Bytes of the longest text that is read as a recipe.
-constexpr size_t LARGEST_RECIPE = 65536;
 /// Reads YAML text; `origin` names it in errors. Throws Error.
 Document read_document(std::string_view text, const std::string& origin);
 

@@ -87,8 +87,8 @@ class Builder : public YAML::EventHandler {
 /// yaml-cpp takes byte 4 for the end of the text, and other control characters (UTF-16 has them too) have no place
 /// here.
 void check_bytes(std::string_view text, const std::string& origin) {
-  if (text.size() > LARGEST_RECIPE)
-    throw Error(fmt::format("{}: more than {} bytes, wanted a recipe", origin, LARGEST_RECIPE));
+  if (text.size() > largest_recipe)
+    throw Error(fmt::format("{}: more than {} bytes, wanted a recipe", origin, largest_recipe));
   int line = 1, column = 1;
   for (const char c : text) {
     const bool allowed = static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\r' || c == '\t';

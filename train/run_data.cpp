@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
+#include "data/regular_file.h"
 #include "data/safetensors.h"
 #include "kernels/error.h"
 #include "train/checkpoint_files.h"
 #include "train/plot.h"
+#include "train/recipe.h"
 
 namespace selene::train {
 namespace {
@@ -40,17 +40,14 @@ void flatten(const YAML::Node& node, const std::string& prefix,
 
 void read_recipe(RunData& run) {
   const std::string path = (fs::path(run.path) / "recipe.yaml").string();
-  std::ifstream in(path, std::ios::binary);
-  run.recipe.assign(std::istreambuf_iterator<char>(in), {});
-  if (!in) {
-    run.problems.push_back(fmt::format("{}: cannot be read", path));
-    return;
-  }
   try {
+    run.recipe = data::read_regular_file(path, largest_recipe, "a recipe");
     flatten(YAML::Load(run.recipe), "", run.keys);
   } catch (const YAML::Exception& error) {
     run.keys.clear();
     run.problems.push_back(fmt::format("{}:{}:{}: {}", path, error.mark.line + 1, error.mark.column + 1, error.msg));
+  } catch (const Error& error) {
+    run.problems.emplace_back(error.what());
   }
 }
 

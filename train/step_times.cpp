@@ -3,14 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "data/regular_file.h"
 #include "kernels/error.h"
 #include "train/paper.h"
 
 namespace selene::train {
 namespace {
+
+constexpr uint64_t largest_file = uint64_t(1) << 28;  // bytes; a line has some hundred
 
 // Into `value` if the line has the key.
 void take(const nlohmann::json& j, const char* key, std::string& value) {
@@ -63,8 +66,7 @@ void need_batch(const StepTimes& times, const std::string& model, int64_t length
 }  // namespace
 
 std::vector<StepTime> load_step_times(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error(path + ": cannot be read; wanted lines of selene-bench step --json");
+  std::istringstream in(data::read_regular_file(path, largest_file, "lines of selene-bench step --json"));
   std::vector<StepTime> times;
   int64_t number = 0;
   for (std::string line; std::getline(in, line);) {

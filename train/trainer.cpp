@@ -6,12 +6,11 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <optional>
 
 #include "data/durable_file.h"
 #include "data/progress.h"
+#include "data/regular_file.h"
 #include "data/stop.h"
 #include "kernels/error.h"
 #include "train/floor.h"
@@ -337,8 +336,9 @@ RunResult Run::loop() {
 std::optional<RunResult> finished_before(const Recipe& recipe, const RunOptions& options) {
   const std::string folder = run_folder(recipe, options), metrics = folder + "/metrics.jsonl";
   if (options.dry_run || options.resume != "auto" || !fs::exists(metrics)) return std::nullopt;
-  std::ifstream in(folder + "/recipe.yaml", std::ios::binary);
-  if (std::string(std::istreambuf_iterator<char>(in), {}) != to_yaml(recipe)) return std::nullopt;
+  const std::string written = folder + "/recipe.yaml";
+  if (!fs::exists(written) || data::read_regular_file(written, largest_recipe, "a recipe") != to_yaml(recipe))
+    return std::nullopt;
   const NewestCheckpoint newest = newest_valid_checkpoint(folder + "/checkpoints");
   if (!newest.found || !newest.refused.empty()) return std::nullopt;
   for (const MetricsRow& row : read_metrics(metrics).rows)
