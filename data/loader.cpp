@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <system_error>
 
 #include "data/order.h"
 #include "kernels/error.h"
@@ -106,7 +107,12 @@ Prefetcher::Prefetcher(std::function<Batch(int64_t)> make, int64_t start, int64_
     : make_(std::move(make)), capacity_(size_t(capacity)) {
   if (stride < 1 || capacity < 1)
     throw Error(fmt::format("prefetch: stride {} and capacity {}, wanted at least 1", stride, capacity));
-  thread_ = std::thread([=, this] { run(start, stride, end); });
+  try {
+    thread_ = std::thread([=, this] { run(start, stride, end); });
+  } catch (const std::system_error& e) {
+    throw Error(fmt::format("prefetch: its thread cannot be started: {} (ulimit -u or -v, or the container's limit)",
+                            e.code().message()));
+  }
 }
 
 Prefetcher::~Prefetcher() {

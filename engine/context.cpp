@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 #include "kernels/error.h"
 
@@ -20,7 +22,8 @@ void check(const char* message) {
 char* map_host(int64_t bytes) {
   void* p = mmap(nullptr, size_t(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED)
-    throw Error(fmt::format("slab: the system refused {:.1f} MiB of memory", double(bytes) / (1 << 20)));
+    throw Error(fmt::format("slab: the system refuses {:.1f} MiB of memory: {} (ulimit -v, or the container's limit)",
+                            double(bytes) / (1 << 20), strerror(errno)));
   madvise(p, size_t(bytes), MADV_HUGEPAGE);
   return static_cast<char*>(p);
 }

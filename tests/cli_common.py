@@ -27,12 +27,19 @@ def program(name):
     return os.path.join(TOOLS, name)
 
 
-def run(name, *arguments, cwd=None, file_limit=None):
-    """Runs a program to its end; file_limit: bytes that a file may grow to, as a stand-in for a full disk."""
-    limit = None
-    if file_limit is not None:
-        def limit():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+def sanitized(name):
+    """Whether a program was built with a sanitizer, whose shadow memory no limit of address space leaves room for."""
+    with open(program(name), 'rb') as file:
+        return re.search(rb'__[at]san_init', file.read()) is not None
+
+
+def run(name, *arguments, cwd=None, file_limit=None, space_limit=None):
+    """Runs a program to its end; file_limit: bytes that a file may grow to, as a stand-in for a full disk; space_limit:
+    bytes of address space."""
+    def limit():
+        for what, most in ((resource.RLIMIT_FSIZE, file_limit), (resource.RLIMIT_AS, space_limit)):
+            if most is not None:
+                resource.setrlimit(what, (most, most))
     return subprocess.run([program(name), *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
                           errors='replace', timeout=TIMEOUT, preexec_fn=limit, check=False)
 

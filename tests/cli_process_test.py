@@ -1,11 +1,13 @@
-"""What a program finds when it starts: closed or broken standard streams, another loader, the terminal's variables."""
+"""What a program finds when it starts: closed or broken standard streams, another loader, the terminal's variables,
+limits of threads and address space."""
 import os
 import pty
 import re
+import shutil
 import subprocess
 import unittest
 
-from cli_common import SMALL, SOURCE, TIMEOUT, Case, program, read_metrics, run
+from cli_common import SMALL, SOURCE, TIMEOUT, Case, program, read_metrics, run, sanitized
 
 LOADER = '/lib64/ld-linux-x86-64.so.2'
 
@@ -56,6 +58,40 @@ class Start(Case):
                 loaded = subprocess.run([LOADER, program(name), '--version'], capture_output=True, text=True,
                                         timeout=TIMEOUT, check=False)
                 self.assertEqual((loaded.returncode, loaded.stdout), (0, plain.stdout), loaded.stderr)
+
+
+class Limits(Case):
+    def setUp(self):
+        if sanitized('selene-train'):
+            self.skipTest('built with a sanitizer')
+
+    def test_what_the_system_refuses_is_named(self):
+        refused = 0
+        for mebibytes in (60, 70, 80, 90, 100, 120, 160, 2000):  # from too little for the code of matrix products to enough
+            with self.subTest(mebibytes):
+                shutil.rmtree(self.path('narrow'), ignore_errors=True)
+                result = self.train('narrow', {**SMALL, 'train.threads': 1}, space_limit=mebibytes << 20)
+                if result.returncode == 127:  # the system's own loader says so
+                    continue
+                self.assertIn(result.returncode, (0, 1), result.stderr)
+                if result.returncode:
+                    refused += 1
+                    self.refuses(result)
+        self.assertEqual(result.returncode, 0)
+        self.assertGreater(refused, 0)
+
+    def test_threads_that_cannot_be_started(self):
+        result = self.train('threads', {**SMALL, 'train.threads': 1000}, '--dry-run', space_limit=3000 << 20)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn('of 1000 threads compute', result.stderr)
+        self.succeeds(run('selene-prepare', 'pathfinder', '--out', 'few', '--count', 2000, '--threads', 1000, cwd=self.folder,
+                          space_limit=1000 << 20), 'made')
+
+    def test_a_run_that_does_not_fit_the_address_space_is_refused_before_it_starts(self):
+        result = self.train('large', {**SMALL, 'model.dim': 2048, 'model.ffn_dim': 8192, 'model.layers': 4},
+                            space_limit=1000 << 20)
+        self.refuses(result, 'MiB of memory', 'address space (ulimit -v)')
+        self.assertFalse(os.path.exists(self.path('large')))
 
 
 class Terminal(Case):

@@ -1,6 +1,5 @@
 // selene-bench: what kernels and training steps cost, with the physical floor beside each time.
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <CLI/CLI.hpp>
 
@@ -9,6 +8,7 @@
 #include "tools/bench.h"
 #include "tools/program.h"
 #include "train/log.h"
+#include "train/threads.h"
 
 using namespace selene;
 using bench::Arguments;
@@ -124,7 +124,7 @@ int main(int argc, char** argv) {
   Arguments a;
   const Commands commands = declare(app, a);
   return run_program(app, argc, argv, [&] {
-    omp_set_num_threads(int(a.threads));
+    train::use_threads(a.threads);
     std::string why;
     const auto module = choose_device(a.device, &why);
     if (!why.empty()) train::log_info(why);

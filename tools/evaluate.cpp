@@ -1,6 +1,5 @@
 // selene-evaluate: what a checkpoint gets right on a split, or says of examples of one's own.
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <CLI/CLI.hpp>
 #include <cmath>
@@ -21,6 +20,7 @@
 #include "train/confusion.h"
 #include "train/log.h"
 #include "train/run_state.h"
+#include "train/threads.h"
 #include "train/trainer.h"
 
 using namespace selene;
@@ -156,7 +156,7 @@ void print(const Arguments& a, const Given& given, const train::Score& s, const 
 }
 
 int run(const Arguments& a) {
-  if (a.threads > 0) omp_set_num_threads(int(a.threads));
+  train::use_threads(a.threads);
   const train::Checkpoint checkpoint = train::open_checkpoint(checkpoint_path(a.checkpoint));
   const Recipe recipe = parse_recipe(checkpoint.metadata("recipe"), a.checkpoint);
   const data::Vocabulary vocabulary = data::vocabulary_from_json(checkpoint.metadata("vocabulary"));

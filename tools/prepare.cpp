@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
-#include <thread>
 
 #include "data/listops_prepare.h"
 #include "data/lra_prepare.h"
+#include "data/machine.h"
 #include "data/pathfinder_prepare.h"
 #include "data/progress.h"
 #include "data/stand_in.h"
@@ -51,12 +51,10 @@ void declare_caps(CLI::App* app, SplitCaps& caps) {
   count(app, "--test", caps.test, "Test examples; 0: all");
 }
 
-int default_threads() { return std::max(1, int(std::thread::hardware_concurrency())); }
-
 Command listops(CLI::App& app, ListopsPlan& plan) {
   CLI::App* c = app.add_subcommand("listops", "ListOps expressions with the Long Range Arena's sampling rule");
   declare_folder(c, plan);
-  plan.threads = default_threads();
+  plan.threads = usable_cores();
   CLI::Option* from =
       c->add_option("--from", plan.from,
                     "Folder of basic_train.tsv, basic_val.tsv, basic_test.tsv, instead of making new ones")
@@ -123,7 +121,7 @@ Command retrieval(CLI::App& app, RetrievalPlan& plan) {
 }
 
 void declare_generator(CLI::App* c, PathfinderOptions& o, int& threads) {
-  threads = default_threads();
+  threads = usable_cores();
   c->add_option("--size", o.size, "Pixels of a side: 32, 64, 128 (Path-X), 256")
       ->check(CLI::IsMember({32, 64, 128, 256}))
       ->capture_default_str();

@@ -44,7 +44,7 @@ std::string problem_of(const std::exception& thrown) {
     return out_of_memory();
   if (const auto* e = dynamic_cast<const std::system_error*>(&thrown);
       e && e->code() == std::errc::resource_unavailable_try_again)
-    return "a thread cannot be started: " + e->code().message() + " (ulimit -u, or the container's limit)";
+    return "a thread cannot be started: " + e->code().message() + " (ulimit -u or -v, or the container's limit)";
   if (dynamic_cast<const Error*>(&thrown)) return thrown.what();
   return std::string("a defect of this program, please report it: ") + thrown.what();
 }

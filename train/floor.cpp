@@ -1,13 +1,13 @@
 #include "train/floor.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <limits>
 #include <tuple>
 
 #include "autograd/with_dtype.h"
+#include "data/machine.h"
 #include "kernels/attention.h"
 #include "kernels/error.h"
 #include "kernels/matmul.h"
@@ -145,9 +145,9 @@ MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vec
       double(plan.persistent) / kMiB, double(plan.step) / kMiB, double(plan.total()) / kMiB));
   std::string list;
   for (const std::string& line : largest) list += (list.empty() ? "" : ", ") + line;
-  const int64_t has =
-      module ? module->info().free - kModuleOwn : int64_t(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-  const char* place = module ? "device" : "machine";
+  const data::UsableMemory usable = data::usable_memory();
+  const int64_t has = module ? module->info().free - kModuleOwn : usable.bytes;
+  const char* place = module ? "device" : usable.limit;
   const int64_t N = shapes.back().towers[0].N, tried = kBatches * shapes.back().B;
   const int64_t most = largest_batch(recipe, size, N, tried, has, module);
   log_info(fmt::format("memory: the largest tensors of a step are {}", list));

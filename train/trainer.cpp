@@ -19,6 +19,7 @@
 #include "train/run_state.h"
 #include "train/schedule.h"
 #include "train/step_graphs.h"
+#include "train/threads.h"
 
 namespace selene::train {
 namespace {
@@ -353,7 +354,7 @@ std::optional<RunResult> finished_before(const Recipe& recipe, const RunOptions&
 
 RunResult train(const Recipe& recipe, const RunOptions& options) {
   if (const auto before = finished_before(recipe, options)) return *before;
-  if (recipe.train.threads > 0) omp_set_num_threads(int(recipe.train.threads));
+  use_threads(recipe.train.threads);
   return Run(recipe, options).loop();
 }
 

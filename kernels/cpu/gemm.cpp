@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "kernels/cpu/crash_guard.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/error.h"
 
@@ -177,6 +178,7 @@ bool run_onednn(const Gemm& g, const void* a, const void* b, void* c, const void
   thread_local dnnl::stream stream(engine());
   thread_local Scratch scratch;
   const OneThread one_thread;
+  const CrashGuard guard;
   Primitive& p = primitive_for(g, bias);
   if (!p.native) return false;
   p.a.set_data_handle(const_cast<void*>(a));
@@ -186,6 +188,9 @@ bool run_onednn(const Gemm& g, const void* a, const void* b, void* c, const void
   p.scratch.set_data_handle(scratch.at_least(p.scratch_bytes));
   const dnnl_status_t status =
       dnnl_primitive_execute(p.matmul.get(), stream.get(), int(p.arguments.size()), p.arguments.data());
+  if (status == dnnl_out_of_memory)
+    throw Error(
+        fmt::format("gemm: the system refuses the memory for a product of {} x {} x {} (ulimit -v)", g.M, g.N, g.K));
   if (status != dnnl_success)
     throw Error(fmt::format("gemm: oneDNN status {} in a product of {} x {} x {}", int(status), g.M, g.N, g.K));
   return true;
