@@ -36,6 +36,8 @@ bool is_terminal() {
 }
 
 int terminal_width() {
+  const char* columns = std::getenv("COLUMNS");  // said on purpose, or where the terminal does not know
+  if (const int width = columns ? std::atoi(columns) : 0; width > 0) return width;
   winsize size{};
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }

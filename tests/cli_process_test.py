@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import unittest
 
-from cli_common import SMALL, SOURCE, TIMEOUT, Case, program, read_metrics, run, sanitized
+from cli_common import SMALL, TIMEOUT, Case, complaint, program, read_metrics, run, sanitized
 
 LOADER = '/lib64/ld-linux-x86-64.so.2'
 
@@ -32,6 +32,12 @@ class Streams(Case):
             out, _ = process.communicate(timeout=TIMEOUT)
         self.assertEqual(process.returncode, 0)
         self.assertIn('finished update=4', out)
+
+    def test_why_a_run_ended_stands_in_its_log(self):
+        result = self.train('logged', SMALL, file_limit=20000)
+        self.refuses(result, 'File too large')
+        with open(self.path('logged/log.txt'), encoding='utf-8') as file:
+            self.assertIn('error ' + complaint(result)[0].removeprefix('error: '), file.read())
 
     def test_results_that_cannot_be_written(self):
         for words in (['selene-inspect', 'data'], ['selene-train', '--describe'], ['selene-prepare', '--help']):
@@ -99,9 +105,9 @@ class Terminal(Case):
         """What a training writes to a terminal."""
         main, other = pty.openpty()
         environment = {name: value for name, value in os.environ.items() if name not in ('NO_COLOR', 'TERM')}
-        with subprocess.Popen([program('selene-train'), os.path.join(SOURCE, 'recipes/quickstart.yaml'), '--dry-run',
-                               '--set', 'data.path=data', '--device', 'cpu'], cwd=self.folder,
-                              env={**environment, **variables}, stderr=other, stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen([program('selene-train'), *map(str, self.command('colours', SMALL, '--dry-run', '--device', 'cpu'))],
+                              cwd=self.folder, env={**environment, **variables}, stderr=other,
+                              stdout=subprocess.DEVNULL) as process:
             os.close(other)
             text = b''
             while True:

@@ -58,6 +58,7 @@ void declare_step(CLI::App* command, Arguments& a) {
 int failures(const std::string& what, const std::function<void()>& measure) {
   try {
     measure();
+    fflush(stdout);  // what is measured is kept, whatever ends the next measurement
     return 0;
   } catch (const Error& e) {
     fflush(stdout);

@@ -10,7 +10,7 @@
 # Exit status 1 when a stage failed. Example: tools/gpu_check.sh results --only parity,golden,steps
 set -euo pipefail
 export LC_ALL=C
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(CDPATH= cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=tools/gpu_stages.sh
 source "$root/tools/gpu_stages.sh"
 

@@ -26,7 +26,7 @@
 # Exit status: 0 where every cell is there, 1 where one failed or has no data, 2 for wrong usage, 130 if interrupted.
 set -euo pipefail
 caller=$PWD
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(CDPATH= cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 # shellcheck source=tools/reproduce_cells.sh
 . tools/reproduce_cells.sh

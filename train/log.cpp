@@ -106,6 +106,12 @@ void log_line(LogLevel level, std::string_view text) {
   else if (l.early.size() < kEarlyLines) l.early.emplace_back(level, std::move(line));
 }
 
+void log_to_file(LogLevel level, std::string_view text) {
+  Logger& l = logger();
+  const std::lock_guard lock(l.mutex);
+  if (l.file) l.file->log(level_of(level), spdlog::string_view_t(text));
+}
+
 std::string key_values(const MetricsRow& row) {
   std::string text = fmt::format("kind={} update={}", row.kind, row.update);
   for (const Metric& m : row.values)

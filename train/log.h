@@ -27,6 +27,9 @@ inline void log_info(std::string_view text) { log_line(LogLevel::info, text); }
 inline void log_warning(std::string_view text) { log_line(LogLevel::warning, text); }
 inline void log_error(std::string_view text) { log_line(LogLevel::error, text); }
 
+/// One line in the open file alone: why a program ends, which it says on stderr by itself.
+void log_to_file(LogLevel level, std::string_view text);
+
 /// "kind=train update=100 epoch=0.5 loss=2.302 lr=0.0001 ...": the values of a row with 5 significant digits, for
 /// people; metrics.jsonl has the exact ones.
 std::string key_values(const MetricsRow& row);

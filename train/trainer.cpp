@@ -355,7 +355,12 @@ std::optional<RunResult> finished_before(const Recipe& recipe, const RunOptions&
 RunResult train(const Recipe& recipe, const RunOptions& options) {
   if (const auto before = finished_before(recipe, options)) return *before;
   use_threads(recipe.train.threads);
-  return Run(recipe, options).loop();
+  try {
+    return Run(recipe, options).loop();
+  } catch (const Error& e) {
+    log_to_file(LogLevel::error, e.what());
+    throw;
+  }
 }
 
 }  // namespace selene::train
