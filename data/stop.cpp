@@ -12,8 +12,8 @@ std::atomic<int> first_signal{0};
 static_assert(std::atomic<int>::is_always_lock_free);  // it is written by a signal handler
 
 void on_signal(int number) {
-  if (first_signal) signal(number, SIG_DFL), raise(number);
-  first_signal = number;
+  int none = 0;
+  if (!first_signal.compare_exchange_strong(none, number) && none == number) signal(number, SIG_DFL), raise(number);
 }
 
 }  // namespace

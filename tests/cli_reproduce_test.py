@@ -72,13 +72,17 @@ class Reproduce(FolderCase):
 
     def test_asked_to_stop_it_stops_with_a_checkpoint(self):
         longer = settings({'train.updates': 100000, 'train.log_every': 1})
-        process = self.start('table1', *ONE_CELL, *longer, out='stopped')
-        wait_for_update(process, self.path('stopped/listops/luna-16/seed-1/metrics.jsonl'), 0)
-        process.terminate()
-        _, err = process.communicate(timeout=TIMEOUT)
-        self.assertEqual(process.returncode, 130, err)
-        self.assertIn('interrupted', err)
-        self.assertTrue(os.path.exists(self.path('stopped/listops/luna-16/seed-1/checkpoints/last')))
+        for out, stop in {'stopped': lambda process: process.terminate(),
+                          'ctrl-c': lambda process: os.killpg(process.pid, signal.SIGINT),
+                          'hung-up': lambda process: os.killpg(process.pid, signal.SIGHUP)}.items():
+            with self.subTest(out):
+                process = self.start('table1', *ONE_CELL, *longer, out=out)
+                wait_for_update(process, self.path(out, 'listops/luna-16/seed-1/metrics.jsonl'), 0)
+                stop(process)
+                _, err = process.communicate(timeout=TIMEOUT)
+                self.assertEqual(process.returncode, 130, err)
+                self.assertIn('interrupted', err)
+                self.assertTrue(os.path.exists(self.path(out, 'listops/luna-16/seed-1/checkpoints/last')))
 
     def test_a_cell_that_fails_does_not_stop_the_others(self):
         bad = self.call('table3', *ONE_CELL, *settings({'train.threads': 1, 'model.projection_length': 16}),

@@ -45,6 +45,21 @@ class Signals(Case):
                 self.assertNotIn('kind=valid', err)
                 self.assertIn('update-00000002.safetensors', self.checkpoints(run_folder))
 
+    def test_the_same_signal_again_ends_at_once_another_does_not(self):
+        values = {**MODEL, 'data.path': 'long', 'train.updates': 100, 'train.batch_size': 200, 'model.dim': 256}
+        for again, status in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, 0)):
+            with self.subTest(again.name):
+                folder = f'again-{again.name}'
+                with self.start('selene-train', *self.command(folder, values)) as process:
+                    wait_for_update(process, self.path(folder, 'metrics.jsonl'), 1)
+                    process.send_signal(signal.SIGTERM)
+                    while process.poll() is None:
+                        time.sleep(0.005)
+                        process.send_signal(again)
+                    _, err = process.communicate(timeout=TIMEOUT)
+                    found = process.returncode
+                self.assertEqual(found, status, err)
+
     def test_a_signal_in_the_final_test_says_that_the_test_is_missing(self):
         values = {**MODEL, 'data.path': 'long', 'train.updates': 2, 'train.validate_every': 2,
                   'train.validate_examples': 20, 'train.preempt_exit_code': 85}

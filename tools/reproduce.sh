@@ -114,9 +114,9 @@ check_options() {
 # A first signal lets the program that runs come to a good end; a second one ends it at once.
 child=
 interrupt() {
-  trap 'kill -KILL $child 2>/dev/null; exit 130' INT TERM HUP
-  # A Ctrl-C has reached it already, and two signals would end it at once.
-  [ "$1" = INT ] || kill -TERM "$child" 2>/dev/null || true
+  trap 'kill -KILL $child 2>/dev/null; exit 130' INT TERM HUP USR1
+  # The shell has it ignore a Ctrl-C, as every program in the background.
+  kill -TERM "$child" 2>/dev/null || true
   [ -z "$child" ] || wait "$child" || true
   say "interrupted; the same command goes on from here"
   exit 130
@@ -196,7 +196,7 @@ main() {
   for program in selene-prepare selene-train selene-bench selene-report; do
     command -v $program >/dev/null || { say "error: $program is not there; build with: ninja -C build"; exit 1; }
   done
-  for signal in INT TERM HUP; do
+  for signal in INT TERM HUP USR1; do
     # shellcheck disable=SC2064  # the signal's name is meant now
     trap "interrupt $signal" $signal
   done
