@@ -1,4 +1,5 @@
-// Grey and colour images, PNG through libpng's simplified API (libpng 1.6 manual, section V).
+// Grey and colour images. PNG files are read with libpng (libpng 1.6 manual, section III) and written with its
+// simplified API (section V).
 #include "data/image.h"
 
 #include <fmt/format.h>
@@ -6,6 +7,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csetjmp>
+#include <cstdio>
 
 #include "data/regular_file.h"
 #include "kernels/error.h"
@@ -25,7 +28,7 @@ void check_image(const Image& image, const char* where) {
                             where, image.height, image.width, image.channels, image.pixels.size()));
 }
 
-/// Frees what libpng holds for an image, on every way out.
+/// Frees what libpng holds for an image to be written, on every way out.
 struct PngImage : png_image {
   PngImage() : png_image() { version = PNG_IMAGE_VERSION; }
   PngImage(const PngImage&) = delete;
@@ -33,14 +36,69 @@ struct PngImage : png_image {
   ~PngImage() { png_image_free(this); }
 };
 
-/// Drops the last of `channels` values of every pixel.
-std::vector<uint8_t> without_alpha(const std::vector<uint8_t>& pixels, size_t channels) {
-  std::vector<uint8_t> kept;
-  kept.reserve(pixels.size() / channels * (channels - 1));
-  for (size_t i = 0; i < pixels.size(); ++i)
-    if (i % channels != channels - 1) kept.push_back(pixels[i]);
-  return kept;
+/// What libpng's callbacks know: the bytes that are left, and what went wrong.
+struct PngSource {
+  std::span<const uint8_t> left;
+  char problem[80] = "damaged";
+};
+
+void take_bytes(png_structp png, png_bytep out, size_t size) {
+  auto& left = static_cast<PngSource*>(png_get_io_ptr(png))->left;
+  if (size > left.size()) png_error(png, "it ends too early");
+  std::copy_n(left.begin(), size, out);
+  left = left.subspan(size);
 }
+
+[[noreturn]] void png_failed(png_structp png, png_const_charp what) {
+  auto* source = static_cast<PngSource*>(png_get_error_ptr(png));
+  std::snprintf(source->problem, sizeof source->problem, "%s", what);
+  png_longjmp(png, 1);
+}
+
+/// A PNG file being read. libpng leaves its functions by a long jump to where setjmp was called, so the functions
+/// that call it have no objects of their own, and nothing in them is thrown.
+class PngReader {
+ public:
+  explicit PngReader(std::span<const uint8_t> bytes) : source_{bytes} {
+    png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source_, png_failed, [](png_structp, png_const_charp) {});
+    info_ = png_ ? png_create_info_struct(png_) : nullptr;
+  }
+  PngReader(const PngReader&) = delete;
+  PngReader& operator=(const PngReader&) = delete;
+  ~PngReader() { png_destroy_read_struct(&png_, &info_, nullptr); }
+
+  const char* problem() const { return source_.problem; }
+  int64_t height() { return png_get_image_height(png_, info_); }
+  int64_t width() { return png_get_image_width(png_, info_); }
+  int64_t channels() { return png_get_channels(png_, info_); }
+
+  /// The header, and what turns every form into grey or RGB of 8 bits. Sample values stay as they stand in the file:
+  /// chunks that say how they are to look (gamma, colour profiles, transparency) are not read.
+  bool begin() {
+    if (!info_ || setjmp(png_jmpbuf(png_))) return false;
+    png_set_read_fn(png_, &source_, take_bytes);
+    png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+    png_read_info(png_, info_);
+    if (png_get_color_type(png_, info_) == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png_);
+    if (png_get_bit_depth(png_, info_) < 8) png_set_expand_gray_1_2_4_to_8(png_);
+    png_set_strip_16(png_);
+    png_set_strip_alpha(png_);
+    png_set_interlace_handling(png_);
+    png_read_update_info(png_, info_);
+    return true;
+  }
+  bool read(png_bytepp rows) {
+    if (setjmp(png_jmpbuf(png_))) return false;
+    png_read_image(png_, rows);
+    png_read_end(png_, nullptr);
+    return true;
+  }
+
+ private:
+  PngSource source_;
+  png_structp png_ = nullptr;
+  png_infop info_ = nullptr;
+};
 
 }  // namespace
 
@@ -61,19 +119,18 @@ Image to_grey(const Image& image) {
 
 Image read_png(std::span<const uint8_t> bytes, const std::string& name) {
   if (bytes.empty()) throw Error(fmt::format("{}: is empty, wanted a PNG file", name));
-  PngImage png;
-  if (!png_image_begin_read_from_memory(&png, bytes.data(), bytes.size()))
-    throw Error(fmt::format("{}: {}, wanted a PNG file", name, png.message));
-  if (int64_t(png.width) * int64_t(png.height) > most_pixels)
-    throw Error(fmt::format("{}: {} x {} pixels, wanted at most {}", name, png.height, png.width, most_pixels));
-  const bool colour = png.format & PNG_FORMAT_FLAG_COLOR, alpha = png.format & PNG_FORMAT_FLAG_ALPHA;
-  png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;  // otherwise 16 bits without a gamma count as linear light
-  png.format = (colour ? PNG_FORMAT_RGB : PNG_FORMAT_GRAY) | (alpha ? PNG_FORMAT_FLAG_ALPHA : 0);
-  Image image{int64_t(png.height), int64_t(png.width), colour ? 3 : 1, {}};
-  image.pixels.resize(PNG_IMAGE_SIZE(png));
-  if (!png_image_finish_read(&png, nullptr, image.pixels.data(), 0, nullptr))
-    throw Error(fmt::format("{}: {}, wanted a whole PNG file", name, png.message));
-  if (alpha) image.pixels = without_alpha(image.pixels, size_t(image.channels) + 1);
+  if (png_sig_cmp(bytes.data(), 0, std::min<size_t>(bytes.size(), 8)) != 0)
+    throw Error(fmt::format("{}: is not a PNG file, wanted one", name));
+  PngReader png(bytes);
+  if (!png.begin()) throw Error(fmt::format("{}: {}, wanted a PNG file", name, png.problem()));
+  if (png.width() * png.height() > most_pixels)
+    throw Error(fmt::format("{}: {} x {} pixels, wanted at most {}", name, png.height(), png.width(), most_pixels));
+  Image image{png.height(), png.width(), png.channels(), {}};
+  image.pixels.resize(size_t(image.height * image.width * image.channels));
+  std::vector<png_bytep> rows;
+  for (int64_t y = 0; y < image.height; ++y) rows.push_back(image.pixels.data() + y * image.width * image.channels);
+  if (!png.read(rows.data())) throw Error(fmt::format("{}: {}, wanted a whole PNG file", name, png.problem()));
+  check_image(image, "read_png");
   return image;
 }
 

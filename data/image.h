@@ -19,8 +19,10 @@ uint8_t grey(uint8_t r, uint8_t g, uint8_t b);
 /// Every pixel through grey(); an image of one channel stays as it is.
 Image to_grey(const Image& image);
 
-/// Reads a PNG file: 8-bit grey or RGB (palettes, 16 bits, 1 to 4 bits and alpha are converted; alpha is dropped).
-/// Error with the file's name for anything else, and for more than 2^26 pixels.
+/// Reads a PNG file: 8-bit grey or RGB. Values are those that stand in the file, as Pillow, OpenCV and TensorFlow
+/// read them: gamma, colour profiles and transparency are not applied, alpha is dropped, of 16 bits the upper 8
+/// count, 1 to 4 bits are spread over 0 to 255, a palette's colours are looked up. Error with the file's name for
+/// anything else, and for more than 2^26 pixels.
 Image read_png(const std::string& path);
 /// The same from bytes; `name` stands in messages.
 Image read_png(std::span<const uint8_t> bytes, const std::string& name);

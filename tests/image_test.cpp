@@ -68,7 +68,7 @@ TEST_CASE("image: PNG there and back") {
   CHECK(message_of([] { png_bytes({1, 1, 2, {1, 2}}); }).starts_with("png_bytes: image of 1 x 1 pixels, 2 channels"));
 }
 
-TEST_CASE("image: every kind of PNG gives grey or RGB of 8 bits") {
+TEST_CASE("image: every kind of PNG gives grey or RGB of 8 bits, the values of the file") {
   struct File {
     const char* what;
     const char* header_and_data;
@@ -106,6 +106,35 @@ TEST_CASE("image: every kind of PNG gives grey or RGB of 8 bits") {
        "00000002000000010800000000d14920560000000274524e530007e8f7589b0000000b49444154789c634861"
        "070000d2006c96043a6e",
        {1, 2, 1, {100, 7}}},
+      {"with gamma 1",
+       "0000000200000002080000000057dd52f80000000467414d41000186a031e8965f0000000e4944415478da63606462f8"
+       "c50c00020a01016ccbcc38",
+       {2, 2, 1, {1, 2, 250, 3}}},
+      {"with sRGB, chromaticities and a broken colour profile",
+       "0000000200000002080000000057dd52f8000000017352474200aece1ce9000000206348524d00007a26000080840000"
+       "fa00000080e8000075300000ea6000003a98000017709cba513c0000001569434350780000789ccbcb572828ca4fcbcc"
+       "490500153403efccc2f8980000000e4944415478da63606462f8c50c00020a01016ccbcc38",
+       {2, 2, 1, {1, 2, 250, 3}}},
+      {"16 bits, of which the upper count",
+       "0000000200000001100000000081d9fc150000000d4944415478da6310facff00100043a02028fc94c13",
+       {1, 2, 1, {0x12, 0}}},
+      {"16 bits in colour, with gamma",
+       "00000001000000011002000000c0e78f9d0000000467414d410000b18f0bfc61050000000f4944415478da6360fccff4"
+       "9ff93f000912030467e8f68f",
+       {1, 1, 3, {1, 2, 3}}},
+      {"2 bits",
+       "0000000400000001020000000096e748b00000000a4944415478da63900600001d001c237c8fac",
+       {1, 4, 1, {0, 85, 170, 255}}},
+      {"4 bits",
+       "0000000200000001040000000014b9cd570000000a4944415478da63b007000041004020e6af9e",
+       {1, 2, 1, {51, 255}}},
+      {"interlaced",
+       "0000000200000002080000000120da626e0000000f4944415478da6360646062f8c50c00020c010151060087",
+       {2, 2, 1, {1, 2, 250, 3}}},
+      {"palette, transparent",
+       "00000002000000010803000000c3fc8fb800000006504c5445010203c8643250b4ae3f0000000174524e530040e6d866"
+       "0000000b4944415478da6360600400000400022cde48ad",
+       {1, 2, 3, {1, 2, 3, 200, 100, 50}}},
   };
   for (const File& file : files) {
     CAPTURE(file.what);
