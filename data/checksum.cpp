@@ -47,9 +47,8 @@ void write_checked(const std::string& path, std::span<const TensorBytes> tensors
 
 void verify_checksum(const SafetensorsFile& file) {
   const std::string& wanted = metadata_string(file, "checksum");
-  const std::string header(file.header().begin(), file.header().end());
-  const std::string zeroed = with_checksum(file.path(), header, kNone);
-  const auto tensors = file.content().subspan(header.size());
+  const std::string zeroed = with_checksum(file.path(), file.header(), kNone);
+  const auto tensors = file.content().subspan(zeroed.size());
   XxHash64 hash;
   hash.update(zeroed.data(), zeroed.size());
   hash.update(tensors.data(), tensors.size());

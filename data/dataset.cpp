@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "data/safetensors.h"
 #include "data/xxhash64.h"
 #include "kernels/error.h"
 
@@ -16,6 +17,10 @@ Dataset Dataset::first(int64_t count) const {
   cut.offsets = offsets.first(size_t(count * towers() + 1));
   cut.symbols = symbols.first(size_t(cut.offsets.back()));
   return cut;
+}
+
+void Dataset::need_unchanged() const {
+  if (file) file->need_unchanged();
 }
 
 std::string Dataset::digest() const {

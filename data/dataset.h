@@ -1,5 +1,5 @@
 // Labelled examples as raw symbols: before any framing (data/vocabulary.h) and without padding. Read from prepared
-// files through a memory map (data/prepared.h), or collected in memory.
+// files (data/prepared.h), or collected in memory.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -10,6 +10,8 @@
 #include <vector>
 
 namespace selene::data {
+
+class SafetensorsFile;
 
 /// What every data set of one kind has in common: the column of data.task in a recipe. A row of data/kinds.cpp.
 struct Kind {
@@ -34,6 +36,7 @@ struct Dataset {
   std::span<const int64_t> offsets;     // [examples x towers + 1] symbols before each row
   std::span<const int32_t> labels;      // [examples] class indices, or no_label
   std::shared_ptr<const void> storage;  // what the spans point into
+  std::shared_ptr<const SafetensorsFile> file = {};  // the prepared file it was read from, if it was
 
   int64_t examples() const { return int64_t(labels.size()); }
   int32_t towers() const { return kind->towers; }
@@ -49,6 +52,8 @@ struct Dataset {
     for (int32_t t = 0; t < towers(); ++t) longest = std::max(longest, int64_t(row(example, t).size()));
     return longest;
   }
+  /// Error, with the file's name, where the prepared file was written into or cut since it was read.
+  void need_unchanged() const;
   /// 16 hexadecimal digits, XXH64 of rows and labels: tells whether two sets of one kind have the same examples.
   std::string digest() const;
   /// The first `count` examples, at most all; shares the memory.

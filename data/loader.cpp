@@ -82,6 +82,7 @@ std::shared_ptr<const std::vector<int64_t>> Loader::cached_order(int64_t epoch) 
 
 Batch Loader::make_batch(int64_t index) const {
   if (index < 0) throw Error(fmt::format("batch {}, wanted 0 or more", index));
+  data_->need_unchanged();
   Batch batch;
   batch.epoch = index / batches_per_epoch();
   batch.position = index % batches_per_epoch() * options_.batch_size;

@@ -45,6 +45,7 @@ class Loader {
   const LoaderOptions& options() const { return options_; }
 
   /// Batch `index` >= 0 of the sequence; index / batches_per_epoch() is its epoch. A pure function of its argument.
+  /// Error where the data's file was changed since it was read.
   Batch make_batch(int64_t index) const;
   /// The examples of one epoch in their order, [examples]. A pure function of its argument.
   std::vector<int64_t> epoch_order(int64_t epoch) const;

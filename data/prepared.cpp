@@ -15,8 +15,8 @@ namespace {
 
 constexpr const char* kFormat = "1";
 
-/// A tensor of the file as elements. Error for another type or number of dimensions, and where the memory map has it
-/// at an address that its type cannot have.
+/// A tensor of the file as elements. Error for another type or number of dimensions, and where it begins at
+/// an address that its type cannot have.
 template <class T>
 std::span<const T> tensor(const SafetensorsFile& file, const char* name, DType dtype) {
   const TensorEntry& entry = file.at(name);
@@ -92,7 +92,7 @@ Dataset open_prepared(const std::string& path, std::string_view split) {
   d.offsets = tensor<int64_t>(*file, "offsets", DType::i64);
   d.labels = tensor<int32_t>(*file, "labels", DType::i32);
   d.symbols = tensor<uint8_t>(*file, "symbols", DType::u8);
-  d.storage = file;
+  d.storage = d.file = file;
   check(d);
   return d;
 }

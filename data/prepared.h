@@ -1,6 +1,6 @@
 // Prepared data: a folder with one file per split, and dataset.json, which says what is in it. A file is a
 // safetensors file with the tensors `offsets` i64[examples x towers + 1], `labels` i32[examples], `symbols` u8[all],
-// in this order, so that each is aligned in the memory map, and in its metadata the format, the kind, the split, the
+// in this order, so that each is aligned in memory, and in its metadata the format, the kind, the split, the
 // options that the data was made with, and a checksum of the whole file.
 #pragma once
 #include <cstdint>
@@ -19,7 +19,7 @@ std::string prepared_path(const std::string& folder, std::string_view split);
 /// Writes one split, complete or not at all. `options`: JSON text of what the set was made with.
 void write_prepared(const std::string& folder, std::string_view split, const Dataset& data,
                     const std::string& options);
-/// Maps a file into memory. Error (file, what was found, what was wanted) for another format, an unknown kind,
+/// Reads a file into memory. Error (file, what was found, what was wanted) for another format, an unknown kind,
 /// tensors that do not fit together, symbols or labels that the kind does not have, a wrong checksum, and, where
 /// `split` is named, for the file of another one.
 Dataset open_prepared(const std::string& path, std::string_view split = "");

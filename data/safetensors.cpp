@@ -1,18 +1,13 @@
 #include "data/safetensors.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
-#include <system_error>
+#include <string_view>
 #include <tuple>
 
 #include "data/durable_file.h"
@@ -52,7 +47,7 @@ std::string brief(const json& value) {
 
 /// Parses the header and refuses what a plain JSON reader would let pass: repeated keys, deep nesting, names that
 /// break a line.
-json parse_header(const std::string& path, std::span<const uint8_t> text) {
+json parse_header(const std::string& path, std::string_view text) {
   std::vector<std::set<std::string>> keys;  // of every open object
   const auto check = [&](int depth, json::parse_event_t event, json& value) {
     if (depth > 3) throw Error(fmt::format("{}: header is nested deeper than safetensors has it", path));
@@ -142,41 +137,31 @@ const char* safetensors_name(DType dtype) {
   return names[int(dtype)];
 }
 
-SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
-  const auto fail = [&](const std::string& what) { throw Error(fmt::format("{}: cannot be read: {}", path, what)); };
-  const auto reason = [] { return std::generic_category().message(errno); };
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file < 0) fail(reason());
-  struct stat info;
-  const bool regular = fstat(file, &info) == 0 && S_ISREG(info.st_mode);
-  const size_t size = regular ? size_t(info.st_size) : 0;
-  void* address = size > 0 ? mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0) : nullptr;
-  const std::string error = address == MAP_FAILED ? reason() : "";
-  close(file);
-  if (!regular) fail("it is not a regular file");
-  if (!error.empty()) fail(error);
-  if (address)
-    map_ = std::shared_ptr<const void>(address, [size](const void* p) { munmap(const_cast<void*>(p), size); });
-  content_ = {static_cast<const uint8_t*>(address), size};
+SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), file_(std::make_shared<OpenFile>(path)) {
   read();
 }
 
 SafetensorsFile::SafetensorsFile(std::string name, std::span<const uint8_t> content)
-    : path_(std::move(name)), content_(content) {
+    : path_(std::move(name)), borrowed_(content) {
   read();
 }
 
 void SafetensorsFile::read() {
+  const auto take = [&](void* to, uint64_t count) {
+    if (file_) file_->read(to, count, 0);
+    else std::memcpy(to, borrowed_.data(), count);
+  };
   uint64_t length = 0;
-  if (content_.size() < 8)
-    throw Error(fmt::format("{}: has {} bytes, wanted at least the 8 of the header length", path_, content_.size()));
-  std::memcpy(&length, content_.data(), 8);
-  if (length < 2 || length > MAX_HEADER || length > content_.size() - 8)
+  if (size() < 8)
+    throw Error(fmt::format("{}: has {} bytes, wanted at least the 8 of the header length", path_, size()));
+  take(&length, 8);
+  if (length < 2 || length > MAX_HEADER || length > size() - 8)
     throw Error(
         fmt::format("{}: header length {} does not fit a file of {} bytes: truncated, or not a safetensors file",
-                    path_, length, content_.size()));
-  header_ = 8 + size_t(length);
-  const json header = parse_header(path_, content_.subspan(8, length));
+                    path_, length, size()));
+  header_.resize(8 + length);
+  take(header_.data(), header_.size());
+  const json header = parse_header(path_, std::string_view(header_).substr(8));
   for (const auto& [name, info] : header.items()) {
     if (name != "__metadata__") {
       entries_.push_back(parse_entry(path_, name, info));
@@ -189,7 +174,7 @@ void SafetensorsFile::read() {
       metadata_[key] = value.get<std::string>();
     }
   }
-  check_layout(path_, entries_, content_.size() - header_);
+  check_layout(path_, entries_, size() - header_.size());
   for (size_t i = 0; i < entries_.size(); ++i) index_[entries_[i].name] = i;
 }
 
@@ -205,7 +190,7 @@ const TensorEntry& SafetensorsFile::at(const std::string& name) const {
 }
 
 std::span<const uint8_t> SafetensorsFile::bytes(const TensorEntry& entry) const {
-  return content_.subspan(header_ + entry.begin, entry.end - entry.begin);
+  return content().subspan(header_.size() + entry.begin, entry.end - entry.begin);
 }
 
 uint64_t byte_count(const TensorBytes& tensor) {

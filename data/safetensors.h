@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "data/open_file.h"
 #include "kernels/dtype.h"
 
 namespace selene::data {
@@ -36,12 +37,12 @@ struct TensorBytes {
 /// "F32", "BF16", ... as the format spells them.
 const char* safetensors_name(DType dtype);
 
-/// A validated file, read through a memory map. Copies share the map.
+/// A validated file. Its tensors are read when they are first asked for. Copies share file and memory.
 class SafetensorsFile {
  public:
-  /// Opens and checks the file. Error (file, what was found, what was wanted) if it cannot be read or if anything in
-  /// it is not as the format says: header length, JSON, element types, shapes, offsets, repeated names, missing or
-  /// extra bytes.
+  /// Opens the file and checks its header. Error (file, what was found, what was wanted) if it cannot be read or if
+  /// anything in it is not as the format says: header length, JSON, element types, shapes, offsets, repeated names,
+  /// missing or extra bytes.
   explicit SafetensorsFile(const std::string& path);
   /// The same on bytes in memory, which are borrowed; `name` stands in messages.
   SafetensorsFile(std::string name, std::span<const uint8_t> content);
@@ -54,19 +55,27 @@ class SafetensorsFile {
   const TensorEntry* find(const std::string& name) const;
   /// Error if there is no such tensor.
   const TensorEntry& at(const std::string& name) const;
-  /// The tensor's bytes, [end - begin]. NOT aligned to its element type in general: copy with memcpy.
+  /// The tensor's bytes, [end - begin]. NOT aligned to its element type in general: copy with memcpy. Error as
+  /// content().
   std::span<const uint8_t> bytes(const TensorEntry& entry) const;
-  /// The whole file, and its beginning: 8 bytes length and the JSON text with its padding.
-  std::span<const uint8_t> content() const { return content_; }
-  std::span<const uint8_t> header() const { return content_.first(header_); }
+  /// Bytes of the whole file.
+  uint64_t size() const { return file_ ? file_->size() : borrowed_.size(); }
+  /// The beginning of the file: 8 bytes length and the JSON text with its padding.
+  const std::string& header() const { return header_; }
+  /// The whole file in memory. Error where it cannot be read any more.
+  std::span<const uint8_t> content() const { return file_ ? file_->all() : borrowed_; }
+  /// Error where the file was changed since content() or bytes() read it (data/open_file.h).
+  void need_unchanged() const {
+    if (file_) file_->need_unchanged();
+  }
 
  private:
   void read();
 
   std::string path_;
-  std::shared_ptr<const void> map_;  // keeps the mapping; empty for bytes in memory
-  std::span<const uint8_t> content_;
-  size_t header_ = 0;  // bytes before the first tensor
+  std::shared_ptr<OpenFile> file_;  // null for bytes in memory
+  std::span<const uint8_t> borrowed_;
+  std::string header_;
   std::vector<TensorEntry> entries_;
   std::unordered_map<std::string, size_t> index_;
   Metadata metadata_;

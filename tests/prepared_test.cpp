@@ -1,5 +1,7 @@
-// Prepared data: what is written comes back through the memory map; what was damaged or does not fit is refused.
+// Prepared data: what is written comes back; what was damaged or does not fit is refused.
 #include "data/prepared.h"
+
+#include <chrono>
 
 #include "data/checksum.h"
 #include "data/listops.h"
@@ -60,7 +62,7 @@ TEST_CASE("prepared: a split comes back as it was") {
   const Dataset first = read.first(3);
   CHECK(first.examples() == 3);
   CHECK(copy(first.row(2, 1)) == copy(made.row(2, 1)));
-  CHECK(first.symbols.data() == read.symbols.data());  // shares the map
+  CHECK(first.symbols.data() == read.symbols.data());  // shares the memory
   CHECK(read.first(1000).examples() == 97);
 }
 
@@ -79,6 +81,37 @@ TEST_CASE("prepared: every changed or missing byte is found") {
     write_text(path, good.substr(0, n));
     CHECK(message_of([&] { open_prepared(path); }).starts_with(path + ": "));
   }
+}
+
+TEST_CASE("prepared: a file that is changed or cut in place while it is in use is named, and does no harm") {
+  const Folder folder;
+  write_prepared(folder.path.string(), "train", pairs(50), "{}");
+  const std::string path = prepared_path(folder.path.string(), "train"), good = read_text(path);
+  const Dataset d = open_prepared(path);
+  const auto rows = copy(d.symbols);
+  const auto message = [&] { return message_of([&] { d.first(3).need_unchanged(); }); };
+  const auto touch = [&](int seconds) {
+    namespace fs = std::filesystem;
+    fs::last_write_time(path, fs::last_write_time(path) + std::chrono::seconds(seconds));
+  };
+  CHECK(message().empty());
+  write_text(path, good), touch(5);
+  CHECK(message().empty());  // the same content once more
+  for (const size_t size : {size_t(0), size_t(4096), good.size()}) {
+    std::string bad = good.substr(0, size) + std::string(good.size() == size ? 0 : 1, 'x');
+    bad.back() = 'y';
+    write_text(path, bad), touch(10);
+    CHECK(message().starts_with(path + ": was changed while it was in use"));
+    CHECK(copy(d.symbols) == rows);
+    CHECK(copy(d.row(49, 1)) == copy(pairs(50).row(49, 1)));
+  }
+  write_text(path, good), touch(15);
+  CHECK(message().empty());
+  write_text(folder.file("new"), "another");
+  std::filesystem::rename(folder.file("new"), path);
+  CHECK(message().empty());
+  std::filesystem::remove(path);
+  CHECK(message().empty());
 }
 
 TEST_CASE("prepared: what does not fit together is refused by name") {

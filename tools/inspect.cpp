@@ -64,7 +64,7 @@ ordered_json string_as_json(const std::string& text) {
 }
 
 ordered_json describe(const SafetensorsFile& file) {
-  ordered_json all{{"file", file.path()}, {"bytes", file.content().size()}, {"checkpoint", verdict_on(file)}};
+  ordered_json all{{"file", file.path()}, {"bytes", file.size()}, {"checkpoint", verdict_on(file)}};
   uint64_t elements = 0;
   ordered_json tensors = ordered_json::array(), metadata = ordered_json::object();
   for (const auto& e : file.entries()) {
@@ -100,7 +100,7 @@ void print_tensors(const SafetensorsFile& file) {
          padded(grouped(uint64_t(e.numel())), 12) + "  " + ordered_json(e.shape).dump());
   }
   line(grouped(file.entries().size()) + " tensors, " + grouped(elements) + " elements, " +
-       grouped(file.content().size()) + " bytes");
+       grouped(file.size()) + " bytes");
 }
 
 void inspect_tensors(const Options& o) {
@@ -140,7 +140,7 @@ ordered_json describe_run(const std::string& folder) {
     try {
       const SafetensorsFile file(c.path);
       selene::train::verify_checkpoint(file);
-      one["bytes"] = file.content().size();
+      one["bytes"] = file.size();
       one["problem"] = "";
     } catch (const Error& e) {
       one["problem"] = e.what();

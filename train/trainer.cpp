@@ -39,6 +39,7 @@ class Run {
   void open_folder();
   void take(const Checkpoint& from);
   void resume();
+  data::Batch next_batch();
   void one_update();
   void check_finite();
   void check_loss(const char* data, double loss);
@@ -145,11 +146,21 @@ void Run::resume() {
   data::write_durably(folder_ + "/recipe.yaml", to_yaml(recipe_));
 }
 
+// Data that was changed under the run ends it, with a checkpoint of the updates until then.
+data::Batch Run::next_batch() {
+  try {
+    return ahead_->next();
+  } catch (const Error&) {
+    if (state_.update > 0) checkpoint(false);
+    throw;
+  }
+}
+
 void Run::one_update() {
   std::vector<data::Batch> batches;
   int64_t examples = 0;
   for (int64_t i = 0; i < recipe_.train.accumulation; ++i) {
-    batches.push_back(ahead_->next());
+    batches.push_back(next_batch());
     examples += batches.back().B;
     for (const data::Tower& tower : batches.back().towers)
       for (const int32_t n : tower.lengths) interval_tokens_ += n;

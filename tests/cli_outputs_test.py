@@ -1,0 +1,43 @@
+"""Files that programs read and write at the same time as others: data that is changed in place under a training; outputs
+that would go over an input."""
+import os
+import subprocess
+import unittest
+
+from cli_common import MODEL, TIMEOUT, Case, program, wait_for_update
+
+
+class ChangedData(Case):
+    def train_and_change(self, out, values, path, change):
+        """The result of a training under which `change` does something to the open file."""
+        with subprocess.Popen([program('selene-train'), *self.command(out, values)], cwd=self.folder, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            wait_for_update(process, self.path(out, 'metrics.jsonl'), 2)
+            with open(path, 'r+b') as file:
+                change(file)
+            written = process.communicate(timeout=TIMEOUT)
+            return subprocess.CompletedProcess(process.args, process.returncode, *written)
+
+    def test_data_changed_in_place_under_a_training(self):
+        values = {**MODEL, 'train.updates': 100000, 'train.checkpoint_every': 100000, 'train.validate_every': 100000}
+        path = self.path('data/train.safetensors')
+        with open(path, 'rb') as file:
+            good = file.read()
+        changes = {'cut': lambda file: file.truncate(4096), 'labels': lambda file: (file.seek(len(good) // 4), file.write(b'\xff' * 4000))}
+        for what, change in changes.items():
+            with self.subTest(what):
+                result = self.train_and_change(what, values, path, change)
+                with open(path, 'wb') as file:
+                    file.write(good)
+                self.refuses(result, 'data/train.safetensors', 'was changed while it was in use')
+                self.assertTrue([name for name in self.checkpoints(what) if name.startswith('update-')])
+
+    def test_the_same_content_once_more_does_no_harm(self):
+        path = self.path('data/train.safetensors')
+        result = self.train_and_change('same', {**MODEL, 'train.updates': 30}, path, lambda file: os.utime(path))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn('finished update=30', result.stdout)
+
+
+if __name__ == '__main__':
+    unittest.main()
