@@ -149,7 +149,8 @@ TEST_CASE("image: every kind of PNG gives grey or RGB of 8 bits, the values of t
 TEST_CASE("image: a damaged PNG is refused with its name") {
   REQUIRE(read_png(plain, "plain").pixels == Bytes{1, 2, 250, 3});
   CHECK(message_of([] { read_png(std::span<const uint8_t>(), "a.png"); }) == "a.png: is empty, wanted a PNG file");
-  CHECK(message_of([] { read_png("/nowhere/a.png"); }) == "/nowhere/a.png: cannot be opened: No such file or directory; wanted a PNG file");
+  CHECK(message_of([] { read_png("/nowhere/a.png"); }) ==
+        "/nowhere/a.png: cannot be opened: No such file or directory; wanted a PNG file");
   const Bytes text{'P', '5', ' ', '2', ' ', '2', ' ', '9', '\n', 1, 2, 3, 4};
   CHECK(message_of([&] { read_png(text, "a.pgm"); }).starts_with("a.pgm: "));
   for (size_t size = 1; size < plain.size() - 16; ++size) {  // up to the middle of the compressed pixels

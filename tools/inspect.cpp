@@ -99,8 +99,8 @@ void print_tensors(const SafetensorsFile& file) {
     line(padded(e.name, width) + "  " + padded(selene::name_of(e.dtype), 5) + "  " +
          padded(grouped(uint64_t(e.numel())), 12) + "  " + ordered_json(e.shape).dump());
   }
-  line(grouped(file.entries().size()) + " tensors, " + grouped(elements) + " elements, " +
-       grouped(file.size()) + " bytes");
+  line(grouped(file.entries().size()) + " tensors, " + grouped(elements) + " elements, " + grouped(file.size()) +
+       " bytes");
 }
 
 void inspect_tensors(const Options& o) {
