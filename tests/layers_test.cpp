@@ -65,7 +65,9 @@ std::string included(const std::string& line) {
 
 Source read_source(const std::string& path, std::istream& text) {
   const std::string kind = fs::path(path).extension();
-  Source s{path, first_folder(path), kind == ".h" || kind == ".cuh", 0, {}};
+  // A precompiled header is the build's: no source includes it.
+  const bool header = (kind == ".h" || kind == ".cuh") && fs::path(path).filename() != "pch.h";
+  Source s{path, first_folder(path), header, 0, {}};
   for (std::string line; std::getline(text, line);) {
     ++s.lines;
     if (const std::string name = included(line); !name.empty()) s.includes.push_back({name, s.lines});
@@ -98,6 +100,7 @@ std::vector<std::string> complaints(const Source& s) {
     if (s.header && s.path != "tests/catch.h" && starts_with_any(i.name, not_in_headers))
       found.push_back(place + ", which belongs into a .cpp file");
     if (s.layer != "kernels" && starts_with_any(i.name, cuda)) found.push_back(place + ", CUDA outside of kernels/");
+    if (fs::path(i.name).filename() == "pch.h") found.push_back(place + ", which the build does");
     if (i.name.rfind("../", 0) == 0 || i.name.rfind("./", 0) == 0)
       found.push_back(place + ", wanted a path from the root");
   }
@@ -151,6 +154,8 @@ TEST_CASE("the include checks find each kind of fault") {
   CHECK(complaints("train/a.cpp", "#include <nlohmann/json.hpp>\n").empty());
   CHECK(complaints("engine/a.cpp", "#include <cuda_runtime.h>\n").size() == 1);
   CHECK(complaints("kernels/a.cpp", "#include \"../b.h\"\n").size() == 1);
+  CHECK(complaints("tests/pch/pch.h", "#include <fmt/format.h>\n").empty());
+  CHECK(complaints("tests/a.cpp", "#include \"tests/pch/pch.h\"\n").size() == 1);
   CHECK(complaints("kernels/a.cpp", std::string(400, '\n')).empty());
   CHECK(complaints("kernels/a.cpp", std::string(401, '\n')).size() == 1);
 }

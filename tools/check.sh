@@ -21,6 +21,8 @@ logs=() wrapper=()
 # For the traces -g1 (functions and lines) is enough, and compiles in three quarters of the time of -g.
 common=(-Dwerror=false -Dclones=false -Ddebug=false -Dtests=true -Dcuda=disabled)
 export OMP_WAIT_POLICY=passive
+# Without this ccache compiles anew whatever has a precompiled header.
+export CCACHE_SLOPPINESS=pch_defines,time_macros
 
 # test_in DIR MESON-TEST-ARGUMENT...: runs tests of a folder; the log, named after the part, is counted at the end.
 test_in() {

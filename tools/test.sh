@@ -9,6 +9,8 @@ case ${1:-} in -h | --help) sed -n '2,3s/^# //p' tools/test.sh; exit 0 ;; esac
 trap 'status=$?; if [ -z "${counted:-}" ]; then echo "0 passed, 1 failed"; exit $((status ? status : 1)); fi' EXIT
 
 tools/setup.sh tests
+# Without this ccache compiles anew whatever has a precompiled header.
+export CCACHE_SLOPPINESS=pch_defines,time_macros
 tools/configure.sh build --buildtype=release -Dtests=true -Dfuzz=false -Dclones=true -Dopenmp=true -Db_sanitize=none
 ninja -C build
 # Several programs share the cores: threads that wait must sleep, not spin.
