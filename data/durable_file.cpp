@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <system_error>
 
 #include "kernels/error.h"
@@ -18,6 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view SUFFIX = ".selene-tmp";
+constexpr size_t LONGEST_NAME = 255;  // bytes, of the file systems in use
 
 std::string reason(int error) { return std::generic_category().message(error); }
 
@@ -30,7 +33,9 @@ std::string folder_of(const std::string& path) {
 std::string temporary_name(const std::string& path) {
   static std::atomic<uint64_t> counter{0};
   const fs::path p(path);
-  return (p.parent_path() / fmt::format(".{}.{}-{}{}", p.filename().string(), getpid(), counter++, SUFFIX)).string();
+  std::string name = p.filename().string();
+  if (name.size() > LONGEST_NAME / 2) name = "long";  // the longer one would be refused where the name itself is not
+  return (p.parent_path() / fmt::format(".{}.{}-{}{}", name, getpid(), counter++, SUFFIX)).string();
 }
 
 bool is_temporary_name(const std::string& name) {
@@ -107,21 +112,38 @@ void write_durably(const std::string& path, std::string_view text) {
   file.commit();
 }
 
-void replace_link(const std::string& folder, const std::string& name, const std::string& target) {
+std::string replace_link(const std::string& folder, const std::string& name, const std::string& target) {
   const std::string path = (fs::path(folder) / name).string();
-  std::string temporary;
+  std::string temporary, why;
   int result;
   do {
     temporary = temporary_name(path);
     result = symlink(target.c_str(), temporary.c_str());
   } while (result != 0 && errno == EEXIST);
-  if (result != 0) throw Error(fmt::format("{}: cannot be made a link to {}: {}", path, target, reason(errno)));
-  if (rename(temporary.c_str(), path.c_str()) != 0) {
-    const int error = errno;
+  if (result != 0) {
+    why = reason(errno);
+  } else if (rename(temporary.c_str(), path.c_str()) != 0) {
+    why = reason(errno);
     unlink(temporary.c_str());
-    throw Error(fmt::format("{}: cannot be made a link to {}: {}", path, target, reason(error)));
+  }
+  if (!why.empty()) {
+    std::error_code unknown;
+    if (fs::is_symlink(path, unknown)) unlink(path.c_str());  // or the file that it names would be overwritten
+    write_durably(path, target + "\n");
   }
   sync_folder(folder);
+  return why;
+}
+
+std::string link_target(const std::string& folder, const std::string& name) {
+  const fs::path path = fs::path(folder) / name;
+  std::error_code error;
+  if (const fs::path target = fs::read_symlink(path, error); !error) return target.string();
+  if (!fs::is_regular_file(path, error) || fs::file_size(path, error) > LONGEST_NAME + 1) return "";
+  std::ifstream file(path, std::ios::binary);
+  std::string target(std::istreambuf_iterator<char>(file), {});
+  if (target.ends_with('\n')) target.pop_back();
+  return target.find_first_of(std::string_view("/\n\0", 3)) == std::string::npos ? target : "";
 }
 
 void sync_folder(const std::string& folder) {

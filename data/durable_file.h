@@ -42,8 +42,13 @@ void need_regular(const std::string& path, const char* wanted);
 /// The whole of `text` under `path`, complete or not at all.
 void write_durably(const std::string& path, std::string_view text);
 
-/// Makes folder/name a symbolic link to `target` (a name in the same folder), replacing an older link in one step.
-void replace_link(const std::string& folder, const std::string& name, const std::string& target);
+/// Makes folder/name point to `target`, a name in the same folder: a symbolic link or, where none can be made (exFAT,
+/// many network shares), a small file with that name in it. Replaces an older one; returns why it is no link, empty
+/// if it is one. Error where neither can be made, such as over a folder.
+std::string replace_link(const std::string& folder, const std::string& name, const std::string& target);
+
+/// What folder/name points to, in one way or the other; empty if it does not.
+std::string link_target(const std::string& folder, const std::string& name);
 
 /// Makes creations, renames and removals in `folder` durable.
 void sync_folder(const std::string& folder);

@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 
 #include "data/durable_file.h"
 #include "kernels/error.h"
@@ -19,6 +20,7 @@ using selene::data::Metadata;
 using selene::data::TensorBytes;
 using namespace selene::testing;
 using namespace selene::train;
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -28,8 +30,8 @@ const std::vector<TensorBytes> TENSORS{{"layer.weight", DType::f32, {2, 3}, WEIG
                                        {"optimizer.step", DType::i64, {}, STATE}};
 const Metadata STRINGS{{"recipe", "model: luna\n"}, {"state", R"({"checksum":"0","loss_scale":0.1})"}};
 
-std::string write(const Folder& folder, int64_t update, const KeepRule& keep = {}) {
-  return write_checkpoint(folder.path.string(), update, TENSORS, STRINGS, keep);
+std::string write(const Folder& folder, int64_t update) {
+  return write_checkpoint(folder.path.string(), update, TENSORS, STRINGS);
 }
 
 /// Why the file is refused; empty if it is a good checkpoint.
@@ -39,16 +41,23 @@ std::string refusal(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("checkpoint: what is written is read, through the file and through the link") {
+TEST_CASE("checkpoint: what is written is read, through the file and through links of both kinds") {
   Folder folder;
   const std::string path = write(folder, 5000);
   CHECK(path == folder.file("update-00005000.safetensors"));
-  for (const std::string& name : {path, folder.file("last")}) {
+  fs::create_symlink(checkpoint_name(5000), folder.file("last"));
+  write_text(folder.file("best"), checkpoint_name(5000) + "\n");
+  CHECK(linked_file(folder.file("best")) == path);
+  for (const std::string& text : {std::string(), std::string("other"), "../" + checkpoint_name(5000)}) {
+    write_text(folder.file("other"), text);
+    CHECK(linked_file(folder.file("other")) == folder.file("other"));
+  }
+  for (const std::string& name : {path, folder.file("last"), folder.file("best")}) {
     const Checkpoint c = open_checkpoint(name);
     CHECK(c.update == 5000);
     CHECK(c.metadata("recipe") == STRINGS.at("recipe"));
     CHECK(c.metadata("state") == STRINGS.at("state"));
-    CHECK_THROWS_WITH(c.metadata("none"), name + ": has no \"none\" in its metadata");
+    CHECK_THROWS_WITH(c.metadata("none"), c.file.path() + ": has no \"none\" in its metadata");
     const auto bytes = c.file.bytes(c.file.at("layer.weight"));
     REQUIRE(bytes.size() == sizeof WEIGHT);
     CHECK(std::memcmp(bytes.data(), WEIGHT, sizeof WEIGHT) == 0);
@@ -125,42 +134,20 @@ TEST_CASE("checkpoint: an empty or missing folder has none") {
   CHECK_THROWS_WITH(newest_valid_checkpoint(folder.file("file")), containing("folder cannot be read"));
 }
 
-TEST_CASE("checkpoint: old ones are removed, best and last stay, numbers count and not letters") {
+TEST_CASE("checkpoint: a full disk leaves the old checkpoint as it was") {
   Folder folder;
-  write_text(folder.file("update-x.safetensors"), "not ours");
-  const std::vector<std::string> first{"best", "last", "update-00000001.safetensors", "update-00000002.safetensors"};
-  write(folder, 1, {.newest = 2, .best = true});
-  write(folder, 2, {.newest = 2});
-  auto wanted = first;
-  wanted.push_back("update-x.safetensors");
-  CHECK(names_in(folder) == wanted);
-  write(folder, 100000000, {.newest = 2});
-  write(folder, 100000001, {.newest = 2});
-  CHECK(names_in(folder) == std::vector<std::string>{"best", "last", first[2], "update-100000000.safetensors",
-                                                     "update-100000001.safetensors", "update-x.safetensors"});
-  CHECK(open_checkpoint(folder.file("best")).update == 1);
-  CHECK(open_checkpoint(folder.file("last")).update == 100000001);
-  write(folder, 5, {.newest = 1});  // after going on from an old one: `last` is not the largest number
-  CHECK(open_checkpoint(folder.file("last")).update == 5);
-  CHECK(names_in(folder).size() == 6);
-}
-
-TEST_CASE("checkpoint: a full disk leaves the old checkpoint and the links as they were") {
-  Folder folder;
-  const std::string old = write(folder, 10, {.newest = 1, .best = true}), bytes = read_text(old);
+  const std::string old = write(folder, 10), bytes = read_text(old);
   const std::vector<std::string> names = names_in(folder);
   selene::data::ignore_file_size_signal();
   for (size_t room = 0; room < bytes.size(); room += 7) {
     const std::string message = message_of([&] {
       FileSizeLimit limit(room);
-      write(folder, 20, {.newest = 1, .best = true});
+      write(folder, 20);
     });
     REQUIRE_THAT(message, containing(folder.file("update-00000020.safetensors")) && containing("File too large"));
     REQUIRE(names_in(folder) == names);
   }
   CHECK(read_text(old) == bytes);
-  CHECK(open_checkpoint(folder.file("last")).update == 10);
-  CHECK(open_checkpoint(folder.file("best")).update == 10);
 }
 
 TEST_CASE("checkpoint: wrong calls and places are refused before anything is written") {
@@ -185,17 +172,17 @@ TEST_CASE("checkpoint: a process killed while it writes leaves the old checkpoin
     raise(SIGKILL);
   };
   REQUIRE(signal_of(killed) == SIGKILL);
-  CHECK(names_in(folder).size() == 3);
+  CHECK(names_in(folder).size() == 2);
   CHECK(newest_valid_checkpoint(folder.path.string()).found->update == 10);
   CHECK(selene::data::remove_leftovers(folder.path.string()).size() == 1);
-  CHECK(names_in(folder).size() == 2);
+  CHECK(names_in(folder).size() == 1);
 }
 
 TEST_CASE("checkpoint: leftovers of a killed run are no checkpoints and go at the next start") {
   Folder folder;
-  write(folder, 10);
-  write_text(folder.file(".update-00000020.safetensors.99-0.selene-tmp"), read_text(folder.file("last")));
+  const std::string path = write(folder, 10);
+  write_text(folder.file(".update-00000020.safetensors.99-0.selene-tmp"), read_text(path));
   CHECK(newest_valid_checkpoint(folder.path.string()).found->update == 10);
   CHECK(selene::data::remove_leftovers(folder.path.string()).size() == 1);
-  CHECK(names_in(folder) == std::vector<std::string>{"last", "update-00000010.safetensors"});
+  CHECK(names_in(folder) == std::vector<std::string>{"update-00000010.safetensors"});
 }

@@ -115,14 +115,37 @@ TEST_CASE("durable file: a link stays a link, its target gets the text") {
 
 TEST_CASE("links: replaced in one step, relative") {
   Folder folder;
-  selene::data::replace_link(folder.path.string(), "last", "a");
-  selene::data::replace_link(folder.path.string(), "last", "b");
+  CHECK(selene::data::replace_link(folder.path.string(), "last", "a") == "");
+  CHECK(selene::data::replace_link(folder.path.string(), "last", "b") == "");
   CHECK(fs::read_symlink(folder.file("last")).string() == "b");
+  CHECK(selene::data::link_target(folder.path.string(), "last") == "b");
   CHECK(names_in(folder).size() == 1);
   fs::create_directory(folder.file("best"));
   CHECK_THROWS_WITH(selene::data::replace_link(folder.path.string(), "best", "b"),
-                    Catch::Matchers::StartsWith(folder.file("best") + ": cannot be made a link to b: "));
+                    Catch::Matchers::StartsWith(folder.file("best") + ": is a folder"));
+  CHECK(selene::data::link_target(folder.path.string(), "best") == "");
   CHECK(names_in(folder).size() == 2);
+}
+
+TEST_CASE("links: a small file that holds a name is one too, and gives way to a link") {
+  Folder folder;
+  write_text(folder.file("last"), "a\n");
+  CHECK(selene::data::link_target(folder.path.string(), "last") == "a");
+  for (const std::string& text : {std::string("a\nb\n"), std::string("a/b"), std::string(300, 'a')}) {
+    write_text(folder.file("other"), text);
+    CHECK(selene::data::link_target(folder.path.string(), "other") == "");
+  }
+  CHECK(selene::data::link_target(folder.path.string(), "none") == "");
+  CHECK(selene::data::replace_link(folder.path.string(), "last", "b") == "");
+  CHECK(fs::read_symlink(folder.file("last")).string() == "b");
+}
+
+TEST_CASE("durable file: the longest names that a file system takes can be written") {
+  Folder folder;
+  const std::string path = folder.file(std::string(255, 'n'));
+  selene::data::write_durably(path, "x");
+  CHECK(read_text(path) == "x");
+  CHECK(names_in(folder).size() == 1);
 }
 
 TEST_CASE("leftovers of killed writers are removed, those of living ones and other files stay") {

@@ -192,8 +192,8 @@ TEST_CASE("a run folder is read with its recipe and checkpoints") {
   const float weights[6] = {};
   const std::vector<data::TensorBytes> tensors = {{"w", DType::f32, {2, 2}, weights},
                                                   {"optimizer.m", DType::f32, {2}, weights}};
-  write_checkpoint(run_path + "/checkpoints", 20, tensors, {}, {.newest = 0, .best = true});
-  write_checkpoint(run_path + "/checkpoints", 40, tensors, {});
+  write_checkpoint(run_path + "/checkpoints", 20, tensors, {});
+  write_checkpoint(run_path + "/checkpoints", 40, tensors, {{"state", R"({"has_best":true,"best_update":20})"}});
   const RunData run = load_run(run_path + "/");
   CHECK(run.name == "luna");
   CHECK(run.problems.empty());

@@ -19,6 +19,7 @@
 #include "tools/program.h"
 #include "train/confusion.h"
 #include "train/log.h"
+#include "train/run_folder.h"
 #include "train/run_state.h"
 #include "train/threads.h"
 #include "train/trainer.h"
@@ -37,7 +38,9 @@ void declare(CLI::App& app, Arguments& a) {
   app.footer(
       "Example: selene-evaluate runs/quickstart/checkpoints/best\n"
       "         echo '[MAX 2 9 [MIN 4 7 ] 0 ]' | selene-evaluate runs/quickstart -");
-  app.add_option("CHECKPOINT", a.checkpoint, "checkpoint file or link, or a run's folder (its best checkpoint)")
+  app.add_option(
+         "CHECKPOINT", a.checkpoint,
+         "checkpoint file or link, or a run's folder (its best checkpoint; before the first validation, its newest)")
       ->required();
   app.add_option(
       "DATA", a.data,
@@ -77,9 +80,22 @@ Given read_data(const Arguments& a, const Recipe& recipe) {
   return keep(data::read_own(path, kind, data::square_side(recipe.data.max_length)), true);
 }
 
-// A run's folder stands for its best checkpoint.
-std::string checkpoint_path(const std::string& given) {
-  return std::filesystem::is_directory(given) ? given + "/checkpoints/best" : given;
+// A run's folder stands for its best checkpoint: what the newest one records, whatever the links say.
+train::Checkpoint open_model(const std::string& given) {
+  std::error_code none;
+  if (!std::filesystem::is_directory(given, none)) return train::open_checkpoint(given);
+  const std::string folder = train::checkpoint_folder(given);
+  const train::RunCheckpoints all = train::find_checkpoints(folder.empty() ? given : folder);
+  for (const train::RefusedCheckpoint& r : all.refused)
+    train::log_warning(fmt::format("checkpoint refused: {}", r.reason));
+  if (!all.best)
+    throw Error(fmt::format("{}: has no checkpoint{}; wanted a checkpoint or a run's folder", given,
+                            all.refused.empty() ? "" : " that verifies"));
+  const std::string newest = fmt::format("{}, the newest one, is evaluated", all.newest->file.path());
+  if (!all.lost.empty()) train::log_warning(fmt::format("{}; it was the best checkpoint; {}", all.lost, newest));
+  if (!all.validated)
+    train::log_warning(fmt::format("{}: has no best checkpoint before the first validation; {}", given, newest));
+  return *all.best;
 }
 
 void check_predictions(const Arguments& a, const std::string& data) {
@@ -157,7 +173,7 @@ void print(const Arguments& a, const Given& given, const train::Score& s, const 
 
 int run(const Arguments& a) {
   train::use_threads(a.threads);
-  const train::Checkpoint checkpoint = train::open_checkpoint(checkpoint_path(a.checkpoint));
+  const train::Checkpoint checkpoint = open_model(a.checkpoint);
   const Recipe recipe = parse_recipe(checkpoint.metadata("recipe"), a.checkpoint);
   const data::Vocabulary vocabulary = data::vocabulary_from_json(checkpoint.metadata("vocabulary"));
   const Given given = read_data(a, recipe);

@@ -12,6 +12,7 @@
 #include "tools/inspect_data.h"
 #include "tools/program.h"
 #include "train/checkpoint_files.h"
+#include "train/run_folder.h"
 
 namespace {
 
@@ -123,20 +124,14 @@ void inspect_tensors(const Options& o) {
   if (verdict != "none" && verdict != "ok") throw Error(verdict);
 }
 
-/// The folder of checkpoints that belongs to `path`: itself or its subfolder; empty if it has none.
-std::string checkpoint_folder(const std::string& path) {
-  if (fs::is_directory(fs::path(path) / "checkpoints")) return (fs::path(path) / "checkpoints").string();
-  return selene::train::list_checkpoints(path).empty() ? "" : path;
-}
-
 ordered_json describe_run(const std::string& folder) {
   ordered_json list = ordered_json::array();
-  std::error_code none;
-  const std::string last = fs::read_symlink(fs::path(folder) / "last", none).string();
-  const std::string best = fs::read_symlink(fs::path(folder) / "best", none).string();
+  const selene::train::RunCheckpoints all = selene::train::find_checkpoints(folder);
   for (const auto& c : selene::train::list_checkpoints(folder)) {
     const std::string name = fs::path(c.path).filename().string();
-    ordered_json one{{"update", c.update}, {"file", name}, {"last", name == last}, {"best", name == best}};
+    const bool last = all.newest && c.path == all.newest->file.path();
+    const bool best = all.validated && c.path == all.best->file.path();
+    ordered_json one{{"update", c.update}, {"file", name}, {"last", last}, {"best", best}};
     try {
       const SafetensorsFile file(c.path);
       selene::train::verify_checkpoint(file);
@@ -147,7 +142,7 @@ ordered_json describe_run(const std::string& folder) {
     }
     list.push_back(std::move(one));
   }
-  return {{"folder", folder}, {"checkpoints", std::move(list)}};
+  return {{"folder", folder}, {"checkpoints", std::move(list)}, {"problem", all.lost}};
 }
 
 void inspect_run(const std::string& folder, const Options& o) {
@@ -166,13 +161,16 @@ void inspect_run(const std::string& folder, const Options& o) {
     line("  " + c["file"].get<std::string>() + (c["last"] ? "  last" : "") + (c["best"] ? "  best" : "") + "  " +
          state);
   }
+  if (const std::string lost = run["problem"]; !lost.empty())
+    line("  " + lost + "; it was the best one, the newest takes its place");
 }
 
-void inspect(const Options& o) {
+void inspect(Options o) {
+  o.path = selene::train::linked_file(o.path);
   const fs::path path(o.path);
   if (!fs::exists(path)) throw Error(o.path + ": no such file or folder");
   if (fs::is_directory(path)) {
-    const std::string folder = checkpoint_folder(o.path);
+    const std::string folder = selene::train::checkpoint_folder(o.path);
     return folder.empty() ? selene::inspect_data_folder(o.path, o.view) : inspect_run(folder, o);
   }
   if (path.filename() == "dataset.json" || path.extension() == ".tsv")

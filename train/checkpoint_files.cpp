@@ -44,26 +44,6 @@ data::Metadata with_own_keys(const std::string& path, int64_t update, const data
   return all;
 }
 
-/// Name that the link folder/name points to; empty if there is none.
-std::string link_target(const std::string& folder, const char* name) {
-  std::error_code error;
-  const fs::path target = fs::read_symlink(fs::path(folder) / name, error);
-  return error ? "" : target.filename().string();
-}
-
-void remove_old(const std::string& folder, int64_t newest) {
-  if (newest <= 0) return;
-  const std::vector<CheckpointName> all = list_checkpoints(folder);
-  const std::string last = link_target(folder, "last"), best = link_target(folder, "best");
-  for (size_t i = size_t(newest); i < all.size(); ++i) {
-    const std::string name = fs::path(all[i].path).filename().string();
-    std::error_code error;
-    if (name != last && name != best) fs::remove(all[i].path, error);
-    if (error) throw Error(fmt::format("{}: old checkpoint cannot be removed: {}", all[i].path, error.message()));
-  }
-  data::sync_folder(folder);
-}
-
 }  // namespace
 
 const std::string& Checkpoint::metadata(const std::string& key) const { return data::metadata_string(file, key); }
@@ -71,7 +51,7 @@ const std::string& Checkpoint::metadata(const std::string& key) const { return d
 std::string checkpoint_name(int64_t update) { return fmt::format("{}{:08}{}", PREFIX, update, SUFFIX); }
 
 std::string write_checkpoint(const std::string& folder, int64_t update, std::span<const data::TensorBytes> tensors,
-                             const data::Metadata& metadata, const KeepRule& keep) {
+                             const data::Metadata& metadata) {
   const std::string name = checkpoint_name(update), path = (fs::path(folder) / name).string();
   if (update < 0) throw Error(fmt::format("{}: update is {}, wanted 0 or more", path, update));
   const data::Metadata all = with_own_keys(path, update, metadata);
@@ -79,9 +59,6 @@ std::string write_checkpoint(const std::string& folder, int64_t update, std::spa
   fs::create_directories(folder, error);
   if (error) throw Error(fmt::format("{}: folder cannot be created: {}", folder, error.message()));
   data::write_checked(path, tensors, all);
-  data::replace_link(folder, "last", name);
-  if (keep.best) data::replace_link(folder, "best", name);
-  remove_old(folder, keep.newest);
   return path;
 }
 
@@ -104,8 +81,16 @@ int64_t verify_checkpoint(const SafetensorsFile& file) {
   return *number;
 }
 
+std::string linked_file(const std::string& path) {
+  const fs::path link(path);
+  std::error_code none;
+  if (!fs::is_regular_file(fs::symlink_status(link, none))) return path;
+  const std::string target = data::link_target(link.parent_path().string(), link.filename().string());
+  return update_of_name(target) ? (link.parent_path() / target).string() : path;
+}
+
 Checkpoint open_checkpoint(const std::string& path) {
-  SafetensorsFile file(path);
+  SafetensorsFile file(linked_file(path));
   const int64_t update = verify_checkpoint(file);
   return {std::move(file), update};
 }

@@ -1,6 +1,5 @@
-// Checkpoints on disk: one safetensors file each, complete or absent, verified by a checksum, with the links `last`
-// and `best` beside them. Knows names, shapes and bytes only; what the tensors and the metadata mean is the trainer's
-// business.
+// Checkpoints on disk: one safetensors file each, complete or absent, verified by a checksum. Knows names, shapes and
+// bytes only; what the tensors and the metadata mean is the trainer's business.
 //
 // Format 1: a safetensors file whose __metadata__ has `format_version` ("1"), `update` (decimal), `checksum` and the
 // caller's own strings. The checksum is data/checksum.h's.
@@ -24,23 +23,20 @@ struct Checkpoint {
   const std::string& metadata(const std::string& key) const;
 };
 
-struct KeepRule {
-  int64_t newest = 0;  // checkpoints kept, by update; 0 = all. Those that `last` and `best` name stay in any case
-  bool best = false;   // `best` is made to point to the new one
-};
-
 /// "update-00005000.safetensors"
 std::string checkpoint_name(int64_t update);
 
-/// Writes folder/update-XXXXXXXX.safetensors and returns its path. In this order, each step durable before the next:
-/// the file, the link `last`, the link `best` if wanted, removal of old checkpoints. The folder is created if it is
-/// missing. The tensors must not change during the call. Error (path, reason) on a full disk, an unwritable folder,
-/// metadata with one of the format's own keys; older checkpoints and links are then untouched.
+/// Writes folder/update-XXXXXXXX.safetensors, durably, and returns its path. The folder is created if it is missing.
+/// The tensors must not change during the call. Error (path, reason) on a full disk, an unwritable folder, metadata
+/// with one of the format's own keys; an older file of that name is then untouched.
 std::string write_checkpoint(const std::string& folder, int64_t update, std::span<const data::TensorBytes> tensors,
-                             const data::Metadata& metadata, const KeepRule& keep = {});
+                             const data::Metadata& metadata);
 
-/// Opens and verifies a checkpoint (or a link to one). Error: not a safetensors file, no checkpoint of ours, other
-/// format version, wrong checksum.
+/// The file that a path means: where links are small files (data/durable_file.h), the one that `path` names.
+std::string linked_file(const std::string& path);
+
+/// Opens and verifies a checkpoint (or a link to one, of either kind). Error: not a safetensors file, no checkpoint
+/// of ours, other format version, wrong checksum.
 Checkpoint open_checkpoint(const std::string& path);
 
 /// True if the file says that it is a checkpoint of ours, of whatever version: has `format_version`, or a `checksum`

@@ -127,7 +127,7 @@ MetricsFile read_metrics(const std::string& path) {
   return file;
 }
 
-int64_t truncate_after(const std::string& path, int64_t update) {
+int64_t truncate_after(const std::string& path, int64_t update, bool validation_due) {
   constexpr int64_t everything = std::numeric_limits<int64_t>::max();
   if (!std::filesystem::is_regular_file(path)) return 0;
   const std::string text = read_text(path);
@@ -137,7 +137,8 @@ int64_t truncate_after(const std::string& path, int64_t update) {
     bool keep = false;
     try {
       const MetricsRow row = parse_row(line);
-      keep = row.update <= update && (row.kind != "test" || update == everything);
+      keep = row.update <= update && (row.kind != "test" || update == everything) &&
+             !(validation_due && row.kind == "valid" && row.update == update);
     } catch (const Error&) {
     }
     if (keep) kept.append(line) += '\n';

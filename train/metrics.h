@@ -15,7 +15,8 @@ struct Metric {
 };
 
 /// One line of metrics.jsonl. A new metric is a new name: nothing here, in the file or in the report has to change.
-/// Names that the report knows: epoch; loss (nats, mean per example); accuracy (fraction 0..1); lr; grad_norm (before
+/// Names that the report knows: epoch; loss (nats of the true label, mean per example); smoothed_loss (what is
+/// trained on where train.label_smoothing is not 0); accuracy (fraction 0..1); lr; grad_norm (before
 /// clipping); parameters (count); and the times of is_time(): examples_per_s, tokens_per_s, wall_s (seconds of
 /// training so far, summed over resumed runs).
 struct MetricsRow {
@@ -53,10 +54,12 @@ struct MetricsFile {
 MetricsFile read_metrics(const std::string& path);
 
 /// For a resumed run: drops the rows beyond `update` and of kind "test" (the run goes on and will be tested at its
-/// new end), a cut last line and lines that cannot be read; the others keep their bytes. The new file replaces the
-/// old one atomically; nothing is written if nothing is dropped. A missing file counts as empty. Returns the number
-/// of dropped lines. Throws Error if the file cannot be read or written.
-int64_t truncate_after(const std::string& path, int64_t update = std::numeric_limits<int64_t>::max());
+/// new end), with `validation_due` also the validation of that update, which is done anew, a cut last line and lines
+/// that cannot be read; the others keep their bytes. The new file replaces the old one atomically; nothing is written
+/// if nothing is dropped. A missing file counts as empty. Returns the number of dropped lines. Throws Error if the
+/// file cannot be read or written.
+int64_t truncate_after(const std::string& path, int64_t update = std::numeric_limits<int64_t>::max(),
+                       bool validation_due = false);
 
 /// Appends rows to a file. Each row is one write(2), so that a killed run loses at most the end of its last line; a
 /// line cut by an earlier run is removed first.

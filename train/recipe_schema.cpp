@@ -165,7 +165,7 @@ const std::vector<Key> KEYS = {
     {"train.log_every", AT(train.log_every), "updates", COUNT, {}, FREE, "one line of the log", SELENE},
     {"train.validate_every", AT(train.validate_every), "updates", COUNT_OR_0, {}, FREE,
      "distance between validations; 0: once an epoch", LUNA_CODE},
-    {"train.validate_examples", AT(train.validate_examples), "examples", COUNT_OR_0, {}, FREE,
+    {"train.validate_examples", AT(train.validate_examples), "examples", COUNT_OR_0, {}, FIXED,
      "examples of one validation, from the start of the set; 0: all", SELENE},
     {"train.checkpoint_every", AT(train.checkpoint_every), "updates", COUNT, {}, FREE,
      "distance between checkpoints", SELENE},

@@ -10,9 +10,9 @@
 #include "data/regular_file.h"
 #include "data/safetensors.h"
 #include "kernels/error.h"
-#include "train/checkpoint_files.h"
 #include "train/plot.h"
 #include "train/recipe.h"
+#include "train/run_folder.h"
 
 namespace selene::train {
 namespace {
@@ -61,15 +61,13 @@ double parameters_of(const data::SafetensorsFile& file) {
 
 void read_checkpoints(RunData& run) {
   const fs::path folder = fs::path(run.path) / "checkpoints";
-  const auto target = [&](const char* link) {
-    std::error_code none;
-    return fs::read_symlink(folder / link, none).filename();
-  };
+  const RunCheckpoints all = find_checkpoints(folder.string());
+  if (!all.lost.empty()) run.problems.push_back(all.lost + "; it was the best checkpoint");
   for (const CheckpointName& c : list_checkpoints(folder.string())) {
     const fs::path file = fs::path(c.path).filename();
     std::string marks;
-    for (const char* link : {"last", "best"})
-      if (target(link) == file) marks += fmt::format("{}{}", marks.empty() ? "" : ", ", link);
+    if (all.newest && c.path == all.newest->file.path()) marks = "last";
+    if (all.validated && c.path == all.best->file.path()) marks += marks.empty() ? "best" : ", best";
     run.checkpoints.push_back(marks.empty() ? file.string() : fmt::format("{} ({})", file.string(), marks));
     if (run.headline.parameters) continue;
     try {

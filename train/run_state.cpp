@@ -22,7 +22,10 @@ std::string to_json(const RunState& s) {
                          {"best_update", s.best_update},
                          {"worse_validations", s.worse_validations},
                          {"wall_s", s.wall_s},
+                         {"validation_due", s.validation_due},
                          {"train_data", s.train_data},
+                         {"valid_data", s.valid_data},
+                         {"test_data", s.test_data},
                          {"isa", instruction_set()},
                          {"loss_scale", s.scaling.scale},
                          {"good_updates", s.scaling.good},
@@ -47,6 +50,7 @@ RunState state_from_json(const std::string& path, const std::string& text) {
     s.update = j.at("update"), s.has_best = j.at("has_best"), s.best = j.at("best"),
     s.best_update = j.at("best_update");
     s.worse_validations = j.at("worse_validations"), s.wall_s = j.at("wall_s"), s.train_data = j.at("train_data");
+    s.validation_due = j.at("validation_due"), s.valid_data = j.at("valid_data"), s.test_data = j.at("test_data");
     s.scaling.scale = j.at("loss_scale"), s.scaling.good = j.at("good_updates");
     s.scaling.skipped = j.at("skipped_updates");
     const auto& sums = j.at("loss_sums");
@@ -87,7 +91,7 @@ std::string instruction_set() {
 }
 
 std::string save_run(const std::string& folder, Session& session, const RunState& state,
-                     const std::string& vocabulary, bool best) {
+                     const std::string& vocabulary) {
   const Parameters& p = session.parameters();
   Context& context = session.context();
   const std::vector<float> values = context.values<float>(p.values()), m = context.values<float>(p.moment1()),
@@ -103,7 +107,7 @@ std::string save_run(const std::string& folder, Session& session, const RunState
                                 {"state", to_json(state)},
                                 {"vocabulary", vocabulary},
                                 {"classes", std::to_string(session.classifier().classes())}};
-  return write_checkpoint(folder, state.update, tensors, metadata, {session.recipe().train.keep, best});
+  return write_checkpoint(folder, state.update, tensors, metadata);
 }
 
 RunState load_run(const Checkpoint& checkpoint, Session& session) {

@@ -14,14 +14,15 @@ struct RunState {
   bool has_best = false;
   double best = 0;  // of train.best_metric
   int64_t best_update = 0, worse_validations = 0;
-  double wall_s = 0;       // seconds of training so far
-  std::string train_data;  // Dataset::digest of the training set
+  double wall_s = 0;                              // seconds of training so far
+  bool validation_due = false;                    // of this very update: a checkpoint is written before it
+  std::string train_data, valid_data, test_data;  // Dataset::digest; test_data: empty where there is none
 };
 
 /// Writes parameters (under their names), moments ("optimizer.exp_avg.NAME", "optimizer.exp_avg_sq.NAME"), recipe,
-/// vocabulary and state; returns the path. Links and pruning as in write_checkpoint.
+/// vocabulary and state; returns the path.
 std::string save_run(const std::string& folder, Session& session, const RunState& state,
-                     const std::string& vocabulary, bool best);
+                     const std::string& vocabulary);
 
 /// The inverse: state and optimiser tensors into the session. Error when the checkpoint is of another model (names,
 /// shapes) or of a recipe that differs in more than resuming allows (names the keys).

@@ -100,7 +100,7 @@ Score score(Session& session, const data::Loader& loader, int64_t examples, int6
   const LossSums sums = session.loss_sums();
   session.set_loss_sums(kept);
   const double n = std::max(sums.count, 1.0);
-  return {sums.loss / n, sums.correct / n, int64_t(sums.count),
+  return {sums.nll / n, sums.correct / n, int64_t(sums.count),
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
 }
 

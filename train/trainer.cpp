@@ -1,157 +1,28 @@
 #include "train/trainer.h"
 
 #include <fmt/format.h>
-#include <omp.h>
 
-#include <chrono>
 #include <cmath>
-#include <filesystem>
-#include <optional>
 
-#include "data/durable_file.h"
 #include "data/progress.h"
-#include "data/regular_file.h"
 #include "data/stop.h"
 #include "kernels/error.h"
 #include "train/floor.h"
 #include "train/log.h"
 #include "train/profile.h"
-#include "train/run_state.h"
+#include "train/run.h"
+#include "train/run_folder.h"
 #include "train/schedule.h"
-#include "train/step_graphs.h"
 #include "train/threads.h"
 
 namespace selene::train {
-namespace {
-
-namespace fs = std::filesystem;
-
-std::string run_folder(const Recipe& recipe, const RunOptions& options) {
-  return options.out.empty() ? "runs/" + recipe.name : options.out;
-}
-
-class Run {
- public:
-  Run(const Recipe& recipe, const RunOptions& options);
-  RunResult loop();
-
- private:
-  void open_folder();
-  void take(const Checkpoint& from);
-  void resume();
-  data::Batch next_batch();
-  void one_update();
-  void check_finite();
-  void check_loss(const char* data, double loss);
-  void log_interval();
-  void validate();
-  void test();
-  void steps();
-  bool finished() const { return state_.update >= recipe_.train.updates || stop_early_; }
-  void checkpoint(bool best);
-  double seconds() const { return state_.wall_s + std::chrono::duration<double>(Clock::now() - start_).count(); }
-  bool at_validation() const;
-  double epoch() const {
-    return double(state_.update * recipe_.train.accumulation) / double(loader_->batches_per_epoch());
-  }
-
-  using Clock = std::chrono::steady_clock;
-  Recipe recipe_;
-  RunOptions options_;
-  std::string folder_, checkpoints_, metrics_path_;
-  TaskData task_;
-  std::unique_ptr<Module> module_;
-  std::unique_ptr<Session> session_;
-  std::unique_ptr<StepGraphs> graphs_;
-  std::unique_ptr<data::Loader> loader_;
-  std::unique_ptr<MetricsWriter> metrics_;
-  std::unique_ptr<data::Prefetcher> ahead_;
-  RunState state_;
-  RunResult result_;
-  std::optional<data::FolderLock> lock_;  // two trainers in one folder would mix their metrics and checkpoints
-  int64_t interval_examples_ = 0, interval_tokens_ = 0;
-  Clock::time_point start_, interval_start_;
-  bool stop_early_ = false, loss_is_finite_ = true;
-};
-
-Run::Run(const Recipe& recipe, const RunOptions& options)
-    : recipe_(recipe), options_(options), task_(load_task(recipe)) {
-  std::string why;
-  module_ = choose_device(options.device, &why);
-  log_info(module_ ? "device: " + module_->describe()
-                   : fmt::format("device: CPU, {} threads, {}{}", omp_get_max_threads(), instruction_set(),
-                                 why.empty() ? "" : " (" + why + ")"));
-  need_device(recipe_, module_.get());
-  std::vector<const data::Dataset*> sets{task_.train.get(), task_.valid.get()};
-  if (task_.test) sets.push_back(task_.test.get());
-  const MemoryPlan plan =
-      tell_plan(recipe_, task_.size, planned_shapes(recipe_, sets, task_.vocabulary), module_.get());
-  if (options.dry_run) return;
-  session_ = std::make_unique<Session>(recipe_, task_.size, std::make_unique<Context>(plan, module_.get()), true);
-  state_.train_data = task_.train->digest();
-  graphs_ = std::make_unique<StepGraphs>(*session_, options.graph && !options.profile);
-  log_info(fmt::format("model: {} parameters", session_->parameters().true_elements()));
-  const data::Order order = recipe_.data.group_by_length ? data::Order::by_length : data::Order::shuffled;
-  loader_ = std::make_unique<data::Loader>(task_.train, task_.vocabulary,
-                                           loader_options(recipe_, recipe_.train.batch_size, order));
-}
-
-void Run::open_folder() {
-  folder_ = run_folder(recipe_, options_);
-  checkpoints_ = folder_ + "/checkpoints", metrics_path_ = folder_ + "/metrics.jsonl";
-  std::error_code failed;
-  if (fs::is_directory(folder_, failed) && !fs::is_empty(folder_) && !fs::exists(checkpoints_))
-    throw Error(fmt::format("{}: is not empty and not the folder of a run; give another --out", folder_));
-  fs::create_directories(checkpoints_, failed);
-  if (failed) throw Error(fmt::format("{}: the run folder can't be made: {}", folder_, failed.message()));
-  if (lock_.emplace(checkpoints_).taken())
-    throw Error(fmt::format("{}: another selene-train works in this run folder", checkpoints_));
-  for (const std::string& place : {folder_, checkpoints_}) data::remove_leftovers(place);
-  open_log(folder_ + "/log.txt");
-}
-
-void Run::take(const Checkpoint& from) {
-  const std::string now = state_.train_data;
-  state_ = load_run(from, *session_);
-  if (state_.train_data != now)
-    throw Error(
-        fmt::format("{}: was trained on other examples than {} has (digest {}, now {}); go on with the old data, "
-                    "or start anew in another --out folder",
-                    from.file.path(), task_.train->name, state_.train_data, now));
-  result_.checkpoint = from.file.path();
-}
-
-void Run::resume() {
-  if (options_.resume == "auto") {
-    const NewestCheckpoint newest = newest_valid_checkpoint(checkpoints_);
-    for (const RefusedCheckpoint& r : newest.refused) log_warning(fmt::format("checkpoint refused: {}", r.reason));
-    if (newest.found) take(*newest.found);
-  } else if (options_.resume == "none" && !list_checkpoints(checkpoints_).empty()) {
-    throw Error(fmt::format(
-        "{}: has checkpoints of an earlier run, and --resume none would mix the two; give another --out", folder_));
-  }
-  if (!result_.checkpoint.empty()) {
-    log_info(fmt::format("resumed from {} (update {})", result_.checkpoint, state_.update));
-    stop_early_ = recipe_.train.patience > 0 && state_.worse_validations >= recipe_.train.patience;
-    if (finished()) {
-      log_info(fmt::format("the run is finished: update {}, train.updates is {}; nothing to train", state_.update,
-                           recipe_.train.updates));
-      return;
-    }
-    truncate_after(metrics_path_, state_.update);
-  } else {
-    log_info("started anew");
-    fs::remove(metrics_path_);
-  }
-  data::write_durably(folder_ + "/recipe.yaml", to_yaml(recipe_));
-}
 
 // Data that was changed under the run ends it, with a checkpoint of the updates until then.
 data::Batch Run::next_batch() {
   try {
     return ahead_->next();
   } catch (const Error&) {
-    if (state_.update > 0) checkpoint(false);
+    if (state_.update > 0 && saved_ != state_.update) checkpoint();
     throw;
   }
 }
@@ -186,18 +57,21 @@ void Run::check_finite() {
                   s.bad_update + 1, session_->optimizer().first_not_finite(), scale));
 }
 
-// A model that has diverged is no result: nothing of it is kept as the best.
-void Run::check_loss(const char* data, double loss) {
-  if (std::isfinite(loss)) return;
+std::string Run::broken_parameter() {
   Parameters& p = session_->parameters();
-  std::string where;
-  for (int i = 0; i < int(p.count()) && where.empty(); ++i)
+  for (int i = 0; i < int(p.count()); ++i)
     for (const float x : session_->context().values<float>(p.master(i)))
-      if (!std::isfinite(x)) where = p[i].name;
-  throw Error(
-      fmt::format("update {}: the loss of the {} data is not finite{}; the run stops, its checkpoints are as "
-                  "they were; a lower optim.lr or a longer schedule.warmup may help",
-                  state_.update, data, where.empty() ? "" : " and " + where + " holds NaN or Inf"));
+      if (!std::isfinite(x)) return p[i].name;
+  return "";
+}
+
+// A model that has diverged is no result: nothing of it is kept.
+void Run::diverged(const std::string& what) {
+  const std::string where = broken_parameter();
+  throw Error(fmt::format(
+      "update {}: {} is not finite{}; the run stops, its checkpoints are as they were; a lower optim.lr or "
+      "a longer schedule.warmup may help",
+      state_.update, what, where.empty() ? "" : ", " + where + " holds NaN or Inf"));
 }
 
 void Run::log_interval() {
@@ -207,7 +81,9 @@ void Run::log_interval() {
   session_->set_loss_sums({});
   const double took = std::chrono::duration<double>(Clock::now() - interval_start_).count();
   MetricsRow row{"train", state_.update, {}};
-  row.add("epoch", epoch()).add("loss", sums.loss / sums.count).add("accuracy", sums.correct / sums.count);
+  row.add("epoch", epoch()).add("loss", sums.nll / sums.count);
+  if (recipe_.train.label_smoothing > 0) row.add("smoothed_loss", sums.loss / sums.count);
+  row.add("accuracy", sums.correct / sums.count);
   row.add("lr", learning_rate(recipe_.schedule, recipe_.optim.lr, recipe_.train.updates, state_.update - 1));
   row.add("grad_norm", session_->optimizer().norm());
   if (recipe_.train.precision == "fp16") {
@@ -230,7 +106,6 @@ bool Run::at_validation() const {
 }
 
 void Run::validate() {
-  const auto before = Clock::now();
   const data::Loader loader = file_order(task_.valid, task_.vocabulary, recipe_, recipe_.train.batch_size);
   Score s;
   try {
@@ -238,41 +113,59 @@ void Run::validate() {
   } catch (const data::Interrupted&) {
     return log_warning(fmt::format("update {}: the validation was interrupted", state_.update));
   }
-  check_loss("validation", s.loss);
+  if (!std::isfinite(s.loss)) diverged("the loss of the validation data");
   MetricsRow row{"valid", state_.update, {}};
   row.add("epoch", epoch()).add("loss", s.loss).add("accuracy", s.accuracy);
   row.add("parameters", double(session_->parameters().true_elements()));
   row.add("examples_per_s", double(s.examples) / s.seconds).add("wall_s", seconds());
   metrics_->append(row);
   log_info(key_values(row));
+  state_.validation_due = false;
   const bool by_loss = recipe_.train.best_metric == "loss";
   const double value = by_loss ? s.loss : s.accuracy;
   const bool better = !state_.has_best || (by_loss ? value < state_.best : value > state_.best);
   if (better) {
     state_.has_best = true, state_.best = value, state_.best_update = state_.update, state_.worse_validations = 0;
-    checkpoint(true);
   } else if (++state_.worse_validations >= recipe_.train.patience && recipe_.train.patience > 0) {
     log_info(fmt::format("stopped early: {} validations without a better {} than {} at update {}",
                          state_.worse_validations, recipe_.train.best_metric, state_.best, state_.best_update));
     stop_early_ = true;
   }
-  interval_start_ += Clock::now() - before;
+  // The best one is written in any case, and a checkpoint of before the validation learns what it said.
+  if (better || finished() || saved_ == state_.update) checkpoint();
 }
 
-void Run::checkpoint(bool best) {
-  if (!best && checkpoint_name(state_.update) == fs::path(result_.checkpoint).filename()) return;  // written already
-  const auto before = Clock::now();
+void Run::checkpoint() {
   check_finite();
   RunState s = state_;
   s.sums = session_->loss_sums();
   // With fp16 updates are skipped for a while before a run stops: the states of before are worth more.
   if (!(loss_is_finite_ && std::isfinite(s.sums.loss)) && !finished())
     return log_warning(fmt::format("update {}: the training loss is not finite; no checkpoint is written", s.update));
+  if (!broken_parameter().empty()) diverged("the model");
   metrics_->sync();
   s.wall_s = seconds(), s.scaling = session_->optimizer().state();
-  result_.checkpoint = save_run(checkpoints_, *session_, s, task_.vocabulary.to_json(), best);
+  result_.checkpoint = save_run(checkpoints_, *session_, s, task_.vocabulary.to_json());
+  saved_ = s.update;
+  put_links_right();
+  tell_once(remove_old(checkpoints_, recipe_.train.keep, saved_, best()));
   log_debug(fmt::format("checkpoint {}", result_.checkpoint));
+}
+
+// What is due is durable before the validation, which may take long. Neither counts as time of training.
+bool Run::save_and_validate(bool stopping) {
+  const auto before = Clock::now();
+  stopping = stopping || data::stop_signal();
+  const auto save = [&](bool due) {
+    if (due && saved_ != state_.update) checkpoint();
+  };
+  save(stopping || state_.update % recipe_.train.checkpoint_every == 0 || state_.update == recipe_.train.updates);
+  if (state_.validation_due && !stopping) {
+    validate();
+    save(stopping = data::stop_signal());
+  }
   interval_start_ += Clock::now() - before;
+  return stopping;
 }
 
 // The number to compare with others: the best checkpoint on the test split, once, at the end.
@@ -280,12 +173,17 @@ void Run::test() {
   if (!task_.test || !state_.has_best) return;
   for (const MetricsRow& row : read_metrics(metrics_path_).rows)
     if (row.kind == "test") return;
-  load_weights(open_checkpoint(checkpoints_ + "/best").file, *session_);
+  const BestCheckpoint best = best_checkpoint(checkpoints_, state_.best_update);
+  if (!best.found) throw Error(best.lost);
+  if (!best.lost.empty())
+    tell_once(
+        {fmt::format("{}; it was the best checkpoint, update {} takes its place", best.lost, best.found->update)});
+  load_weights(best.found->file, *session_);
   const data::Loader loader = file_order(task_.test, task_.vocabulary, recipe_, recipe_.train.batch_size);
   const Score s = score(*session_, loader, 0, recipe_.data.prefetch);
-  check_loss("test", s.loss);
+  if (!std::isfinite(s.loss)) diverged("the loss of the test data");
   MetricsRow row{"test", state_.update, {}};
-  row.add("loss", s.loss).add("accuracy", s.accuracy).add("best_update", double(state_.best_update));
+  row.add("loss", s.loss).add("accuracy", s.accuracy).add("best_update", double(best.found->update));
   row.add("examples_per_s", double(s.examples) / s.seconds).add("wall_s", seconds());
   metrics_->append(row);
   log_info(key_values(row));
@@ -300,16 +198,15 @@ void Run::steps() {
   if (options_.profile) profile.emplace(session_->context().stream());
   const int64_t first = state_.update;
   data::Progress progress("train", "updates", t.updates, first, 0);
-  while (!finished()) {
+  // Where the run was stopped before a validation, that comes first.
+  bool stopping = state_.validation_due && save_and_validate(false);
+  while (!stopping && !finished()) {
     one_update();
     if (!module_) check_finite();
-    bool stopping = options_.profile && state_.update - first == options_.profile;
     if (state_.update % t.log_every == 0 || state_.update == t.updates) log_interval();
-    if (at_validation()) validate();
-    stopping = stopping || data::stop_signal();
-    if (state_.update % t.checkpoint_every == 0 || finished() || stopping) checkpoint(false);
+    state_.validation_due = at_validation();
+    stopping = save_and_validate(options_.profile && state_.update - first == options_.profile);
     progress.set(state_.update);
-    if (stopping) break;
   }
   progress.finish();
   if (profile) profile->write(folder_, state_.update - first);
@@ -322,11 +219,9 @@ RunResult Run::loop() {
     return result_;
   }
   // A named checkpoint is read before the folder is made, so that a bad one leaves nothing behind.
-  const bool named = options_.resume != "auto" && options_.resume != "none";
-  if (named) take(open_checkpoint(options_.resume));
+  if (options_.resume != "auto" && options_.resume != "none") take_named();
   data::listen_for_stop();
   open_folder();
-  if (named && !fs::exists(checkpoints_ + "/best")) state_.has_best = false, state_.worse_validations = 0;
   resume();
   metrics_ = std::make_unique<MetricsWriter>(metrics_path_);
   start_ = interval_start_ = Clock::now();
@@ -342,26 +237,6 @@ RunResult Run::loop() {
   }
   return result_;
 }
-
-/// The result of a run of this very recipe that was finished and tested already, whose newest checkpoint is whole:
-/// its data need not be there.
-std::optional<RunResult> finished_before(const Recipe& recipe, const RunOptions& options) {
-  const std::string folder = run_folder(recipe, options), metrics = folder + "/metrics.jsonl";
-  if (options.dry_run || options.resume != "auto" || !fs::exists(metrics)) return std::nullopt;
-  const std::string written = folder + "/recipe.yaml";
-  if (!fs::exists(written) || data::read_regular_file(written, largest_recipe, "a recipe") != to_yaml(recipe))
-    return std::nullopt;
-  const NewestCheckpoint newest = newest_valid_checkpoint(folder + "/checkpoints");
-  if (!newest.found || !newest.refused.empty()) return std::nullopt;
-  for (const MetricsRow& row : read_metrics(metrics).rows)
-    if (row.kind == "test" && row.update == newest.found->update) {
-      log_info(fmt::format("{}: this run is finished and tested; nothing to train", folder));
-      return RunResult{row.update, true, false, newest.found->file.path()};
-    }
-  return std::nullopt;
-}
-
-}  // namespace
 
 RunResult train(const Recipe& recipe, const RunOptions& options) {
   if (const auto before = finished_before(recipe, options)) return *before;

@@ -1,0 +1,104 @@
+#include "train/run_folder.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "data/durable_file.h"
+#include "kernels/error.h"
+
+namespace selene::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string path_of(const std::string& folder, int64_t update) {
+  return (fs::path(folder) / checkpoint_name(update)).string();
+}
+
+/// What the checkpoint's state says of the best one; nothing where it says nothing.
+std::optional<int64_t> recorded_best(const Checkpoint& checkpoint) {
+  const auto text = checkpoint.file.metadata().find("state");
+  if (text == checkpoint.file.metadata().end()) return std::nullopt;
+  const nlohmann::json state = nlohmann::json::parse(text->second, nullptr, false);
+  if (!state.is_object() || state.value("has_best", nlohmann::json()) != true) return std::nullopt;
+  const nlohmann::json update = state.value("best_update", nlohmann::json());
+  return update.is_number_integer() && update >= 0 ? std::optional(update.get<int64_t>()) : std::nullopt;
+}
+
+/// Removes folder/name if it is a link of either kind.
+void remove_link(const std::string& folder, const char* name) {
+  if (data::link_target(folder, name).empty()) return;
+  std::error_code error;
+  fs::remove(fs::path(folder) / name, error);
+  if (error) throw Error(fmt::format("{}/{}: cannot be removed: {}", folder, name, error.message()));
+}
+
+}  // namespace
+
+std::string checkpoint_folder(const std::string& path) {
+  std::error_code none;
+  const fs::path below = fs::path(path) / "checkpoints";
+  if (fs::is_directory(below, none)) return below.string();
+  return fs::is_directory(path, none) && !list_checkpoints(path).empty() ? path : "";
+}
+
+BestCheckpoint best_checkpoint(const std::string& folder, int64_t recorded) {
+  try {
+    return {open_checkpoint(path_of(folder, recorded)), ""};
+  } catch (const Error& error) {
+    return {newest_valid_checkpoint(folder).found, error.what()};
+  }
+}
+
+RunCheckpoints find_checkpoints(const std::string& folder) {
+  NewestCheckpoint newest = newest_valid_checkpoint(folder);
+  RunCheckpoints all{newest.found, std::move(newest.refused), false, newest.found, ""};
+  if (!all.newest) return all;
+  const std::optional<int64_t> recorded = recorded_best(*all.newest);
+  all.validated = recorded.has_value();
+  if (!recorded || *recorded == all.newest->update) return all;
+  BestCheckpoint best = best_checkpoint(folder, *recorded);
+  all.best = std::move(best.found), all.lost = std::move(best.lost);
+  return all;
+}
+
+std::vector<std::string> put_links_right(const std::string& folder, std::optional<int64_t> last,
+                                         std::optional<int64_t> best) {
+  std::vector<std::string> told;
+  for (const auto& [name, update] : {std::pair{"last", last}, {"best", best}}) try {
+      std::error_code none;
+      const std::string target = update ? checkpoint_name(*update) : "";
+      if (!update || !fs::exists(fs::path(folder) / target, none)) {
+        remove_link(folder, name);
+      } else if (data::link_target(folder, name) != target) {
+        const std::string why = data::replace_link(folder, name, target);
+        if (!why.empty())
+          told.push_back(
+              fmt::format("{}: symbolic links cannot be made here ({}); last and best are small files that "
+                          "name the checkpoint",
+                          folder, why));
+      }
+    } catch (const Error& error) {
+      told.push_back(fmt::format("{}; the checkpoints' own record decides", error.what()));
+    }
+  return told;
+}
+
+std::vector<std::string> remove_old(const std::string& folder, int64_t keep, int64_t last,
+                                    std::optional<int64_t> best) {
+  std::vector<std::string> told;
+  if (keep <= 0) return told;
+  const std::vector<CheckpointName> all = list_checkpoints(folder);
+  for (size_t i = size_t(keep); i < all.size(); ++i) {
+    if (all[i].update == last || all[i].update == best) continue;
+    std::error_code error;
+    fs::remove(all[i].path, error);
+    if (error) told.push_back(fmt::format("{}: old checkpoint cannot be removed: {}", all[i].path, error.message()));
+  }
+  return told;
+}
+
+}  // namespace selene::train
