@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "data/durable_file.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 
 namespace selene::data {
@@ -66,6 +67,7 @@ Dataset read_aan(std::istream& in, const std::string& name, int64_t max_bytes, c
     if (watch) watch(taken >> 20, size >> 20, fmt::format("{} pairs", pairs));
   };
   for (int64_t number = 1; std::getline(in, line); ++number) {
+    check_stop();
     if (number % watch_every == 1) tell(number - 1);
     try {
       append_aan(line, max_bytes, builder);

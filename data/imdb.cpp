@@ -13,6 +13,8 @@
 #include <tuple>
 #include <vector>
 
+#include "data/clutter.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 
 namespace fs = std::filesystem;
@@ -67,8 +69,10 @@ File file_of(const fs::path& path, const Side& side) {
 std::vector<File> list_side(const fs::path& folder, const Side& side) {
   std::error_code error;
   std::vector<File> files;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
-    files.push_back(file_of(it->path(), side));
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    check_stop();
+    if (!is_clutter(it->path().filename().string())) files.push_back(file_of(it->path(), side));
+  }
   if (error)
     throw Error(fmt::format("{}: cannot be read: {}; wanted a folder of reviews, as aclImdb has it", folder.string(),
                             error.message()));

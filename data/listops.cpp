@@ -10,6 +10,7 @@
 #include <istream>
 
 #include "data/durable_file.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 
 namespace selene::data {
@@ -170,6 +171,7 @@ Dataset read_listops(std::istream& in, const std::string& name) {
   DatasetBuilder data;
   std::string line;
   for (int64_t number = 1; std::getline(in, line); ++number) {
+    check_stop();
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (number == 1 && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);  // a byte order mark
     try {

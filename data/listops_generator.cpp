@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "data/listops.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 #include "kernels/philox.h"
 
@@ -68,8 +69,10 @@ int64_t longest_tree(const ListopsOptions& o) {
 using Drawn = std::vector<std::pair<int64_t, ListopsTree>>;
 Drawn draw_chunk(const ListopsOptions& o, int64_t first) {
   Drawn drawn;
-  for (int64_t i = first; i < first + chunk; ++i)
+  for (int64_t i = first; i < first + chunk; ++i) {
+    check_stop();
     if (auto tree = draw_listops(o, uint64_t(i))) drawn.emplace_back(i, std::move(*tree));
+  }
   return drawn;
 }
 

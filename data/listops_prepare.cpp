@@ -8,6 +8,7 @@
 
 #include "data/durable_file.h"
 #include "data/listops.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 
 using nlohmann::ordered_json;
@@ -40,6 +41,7 @@ void write_tsv(const std::string& folder, std::string_view split, const Dataset&
   DurableFile file(listops_path(folder, split));
   std::string text = "Source\tTarget\r\n";
   for (int64_t i = 0; i < data.examples(); ++i) {
+    check_stop();
     text += fmt::format("{}\t{}\r\n", listops_text(data.row(i)), data.labels[size_t(i)]);
     if (text.size() < size_t(1) << 20) continue;
     file.write(text.data(), text.size());
@@ -99,7 +101,7 @@ Prepared prepare_listops(const ListopsPlan& plan, const Watch& watch) {
   if (plan.threads < 1 || plan.threads > 1024)
     throw Error(fmt::format("listops: threads is {}, wanted 1 to 1024", plan.threads));
   return prepare_folder(
-      {plan.folder, "listops", options_of(plan).dump(), plan.force}, [&](const std::string& folder) {
+      {plan.folder, "listops", options_of(plan).dump(), plan.force, plan.from}, [&](const std::string& folder) {
         return (plan.from.empty() ? generate(plan, folder, watch) : convert(plan, folder, watch)).dump();
       });
 }

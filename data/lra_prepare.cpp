@@ -11,6 +11,7 @@
 #include "data/cifar10.h"
 #include "data/imdb.h"
 #include "data/order.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 
 namespace fs = std::filesystem;
@@ -121,6 +122,7 @@ Dataset picked(const Dataset& data, std::span<const int64_t> order) {
     for (int32_t t = 0; t < data.towers(); ++t) total += data.row(i, t).size();
   memory->symbols.reserve(total);  // the largest sets have gigabytes
   for (const int64_t i : order) {
+    check_stop();
     for (int32_t t = 0; t < data.towers(); ++t) {
       const auto row = data.row(i, t);
       memory->symbols.insert(memory->symbols.end(), row.begin(), row.end());
@@ -138,13 +140,13 @@ Prepared prepare_text(const TextPlan& plan, const Watch& watch) {
   options["validation"] = plan.held_out > 0 ? "held out of the training set" : "the test set";
   options["held_out"] = plan.held_out;
   const std::string text = options.dump();
-  return prepare_folder({plan.folder, "text", text, plan.force},
+  return prepare_folder({plan.folder, "text", text, plan.force, plan.from},
                         [&](const std::string& folder) { return write_text(plan, folder, text, watch); });
 }
 
 Prepared prepare_image(const ImagePlan& plan, const Watch& watch) {
   const std::string text = options_of("image", plan.from, plan.caps, plan.seed).dump();
-  return prepare_folder({plan.folder, "image", text, plan.force},
+  return prepare_folder({plan.folder, "image", text, plan.force, plan.from},
                         [&](const std::string& folder) { return write_image(plan, folder, text, watch); });
 }
 
@@ -154,7 +156,7 @@ Prepared prepare_retrieval(const RetrievalPlan& plan, const Watch& watch) {
     throw Error(fmt::format("retrieval: keep {} bytes of a text, wanted at least 1", plan.max_bytes));
   options["max_bytes"] = plan.max_bytes;
   const std::string text = options.dump();
-  return prepare_folder({plan.folder, "retrieval", text, plan.force},
+  return prepare_folder({plan.folder, "retrieval", text, plan.force, plan.from},
                         [&](const std::string& folder) { return write_retrieval(plan, folder, text, watch); });
 }
 

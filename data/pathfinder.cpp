@@ -15,6 +15,7 @@
 
 #include "data/durable_file.h"
 #include "data/rounds.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 
 namespace fs = std::filesystem;
@@ -106,6 +107,7 @@ void append_batch(PathfinderPool& pool, int32_t batch) {
   const std::string path = metadata_path(pool.folder, batch), text = read_metadata(path);
   int64_t number = 1;
   for (size_t first = 0; first < text.size(); ++number) {
+    check_stop();
     const size_t end = std::min(text.find('\n', first), text.size());
     try {
       PathfinderPool::Entry entry = entry_of(std::string_view(text).substr(first, end - first));
@@ -214,8 +216,10 @@ Dataset collect_pathfinder(const std::string& name, int64_t count, int64_t size,
   storage->labels.resize(size_t(count));
   for (int64_t i = 0; i <= count; ++i) storage->offsets.push_back(i * int64_t(pixels));
   const auto work = [&](int64_t first, int64_t end) {
-    for (int64_t i = first; i < end; ++i)
+    for (int64_t i = first; i < end; ++i) {
+      check_stop();
       storage->labels[size_t(i)] = fill(i, std::span(storage->symbols).subspan(size_t(i) * pixels, pixels));
+    }
   };
   work_in_rounds(count, chunk, threads, work, [&](int64_t done) {
     if (watch) watch(done, count, name);

@@ -14,6 +14,7 @@
 #include "data/order.h"
 #include "data/pathfinder.h"
 #include "data/rounds.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 
 namespace fs = std::filesystem;
@@ -121,6 +122,7 @@ ordered_json write_images(const PathfinderImagesPlan& plan, const std::string& f
     std::vector<int32_t> labels(lines.size());
     const auto work = [&](int64_t from, int64_t end) {
       for (int64_t i = from; i < end; ++i) {
+        check_stop();
         const PathfinderImage image = generator.draw(uint64_t(first + i));
         write_pathfinder_image(level, image.image, batch, i);
         lines[size_t(i)] = pathfinder_metadata(generator.parameters(), image, batch, i);
@@ -146,7 +148,7 @@ Prepared prepare_pathfinder(const PathfinderPlan& plan, const Watch& watch) {
   for (size_t i = 0; i < caps.size(); ++i) check(kSplits[i], caps[i], 0, plan.count);
   pathfinder_parameters(plan.options);
   return prepare_folder(
-      {plan.folder, "pathfinder", options_of(plan).dump(), plan.force}, [&](const std::string& folder) {
+      {plan.folder, "pathfinder", options_of(plan).dump(), plan.force, plan.from}, [&](const std::string& folder) {
         return (plan.from.empty() ? generate(plan, folder, watch) : convert(plan, folder, watch)).dump();
       });
 }

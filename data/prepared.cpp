@@ -110,6 +110,7 @@ bool has_split(const std::string& folder, const Kind& kind, std::string_view spl
 }
 
 Dataset read_split(const std::string& folder, const Kind& kind, std::string_view split) {
+  need_whole(folder);
   const std::string path = prepared_path(folder, split);
   if (std::filesystem::exists(path)) {
     Dataset d = open_prepared(path, split);

@@ -45,9 +45,10 @@ enum class Prepared { made, already_there };
 /// What decides the content of a folder of prepared data, and where it goes.
 struct FolderPlan {
   std::string folder;
-  std::string kind;     // of the table
-  std::string options;  // JSON object: two plans with the same kind and options give the same files
-  bool force = false;   // make it anew in any case, in the place of one made with other options too
+  std::string kind;       // of the table
+  std::string options;    // JSON object: two plans with the same kind and options give the same files
+  bool force = false;     // make it anew in any case, in the place of one made with other options too
+  std::string from = {};  // the folder that is read, if one is
 };
 
 /// Tells how far a long job is: units done, units in all (0: not known), a note. What it throws ends the job.
@@ -56,11 +57,15 @@ using Watch = std::function<void(int64_t done, int64_t total, const std::string&
 /// Bytes of a dataset.json at most.
 constexpr uint64_t largest_description = uint64_t(1) << 27;
 
-/// Runs `write` on a temporary folder beside plan.folder, which is renamed at the end: plan.folder is complete or
-/// absent. `write` returns a JSON object of further facts for dataset.json, beside facts_json of every split. A data
-/// set with the same options is left alone (unless plan.force); throws Error for one with other options (likewise),
-/// for a folder that holds anything else, and for whatever cannot be written. If `write` throws, the temporary folder
-/// is removed. Leftovers of killed runs for the same folder are removed first.
+/// Runs `write` on a temporary folder inside plan.folder, whose files get their place at the end, dataset.json last:
+/// until then need_whole() refuses the folder, or finds the older set in it that is being replaced. plan.folder may
+/// be there, empty: a mount point, a link to a folder. `write` returns a JSON object of further facts for
+/// dataset.json, beside facts_json of every split. A data set with the same options is left alone (unless
+/// plan.force). Throws Error for one with other options (likewise), for a folder that holds anything else, that holds
+/// or is in plan.from, or in which another process is at work, and for whatever cannot be written. If `write` throws,
+/// all is as before. What a killed run left there is put right first.
 Prepared prepare_folder(const FolderPlan& plan, const std::function<std::string(const std::string& folder)>& write);
+/// Error where selene-prepare has begun to make the data in a folder and did not come to its end.
+void need_whole(const std::string& folder);
 
 }  // namespace selene::data

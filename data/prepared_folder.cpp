@@ -1,14 +1,17 @@
-// Folders of prepared data that are complete or absent.
+// Folders of prepared data that are complete or known not to be.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
+#include "data/checksum.h"
+#include "data/clutter.h"
 #include "data/durable_file.h"
 #include "data/prepared.h"
 #include "data/regular_file.h"
+#include "data/stop.h"
 #include "kernels/error.h"
 
 namespace fs = std::filesystem;
@@ -18,7 +21,9 @@ namespace selene::data {
 namespace {
 
 const char* const description = "dataset.json";
-const std::string partial_mark = ".partial-";
+// In the folder itself: its parent may not be writable, or another file system.
+const char* const partial_name = ".selene-partial";
+const char* const replaced = "replaced.json";  // in there: the description of the set that is being replaced
 
 /// What decides the content of the data set.
 ordered_json key_of(const FolderPlan& plan) {
@@ -27,6 +32,7 @@ ordered_json key_of(const FolderPlan& plan) {
 
 /// Whether a file or folder of a data set is there and, if it is prepared data, as it was written.
 bool is_whole(const fs::path& path) {
+  check_stop();
   if (path.extension() != ".safetensors") return fs::exists(path);
   try {
     open_prepared(path.string(), path.stem().string());
@@ -36,16 +42,39 @@ bool is_whole(const fs::path& path) {
   }
 }
 
+/// A description as JSON; null where it is not there or no JSON.
+ordered_json read_description(const fs::path& file) {
+  if (!fs::exists(file)) return {};
+  const std::string text = read_regular_file(file.string(), largest_description, "a data set's facts");
+  const ordered_json found = ordered_json::parse(text, nullptr, false);
+  return found.is_discarded() ? ordered_json() : found;
+}
+
+/// The names of the files and folders that a description lists.
+std::set<std::string> listed_in(const fs::path& file) {
+  const ordered_json found = read_description(file);
+  std::set<std::string> names;
+  if (found.is_object())
+    for (const ordered_json& name : found.value("files", ordered_json::array()))
+      if (name.is_string()) names.insert(name.get<std::string>());
+  return names;
+}
+
+/// What is in a folder, beside what is being made there and what operating systems leave everywhere.
+std::set<std::string> names_in(const fs::path& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (const std::string name = entry.path().filename().string(); name != partial_name && !is_clutter(name))
+      names.insert(name);
+  return names;
+}
+
 /// Whether `folder` holds a data set with the plan's options. Throws Error if it holds anything that must not be
 /// replaced.
 bool already_there(const FolderPlan& plan, const fs::path& folder) {
-  if (!fs::exists(folder)) return false;
-  if (!fs::is_directory(folder)) throw Error(fmt::format("{}: is a file, wanted a new folder", folder.string()));
-  if (fs::is_empty(folder)) return false;
-  const std::string facts = (folder / description).string();
-  const std::string text =
-      fs::exists(facts) ? read_regular_file(facts, largest_description, "a data set's facts") : "";
-  const ordered_json found = ordered_json::parse(text, nullptr, false);
+  const std::set<std::string> there = names_in(folder);
+  if (there.empty()) return false;
+  const ordered_json found = read_description(folder / description);
   if (!found.is_object() || !found.contains("kind") || !found.contains("options"))
     throw Error(fmt::format("{}: holds files but no valid {}, wanted prepared data or a new or empty folder",
                             folder.string(), description));
@@ -55,58 +84,92 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
   bool same = !plan.force;
   const ordered_json wanted = key_of(plan);
   for (const auto& [name, value] : wanted.items()) same = same && found.value(name, ordered_json()) == value;
-  const ordered_json files = found.value("files", ordered_json::array());
-  for (const ordered_json& file : files) same = same && is_whole(folder / file.get<std::string>());
+  const std::set<std::string> files = listed_in(folder / description);
+  for (const std::string& file : files) same = same && is_whole(folder / file);
   if (same) return true;
   if (!plan.force)
     throw Error(
         fmt::format("{}: holds a {} data set made with other options, or not all of it (see {}); --force replaces it",
                     folder.string(), plan.kind, description));
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string file = entry.path().filename().string();
-    if (file != description && std::find(files.begin(), files.end(), file) == files.end())
+  for (const std::string& name : there)
+    if (name != description && !files.contains(name))
       throw Error(
-          fmt::format("{}: does not belong to the data set; move it away before --force", entry.path().string()));
-  }
+          fmt::format("{}: does not belong to the data set; move it away before --force", (folder / name).string()));
   return false;
 }
 
-/// Removes what killed runs for the same folder left: NAME.partial-PID that no process holds.
-void remove_killed_runs(const fs::path& folder) {
-  const std::string start = folder.filename().string() + partial_mark;
-  for (const auto& entry : fs::directory_iterator(folder.parent_path()))
-    if (entry.path().filename().string().starts_with(start) && FolderLock(entry.path()).held())
-      fs::remove_all(entry.path());
+/// Gives a data set that is whole in the temporary folder its place. Killed on the way, it goes on when it is called
+/// again: what has its place already is no longer in the temporary folder, and the description comes last.
+void move_to_place(const fs::path& folder) {
+  const fs::path partial = folder / partial_name;
+  const std::set<std::string> old = listed_in(partial / replaced), now = listed_in(partial / description);
+  for (const std::string& name : names_in(folder))
+    if (old.contains(name) && !now.contains(name)) fs::remove_all(folder / name);
+  for (const std::string& name : names_in(partial)) {
+    if (name == description || name == replaced) continue;
+    fs::remove_all(folder / name);
+    fs::rename(partial / name, folder / name);
+  }
+  sync_folder(folder.string());
+  fs::rename(partial / description, folder / description);
+  fs::remove_all(partial);
+  sync_folder(folder.string());
 }
 
-fs::path made(const fs::path& folder) {
-  fs::create_directory(folder);
-  return folder;
+/// Ends what a killed run has begun: a set that was whole and on its way gets its place, anything less is removed.
+void end_killed_run(const fs::path& folder) {
+  const fs::path partial = folder / partial_name;
+  if (fs::exists(partial / description) && !fs::exists(folder / description)) move_to_place(folder);
+  else fs::remove_all(partial);
 }
 
-/// The temporary folder; gone at the end unless it was moved to its final place.
-struct Partial {
-  explicit Partial(const fs::path& folder) : path(made(folder)), lock(path) {}
-  fs::path path;
-  FolderLock lock;
+/// The folder to fill, and the temporary one in it; both are as before at the end unless keep() was called.
+class Partial {
+ public:
+  explicit Partial(const fs::path& folder) : folder_(folder), is_new_(fs::create_directories(folder)), lock_(folder) {
+    if (lock_.taken())
+      throw Error(fmt::format("{}: another selene-prepare is at work in it; wait for its end", folder.string()));
+    end_killed_run(folder);
+  }
+  Partial(const Partial&) = delete;
+  Partial& operator=(const Partial&) = delete;
   ~Partial() {
     std::error_code ignored;
-    if (!path.empty()) fs::remove_all(path, ignored);
+    if (!made_.empty()) fs::remove_all(made_, ignored);
+    if (is_new_) fs::remove(folder_, ignored);  // does nothing where it is not empty
   }
-  /// replace: there was a data set that this one takes the place of.
-  void move_to(const fs::path& folder, bool replace) {
-    sync_folder(path.string());
-    const fs::path old = path.string() + "-old";
-    if (!replace && fs::exists(folder) && !fs::is_empty(folder))
-      throw Error(
-          fmt::format("{}: another process has made it meanwhile; nothing was kept of this one", folder.string()));
-    if (replace) fs::rename(folder, old);
-    fs::rename(path, folder);
-    path.clear();
-    if (replace) fs::remove_all(old);
-    sync_folder(folder.parent_path().string());
+  fs::path make() {
+    fs::create_directory(made_ = folder_ / partial_name);
+    return made_;
   }
+  void keep() { made_.clear(); }
+  /// Whether the folder was made for this.
+  bool is_new() const { return is_new_; }
+
+ private:
+  fs::path folder_, made_;
+  bool is_new_;
+  FolderLock lock_;
 };
+
+/// The folder of a plan without links and "..". Error where nothing can be made there.
+fs::path place_of(const FolderPlan& plan) {
+  if (plan.folder.empty()) throw Error(fmt::format("{}: no output folder", plan.kind));
+  fs::path folder = fs::weakly_canonical(fs::absolute(plan.folder));
+  if (folder.filename().empty()) folder = folder.parent_path();
+  if (fs::is_symlink(folder))
+    throw Error(
+        fmt::format("{}: is a link to {}, which is not there", plan.folder, fs::read_symlink(folder).string()));
+  if (fs::exists(folder) && !fs::is_directory(folder))
+    throw Error(fmt::format("{}: is a file, wanted a new folder", folder.string()));
+  if (plan.from.empty()) return folder;
+  need_whole(plan.from);
+  const fs::path from = fs::weakly_canonical(fs::absolute(plan.from));
+  if (std::mismatch(folder.begin(), folder.end(), from.begin(), from.end()).first == folder.end())
+    throw Error(fmt::format("{}: holds the files that are to be read ({}); give another folder for --out",
+                            plan.folder, plan.from));
+  return folder;
+}
 
 /// dataset.json: the key, the names of the files and folders beside it, what is in the splits, and what `write` said.
 void write_description(const FolderPlan& plan, const fs::path& folder, const std::string& facts) {
@@ -115,9 +178,14 @@ void write_description(const FolderPlan& plan, const fs::path& folder, const std
   for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path().filename().string());
   std::sort(files.begin(), files.end());
   j["files"] = files;
-  for (const char* split : {"train", "valid", "test"})
-    if (const std::string path = prepared_path(folder.string(), split); fs::exists(path))
-      j["splits"][split] = ordered_json::parse(facts_json(open_prepared(path, split)));
+  for (const char* split : {"train", "valid", "test"}) {
+    const std::string path = prepared_path(folder.string(), split);
+    if (!fs::exists(path)) continue;
+    const Dataset data = open_prepared(path, split);
+    if (metadata_string(*data.file, "options") != plan.options)  // possible where the file system has no locks
+      throw Error(fmt::format("{}: another process has written it meanwhile", path));
+    j["splits"][split] = ordered_json::parse(facts_json(data));
+  }
   j.update(ordered_json::parse(facts));
   write_durably((folder / description).string(), j.dump(2) + "\n");
 }
@@ -138,18 +206,30 @@ std::string facts_json(const Dataset& d) {
       .dump();
 }
 
+void need_whole(const std::string& folder) {
+  std::error_code ignored;
+  if (fs::exists(fs::path(folder) / partial_name, ignored) && !fs::exists(fs::path(folder) / description, ignored))
+    throw Error(
+        fmt::format("{}: is not whole: selene-prepare still works on it, or was killed; in that case give its "
+                    "command once more",
+                    folder));
+}
+
 Prepared prepare_folder(const FolderPlan& plan, const std::function<std::string(const std::string& folder)>& write) {
-  if (plan.folder.empty()) throw Error(fmt::format("{}: no output folder", plan.kind));
   try {
-    fs::path folder = fs::weakly_canonical(fs::absolute(plan.folder));
-    if (folder.filename().empty()) folder = folder.parent_path();
+    const fs::path folder = place_of(plan);
+    Partial partial(folder);
     if (already_there(plan, folder)) return Prepared::already_there;
-    const bool replace = fs::exists(folder) && !fs::is_empty(folder);
-    fs::create_directories(folder.parent_path());
-    remove_killed_runs(folder);
-    Partial partial(folder.string() + partial_mark + std::to_string(getpid()));
-    write_description(plan, partial.path, write(partial.path.string()));
-    partial.move_to(folder, replace);
+    const bool replace = fs::exists(folder / description);
+    const fs::path made = partial.make();
+    write_description(plan, made, write(made.string()));
+    if (!replace && !names_in(folder).empty())
+      throw Error(
+          fmt::format("{}: another process has made it meanwhile; nothing was kept of this one", folder.string()));
+    partial.keep();  // from here on a killed run's set is whole, and the next one gives it its place
+    if (replace) fs::rename(folder / description, made / replaced);
+    move_to_place(folder);
+    if (partial.is_new()) sync_folder(folder.parent_path().string());
     return Prepared::made;
   } catch (const fs::filesystem_error& e) {
     throw Error(fmt::format("{}: {}", e.path1().empty() ? plan.folder : e.path1().string(), e.code().message()));

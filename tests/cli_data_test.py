@@ -219,14 +219,17 @@ class Damaged(Prepared):
                 with subprocess.Popen([program('selene-prepare'), 'pathfinder', '--out', 'broken', '--count', '200000'],
                                       cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
                     end = time.monotonic() + TIMEOUT
-                    while not any(name.startswith('broken.') for name in os.listdir(self.folder)):
+                    while not os.path.exists(self.path('broken/.selene-partial')):
                         self.assertLess(time.monotonic(), end)
                         time.sleep(0.01)
                     process.send_signal(number)
                     self.assertNotEqual(process.wait(TIMEOUT), 0)
-                self.assertFalse(os.path.exists(self.path('broken')))
+                self.assertEqual(os.path.exists(self.path('broken')), number == signal.SIGKILL)
+        values = {**SMALL, 'data.task': 'pathfinder', 'data.path': 'broken', 'data.max_length': 1026}
+        self.refuses(self.train('never', values), 'broken: is not whole', 'selene-prepare')
+        self.assertEqual(run('selene-inspect', 'broken', cwd=self.folder).returncode, 1)
         self.succeeds(run('selene-prepare', 'pathfinder', '--out', 'broken', '--count', 20, cwd=self.folder), 'made')
-        self.assertEqual([name for name in os.listdir(self.folder) if name.startswith('broken')], ['broken'])
+        self.assertEqual(len(os.listdir(self.path('broken'))), 4)
 
 
 if __name__ == '__main__':

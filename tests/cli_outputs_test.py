@@ -4,7 +4,7 @@ import os
 import subprocess
 import unittest
 
-from cli_common import MODEL, TIMEOUT, Case, program, wait_for_update
+from cli_common import MODEL, TIMEOUT, Case, FolderCase, program, run, wait_for_update
 
 
 class ChangedData(Case):
@@ -37,6 +37,24 @@ class ChangedData(Case):
         result = self.train_and_change('same', {**MODEL, 'train.updates': 30}, path, lambda file: os.utime(path))
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn('finished update=30', result.stdout)
+
+
+class EmptyFolders(FolderCase):
+    KINDS = {'listops': ['--train', 20, '--valid', 5, '--test', 5, '--min-length', 9, '--max-length', 30],
+             'pathfinder': ['--count', 20], 'pathfinder-images': ['--count', 12], 'stand-in': ['text', '--train', 4, '--test', 4]}
+
+    def test_every_kind_fills_the_working_folder_from_inside(self):
+        for kind, words in self.KINDS.items():
+            with self.subTest(kind):
+                os.makedirs(self.path('parent', kind))
+                os.chmod(self.path('parent'), 0o555)
+                for more, wanted in (([], 'made'), ([], 'already there'), (['--force'], 'made')):
+                    result = run('selene-prepare', kind, '--out', '.', *words, *more, cwd=self.path('parent', kind))
+                    self.assertEqual(result.returncode, 0, result.stderr)
+                    self.assertIn(wanted, result.stdout)
+                self.assertEqual(os.listdir(self.path('parent')), [kind])
+                os.chmod(self.path('parent'), 0o755)
+                os.rename(self.path('parent', kind), self.path(kind))
 
 
 if __name__ == '__main__':

@@ -93,7 +93,7 @@ TEST_CASE("imdb: reviews without text are skipped and counted") {
 
 TEST_CASE("imdb: a name of another form and a rating of the other side are refused") {
   for (const char* name : {"notes.txt", "1.txt", "_1.txt", "1_.txt", "1_1.text", "1_1.txt~", "x1_1.txt", "1_1_1.txt",
-                           "-1_1.txt", "1234567890_1.txt", ".DS_Store"})
+                           "-1_1.txt", "1234567890_1.txt", ".hidden"})
     CHECK(refused(fmt::format("train/neg/{}", name)) ==
           fmt::format("train/neg/{}: is no review: wanted a name ID_RATING.txt", name));
   CHECK(refused("train/neg/77_7.txt") == "train/neg/77_7.txt: rating 7 in neg, wanted 1 to 4");
@@ -101,6 +101,10 @@ TEST_CASE("imdb: a name of another form and a rating of the other side are refus
   CHECK(refused("train/pos/77_4.txt") == "train/pos/77_4.txt: rating 4 in pos, wanted 7 to 10");
   CHECK(refused("train/pos/77_11.txt") == "train/pos/77_11.txt: rating 11 in pos, wanted 7 to 10");
   CHECK(refused("train/pos/77_7.txt").empty());
+  for (const char* name : {".DS_Store", "._77_7.txt", "Thumbs.db", "desktop.ini"}) {  // of operating systems
+    CAPTURE(name);
+    CHECK(refused(fmt::format("train/pos/{}", name)).empty());
+  }
 }
 
 TEST_CASE("imdb: missing and empty folders are named") {

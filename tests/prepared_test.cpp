@@ -2,6 +2,7 @@
 #include "data/prepared.h"
 
 #include <chrono>
+#include <csignal>
 
 #include "data/checksum.h"
 #include "data/listops.h"
@@ -170,38 +171,138 @@ TEST_CASE("dataset: rows, labels and symbols are those of the kind") {
   CHECK(message(1, 1, 14, 10) == "made: label 10, wanted 0 to 9");
 }
 
+namespace {
+
+namespace fs = std::filesystem;
+const Kind& retrieval() { return kind_named("retrieval"); }
+
+FolderPlan plan_of(const Folder& folder, const std::string& options = R"({"n":3})", bool force = false) {
+  return {folder.file("d"), "retrieval", options, force};
+}
+
+/// Writes the three splits of a plan, and beside them a folder, as some kinds have it.
+std::string write_all(const FolderPlan& plan, const std::string& to) {
+  for (const char* split : {"train", "valid", "test"}) write_prepared(to, split, pairs(3), plan.options);
+  fs::create_directory(to + "/more");
+  write_text(to + "/more/file", plan.options);
+  return R"({"skipped":0})";
+}
+
+Prepared prepare(const FolderPlan& plan) {
+  return prepare_folder(plan, [&](const std::string& to) { return write_all(plan, to); });
+}
+
+std::string refusal(const FolderPlan& plan) {
+  return message_of([&] { prepare(plan); });
+}
+
+}  // namespace
+
 TEST_CASE("prepared folder: complete or absent, for any kind") {
   const Folder folder;
-  const FolderPlan plan{folder.file("d"), "retrieval", R"({"n":3})"};
-  const auto write_all = [](const std::string& to) {
-    for (const char* split : {"train", "valid", "test"}) write_prepared(to, split, pairs(3), R"({"n":3})");
-    return std::string(R"({"skipped":0})");
-  };
+  const FolderPlan plan = plan_of(folder);
   CHECK_THROWS_AS(prepare_folder(plan, [](const std::string&) -> std::string { throw Error("stop"); }), Error);
-  CHECK(std::filesystem::is_empty(folder.path));
-  CHECK(prepare_folder(plan, write_all) == Prepared::made);
-  CHECK(prepare_folder(plan, write_all) == Prepared::already_there);
+  CHECK(fs::is_empty(folder.path));
+  CHECK(prepare(plan) == Prepared::made);
+  CHECK(prepare(plan) == Prepared::already_there);
   CHECK(holds(read_text(folder.file("d/dataset.json")), "\"skipped\": 0"));
   FolderPlan other = plan;
   other.kind = "text";
-  CHECK(
-      holds(message_of([&] { prepare_folder(other, write_all); }), "holds data of kind \"retrieval\", wanted text"));
-  other = plan;
-  other.options = R"({"n":4})";
-  CHECK(holds(message_of([&] { prepare_folder(other, write_all); }), "made with other options"));
+  CHECK(holds(refusal(other), "holds data of kind \"retrieval\", wanted text"));
+  other = plan_of(folder, R"({"n":4})");
+  CHECK(holds(refusal(other), "made with other options"));
   other.force = true;
-  CHECK(prepare_folder(other, write_all) == Prepared::made);
+  CHECK(prepare(other) == Prepared::made);
+  CHECK(read_text(folder.file("d/more/file")) == other.options);
   const std::string damaged = folder.file("d/test.safetensors");
   write_text(damaged, read_text(damaged) + "x");
-  const FolderPlan same{folder.file("d"), "retrieval", R"({"n":4})"};
-  CHECK(holds(message_of([&] { prepare_folder(same, write_all); }), "not all of it"));
-  CHECK(prepare_folder(other, write_all) == Prepared::made);
-  const FolderPlan again{folder.file("e"), "retrieval", R"({"n":3})"};
-  const auto too_late = [&](const std::string& to) {
-    std::filesystem::copy(folder.file("d"), folder.file("e"));  // another process is faster
-    return write_all(to);
+  CHECK(holds(refusal(plan_of(folder, other.options)), "not all of it"));
+  CHECK(prepare(other) == Prepared::made);
+  fs::remove(damaged);
+  CHECK(holds(refusal(plan_of(folder, other.options)), "--force"));
+  write_text(folder.file("d/mine"), "x");
+  CHECK(holds(refusal(other), "d/mine: does not belong to the data set"));
+}
+
+TEST_CASE("prepared folder: an empty folder, a link to one or one with what systems leave there is filled") {
+  const Folder folder;
+  fs::create_directories(folder.file("real/lost+found"));
+  write_text(folder.file("real/.DS_Store"), "x");
+  fs::create_directory_symlink("real", folder.file("d"));
+  CHECK(prepare(plan_of(folder)) == Prepared::made);
+  CHECK(fs::is_symlink(folder.file("d")));
+  CHECK(prepare(plan_of(folder, R"({"n":4})", true)) == Prepared::made);
+  CHECK(fs::exists(folder.file("real/lost+found")));
+  CHECK(entries_in(folder.file("real")) == 7);
+  FolderPlan plan = plan_of(folder);
+  plan.folder = folder.file("new/") + "/";
+  CHECK(prepare(plan) == Prepared::made);
+  CHECK(read_split(folder.file("new"), retrieval(), "test").examples() == 3);
+  fs::create_directory_symlink("nowhere", plan.folder = folder.file("link"));
+  CHECK(holds(refusal(plan), "link: is a link to nowhere, which is not there"));
+  write_text(plan.folder = folder.file("file"), "x");
+  CHECK(holds(refusal(plan), "file: is a file, wanted a new folder"));
+  plan.folder = folder.file("d"), plan.from = folder.file("real/more");
+  CHECK(holds(refusal(plan), "holds the files that are to be read"));
+}
+
+TEST_CASE("prepared folder: another process in the same folder is noticed") {
+  const Folder folder;
+  const FolderPlan plan = plan_of(folder);
+  std::string second, reader;
+  const auto write = [&](const std::string& to) {
+    second = refusal(plan);
+    write_prepared(to, "test", pairs(3), plan.options);
+    reader = message_of([&] { read_split(plan.folder, retrieval(), "test"); });
+    return write_all(plan, to);
   };
-  CHECK(holds(message_of([&] { prepare_folder(again, too_late); }), "another process has made it"));
-  std::filesystem::remove(damaged);
-  CHECK(holds(message_of([&] { prepare_folder(same, write_all); }), "--force"));
+  CHECK(prepare_folder(plan, write) == Prepared::made);
+  CHECK(holds(second, "another selene-prepare is at work"));
+  CHECK(holds(reader, "is not whole"));
+  const auto written_by_another = [&](const std::string& to) { return write_all(plan_of(folder, "{}"), to); };
+  CHECK(holds(message_of([&] { prepare_folder(plan_of(folder, R"({"n":5})", true), written_by_another); }),
+              "train.safetensors: another process has written it meanwhile"));
+  CHECK(prepare(plan) == Prepared::already_there);
+}
+
+TEST_CASE("prepared folder: wherever it is killed, it is whole or known not to be, and the next run goes on") {
+  // The states in which the moving can be killed, in its order: so many entries have their place already.
+  for (const bool replace : {false, true})
+    for (int moved = 0; moved <= 4; ++moved) {
+      CAPTURE(replace, moved);
+      const Folder folder;
+      const FolderPlan plan = plan_of(folder, R"({"n":4})");
+      REQUIRE(prepare(plan) == Prepared::made);
+      const std::string partial = folder.file("d/.selene-partial");
+      fs::create_directory(partial);
+      const char* const names[] = {"more", "test.safetensors", "train.safetensors", "valid.safetensors"};
+      for (int i = moved; i < 4; ++i) fs::rename(folder.file("d/" + std::string(names[i])), partial + "/" + names[i]);
+      fs::rename(folder.file("d/dataset.json"), partial + "/dataset.json");
+      if (replace) {
+        write_text(partial + "/replaced.json", R"({"files":["old.tsv","valid.safetensors"]})");
+        write_text(folder.file("d/old.tsv"), "x");
+        if (moved < 4) write_text(folder.file("d/valid.safetensors"), "x");
+      }
+      CHECK(holds(message_of([&] { read_split(plan.folder, retrieval(), "train"); }), "is not whole"));
+      CHECK(prepare(plan) == Prepared::already_there);
+      CHECK(entries_in(folder.file("d")) == 5);
+    }
+}
+
+TEST_CASE("prepared folder: a killed replacement leaves the old set whole") {
+  const Folder folder;
+  const FolderPlan old = plan_of(folder), plan = plan_of(folder, R"({"n":4})", true);
+  REQUIRE(prepare(old) == Prepared::made);
+  const auto die = [&](const std::string& to) {
+    const std::string facts = write_all(plan, to);
+    std::raise(SIGKILL);
+    return facts;
+  };
+  REQUIRE(signal_of([&] { prepare_folder(plan, die); }) == SIGKILL);
+  CHECK(read_split(old.folder, retrieval(), "train").examples() == 3);
+  CHECK(prepare(old) == Prepared::already_there);
+  CHECK_FALSE(fs::exists(folder.file("d/.selene-partial")));
+  REQUIRE(signal_of([&] { prepare_folder(plan, die); }) == SIGKILL);
+  CHECK(prepare(plan) == Prepared::made);
+  CHECK(entries_in(folder.file("d")) == 5);
 }

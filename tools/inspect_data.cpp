@@ -69,6 +69,7 @@ void inspect_prepared(const std::string& path, const DataView& view) {
 }
 
 void inspect_data_folder(const std::string& folder, const DataView& view) {
+  data::need_whole(folder);
   const std::string file = (fs::path(folder) / "dataset.json").string();
   if (!fs::exists(file)) throw Error(fmt::format("{}: is no run, and there is no {}", folder, file));
   const std::string text = data::read_regular_file(file, data::largest_description, "a data set's facts");

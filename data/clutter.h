@@ -1,0 +1,19 @@
+// Names that operating systems put into folders on their own: nobody's data.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+namespace selene::data {
+
+/// Whether a file or folder of this name is such a thing: "._x" and .DS_Store of a Mac, Thumbs.db and desktop.ini of
+/// Windows, lost+found of a fresh disk, and the like.
+inline bool is_clutter(std::string_view name) {
+  constexpr std::array<std::string_view, 8> names{".DS_Store",  "Thumbs.db",    "desktop.ini",
+                                                  "lost+found", "$RECYCLE.BIN", "System Volume Information",
+                                                  "__MACOSX",   ".directory"};
+  return name.starts_with("._") || name.starts_with(".Trash") || name.starts_with(".nfs") ||
+         std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace selene::data
