@@ -1,5 +1,6 @@
 #include "data/stop.h"
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
@@ -19,13 +20,19 @@ void on_signal(int number) {
 }  // namespace
 
 void listen_for_stop() {
+  // oneDNN 2.6's code has the stack pointer point into the heap at times, and a handler's frame would be written
+  // there.
+  static std::array<char, 1 << 16> memory;
+  stack_t stack{};
+  stack.ss_sp = memory.data(), stack.ss_size = memory.size();
+  sigaltstack(&stack, nullptr);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
     struct sigaction now {};
     sigaction(number, nullptr, &now);
     if (now.sa_handler == SIG_IGN) continue;
     now = {};
     now.sa_handler = on_signal;
-    now.sa_flags = SA_RESTART;
+    now.sa_flags = SA_RESTART | SA_ONSTACK;
     sigaction(number, &now, nullptr);
   }
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <latch>
 #include <system_error>
@@ -33,11 +34,21 @@ int64_t startable(int64_t wanted) {
   return count;
 }
 
+// OpenMP's threads take no signal: they have no stack of their own for a handler (data/stop.cpp).
+void block_signals() {
+  sigset_t all;
+  sigfillset(&all);
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigdelset(&all, fault);
+#pragma omp parallel
+  if (omp_get_thread_num() != 0) pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
 }  // namespace
 
 void use_threads(int64_t wanted) {
   if (wanted == 0) wanted = std::getenv("OMP_NUM_THREADS") ? omp_get_max_threads() : data::usable_cores();
   omp_set_num_threads(int(startable(wanted)));
+  block_signals();
 }
 
 }  // namespace selene::train

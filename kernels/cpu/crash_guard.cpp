@@ -27,7 +27,7 @@ void on_fault(int number, siginfo_t*, void*) {
 bool listen() {
   struct sigaction now {};
   now.sa_sigaction = on_fault;
-  now.sa_flags = SA_SIGINFO;
+  now.sa_flags = SA_SIGINFO | SA_ONSTACK;
   return sigaction(SIGSEGV, &now, &before) == 0;
 }
 
