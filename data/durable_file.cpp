@@ -20,6 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view SUFFIX = ".selene-tmp";
+constexpr size_t COLLECTED = 65536;   // bytes that are worth a call
 constexpr size_t LONGEST_NAME = 255;  // bytes, of the file systems in use
 
 std::string reason(int error) { return std::generic_category().message(error); }
@@ -78,7 +79,15 @@ void DurableFile::fail(const std::string& what, int error) const {
 }
 
 void DurableFile::write(const void* data, size_t size) {
-  const char* p = static_cast<const char*>(data);
+  if (collected_.size() + size > COLLECTED) {
+    write_out(collected_.data(), collected_.size());
+    collected_.clear();
+  }
+  if (size > COLLECTED) write_out(static_cast<const char*>(data), size);
+  else collected_.append(static_cast<const char*>(data), size);
+}
+
+void DurableFile::write_out(const char* p, size_t size) {
   while (size > 0) {
     const ssize_t n = ::write(file_, p, size);
     if (n < 0 && errno == EINTR) continue;
@@ -89,6 +98,7 @@ void DurableFile::write(const void* data, size_t size) {
 
 void DurableFile::commit() {
   if (temporary_.empty()) throw Error(path_ + ": committed twice");
+  write_out(collected_.data(), collected_.size());
   if (fsync(file_) != 0) fail("making it durable", errno);
   if (rename(temporary_.c_str(), path_.c_str()) != 0) fail("renaming", errno);
   temporary_.clear();
@@ -151,7 +161,7 @@ void sync_folder(const std::string& folder) {
   if (f < 0) throw Error(fmt::format("{}: folder cannot be opened: {}", folder, reason(errno)));
   const int error = fsync(f) == 0 ? 0 : errno;
   close(f);
-  if (error != 0 && error != EINVAL)  // EINVAL: a file system without it
+  if (error != 0 && error != EINVAL && error != ENOSYS && error != EOPNOTSUPP)  // file systems without it
     throw Error(fmt::format("{}: folder cannot be made durable: {}", folder, reason(error)));
 }
 

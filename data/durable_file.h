@@ -22,15 +22,17 @@ class DurableFile {
   DurableFile& operator=(const DurableFile&) = delete;
   ~DurableFile();
 
-  /// Appends `size` bytes. Error on a full disk, a file size limit or any other short write.
+  /// Appends `size` bytes; few are collected first. Error on a full disk, a file size limit or any other short write.
   void write(const void* data, size_t size);
   /// Makes the content durable and gives it its name, replacing an older file of that name.
   void commit();
 
  private:
   [[noreturn]] void fail(const std::string& what, int error) const;
+  void write_out(const char* data, size_t size);
 
   std::string path_, temporary_;  // temporary_ is empty once the file has its name
+  std::string collected_;         // not yet written
   int file_ = -1;
   size_t written_ = 0;  // bytes
 };

@@ -26,7 +26,7 @@ class Run {
   void take_newest();
   void resume();
   void tell_once(const std::vector<std::string>& lines);
-  void put_links_right();
+  void tidy();
   data::Batch next_batch();
   void one_update();
   void check_finite();

@@ -27,14 +27,15 @@ void remove_all_leftovers(const std::string& folder) {
 }
 
 // What a start does where nothing is left to train, unless another process does it.
-void put_right(const std::string& folder, const RunCheckpoints& all) {
+void tidy_finished(const std::string& folder, const RunCheckpoints& all, int64_t keep) {
   const std::string checkpoints = folder + "/checkpoints";
   if (data::FolderLock(checkpoints).taken()) return;
   remove_all_leftovers(folder);
   if (!all.lost.empty()) log_warning(fmt::format("{}; it was the best checkpoint", all.lost));
-  for (const std::string& line : put_links_right(checkpoints, all.newest->update,
-                                                 all.validated ? std::optional(all.best->update) : std::nullopt))
-    log_warning(line);
+  const int64_t last = all.newest->update;
+  const std::optional<int64_t> best = all.validated ? std::optional(all.best->update) : std::nullopt;
+  for (const std::string& line : put_links_right(checkpoints, last, best)) log_warning(line);
+  for (const std::string& line : remove_old(checkpoints, keep, last, best)) log_warning(line);
 }
 
 }  // namespace
@@ -85,8 +86,10 @@ void Run::tell_once(const std::vector<std::string>& lines) {
     if (told_.insert(line).second) log_warning(line);
 }
 
-void Run::put_links_right() {
-  tell_once(train::put_links_right(checkpoints_, saved_ < 0 ? std::nullopt : std::optional(saved_), best()));
+// Links and old checkpoints: behind every checkpoint, and at every start, as the run may have ended between the two.
+void Run::tidy() {
+  tell_once(put_links_right(checkpoints_, saved_ < 0 ? std::nullopt : std::optional(saved_), best()));
+  if (saved_ >= 0) tell_once(remove_old(checkpoints_, recipe_.train.keep, saved_, best()));
 }
 
 // Scores on other examples cannot be compared; in another folder the best score starts anew.
@@ -141,7 +144,7 @@ void Run::resume() {
     throw Error(fmt::format(
         "{}: has checkpoints of an earlier run, and --resume none would mix the two; give another --out", folder_));
   }
-  put_links_right();
+  tidy();
   if (!result_.checkpoint.empty()) {
     log_info(fmt::format("resumed from {} (update {})", result_.checkpoint, state_.update));
     stop_early_ = recipe_.train.patience > 0 && state_.worse_validations >= recipe_.train.patience;
@@ -171,7 +174,7 @@ std::optional<RunResult> finished_before(const Recipe& recipe, const RunOptions&
   if (!all.newest || !all.refused.empty()) return std::nullopt;
   for (const MetricsRow& row : read_metrics(metrics).rows)
     if (row.kind == "test" && row.update == all.newest->update) {
-      put_right(folder, all);
+      tidy_finished(folder, all, recipe.train.keep);
       log_info(fmt::format("{}: this run is finished and tested; nothing to train", folder));
       return RunResult{row.update, true, false, all.newest->file.path()};
     }

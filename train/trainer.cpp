@@ -147,8 +147,7 @@ void Run::checkpoint() {
   s.wall_s = seconds(), s.scaling = session_->optimizer().state();
   result_.checkpoint = save_run(checkpoints_, *session_, s, task_.vocabulary.to_json());
   saved_ = s.update;
-  put_links_right();
-  tell_once(remove_old(checkpoints_, recipe_.train.keep, saved_, best()));
+  tidy();
   log_debug(fmt::format("checkpoint {}", result_.checkpoint));
 }
 
