@@ -51,6 +51,7 @@ std::string mount_point(const std::string& root, const std::string& controller) 
 /// that of the host; then only the mount point itself is there.
 template <class See>
 void each_folder(const std::string& root, const std::string& controller, const See& see) {
+  see(root + "/sys/fs/cgroup/" + controller + "/");
   const std::string mount = mount_point(root, controller);
   if (mount.empty()) return;
   for (const Group& group : groups(root)) {

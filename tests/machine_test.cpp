@@ -67,6 +67,15 @@ TEST_CASE("machine: control groups of version 1 limit, also where only the mount
   }
 }
 
+TEST_CASE("machine: the usual places count where no mount is shown") {
+  const Folder second, first;
+  put(second, {{"sys/fs/cgroup/memory.max", "4096000\n"}, {"sys/fs/cgroup/cpu.max", "50000 100000\n"}});
+  CHECK(group_limits(second.path.string()).memory == 4096000);
+  CHECK(group_limits(second.path.string()).cores == 0.5);
+  put(first, {{"sys/fs/cgroup/memory/memory.limit_in_bytes", "5000000\n"}});
+  CHECK(group_limits(first.path.string()).memory == 5000000);
+}
+
 TEST_CASE("machine: what does not limit, or cannot be read, is no limit") {
   const Folder none, unlimited;
   CHECK(!group_limits(none.path.string()).memory);
