@@ -37,7 +37,10 @@ class Best(Case):
     def test_without_links_the_best_one_is_kept_and_tested(self):
         for path in self.copy('unlinked')('best', 'last'):
             os.remove(path)
-        self.succeeds(run('selene-evaluate', 'unlinked', cwd=self.folder))
+        for given, update in (('unlinked', 2), ('unlinked/checkpoints/best', 2), ('unlinked/checkpoints/last', 4)):
+            self.assertEqual(run('selene-evaluate', given, cwd=self.folder).stderr, '')
+            self.succeeds(run('selene-evaluate', given, cwd=self.folder), 'accuracy')
+            self.succeeds(run('selene-inspect', f'unlinked/checkpoints/{["best", "last"][update // 4]}', cwd=self.folder), name(update))
         shown = json.loads(run('selene-inspect', 'unlinked', '--json', cwd=self.folder).stdout)['checkpoints']
         self.assertEqual([(c['update'], c['last'], c['best']) for c in shown], [(4, True, False), (2, False, True)])
         self.succeeds(run('selene-report', 'unlinked', cwd=self.folder))
@@ -70,8 +73,12 @@ class Best(Case):
             with self.subTest(number):
                 out = f'lost-{number}'
                 damage(self.copy(out)(name(2))[0])
+                shutil.copytree(self.path(out), self.path(f'{out}-named'), symlinks=True)
+                self.succeeds(self.train(f'{out}-named', {**STILL, 'train.updates': 6}, '--resume', f'{out}-named/checkpoints/last'),
+                              'update 4 takes its place')
+                self.assertEqual(self.best_tested(f'{out}-named'), [6])
                 evaluated = run('selene-evaluate', out, cwd=self.folder)
-                self.succeeds(evaluated, name(2), f'{name(4)}, the newest one, is evaluated')
+                self.succeeds(evaluated, name(2), f'{name(4)}, the newest one, takes its place')
                 result = self.train(out, {**STILL, 'train.updates': 8})
                 self.succeeds(result, 'finished update=8')
                 self.assertEqual(result.stderr.count('takes its place'), 1, result.stderr)
@@ -101,9 +108,9 @@ class Best(Case):
         values = {**SMALL, 'train.updates': 10 ** 8, 'train.validate_every': 10 ** 8, 'train.checkpoint_every': 10 ** 8}
         process = self.train_until('early', values, 1, signal.SIGINT)
         self.assertEqual(process.returncode, 0, process.err)
-        for given in ('early', 'early/checkpoints'):
+        for given in ('early', 'early/checkpoints', 'early/checkpoints/best'):
             self.succeeds(run('selene-evaluate', given, cwd=self.folder), 'no best checkpoint before the first validation',
-                          'the newest one, is evaluated', 'accuracy')
+                          'the newest one, takes its place', 'accuracy')
 
     def test_folders_without_checkpoints(self):
         os.makedirs(self.path('none/checkpoints'))
@@ -134,19 +141,19 @@ class Validation(Case):
         made = run('selene-prepare', 'listops', '--out', 'long', '--train', 400, '--valid', 3000, '--test', 40,
                    '--min-length', 9, '--max-length', 30, '--seed', 7, cwd=self.folder)
         self.succeeds(made)
-        for updates, every in ((4, 2), (2, 2)):
-            with self.subTest(updates):
-                values = {**MODEL, 'data.path': 'long', 'train.updates': updates, 'train.validate_every': every,
-                          'train.checkpoint_every': every}
-                out, straight = f'killed-{updates}', f'straight-{updates}'
+        for updates, number in ((4, signal.SIGKILL), (2, signal.SIGKILL), (4, signal.SIGTERM), (2, signal.SIGTERM)):
+            with self.subTest(updates=updates, signal=number.name):
+                values = {**MODEL, 'data.path': 'long', 'train.updates': updates, 'train.validate_every': 2,
+                          'train.checkpoint_every': 2}
+                out, straight = f'killed-{updates}-{number.name}', f'straight-{updates}'
                 self.succeeds(self.train(straight, values))
                 with subprocess.Popen([program('selene-train'), *self.command(out, values)], cwd=self.folder,
                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
                     wait_for_update(process, self.path(out, 'metrics.jsonl'), 1)
                     while process.poll() is None and name(2) not in self.checkpoints(out):
                         pass
-                    process.kill()
-                    process.wait(TIMEOUT)
+                    process.send_signal(number)
+                    self.assertEqual(process.wait(TIMEOUT), 0 if number == signal.SIGTERM else -number)
                 self.assertEqual([row['kind'] for row in read_metrics(self.path(out, 'metrics.jsonl'))], ['train'] * 2)
                 self.succeeds(self.train(out, values), '(update 2)', f'finished update={updates}')
                 rows, wanted = (read_metrics(self.path(run, 'metrics.jsonl')) for run in (out, straight))

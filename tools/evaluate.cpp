@@ -80,22 +80,10 @@ Given read_data(const Arguments& a, const Recipe& recipe) {
   return keep(data::read_own(path, kind, data::square_side(recipe.data.max_length)), true);
 }
 
-// A run's folder stands for its best checkpoint: what the newest one records, whatever the links say.
 train::Checkpoint open_model(const std::string& given) {
-  std::error_code none;
-  if (!std::filesystem::is_directory(given, none)) return train::open_checkpoint(given);
-  const std::string folder = train::checkpoint_folder(given);
-  const train::RunCheckpoints all = train::find_checkpoints(folder.empty() ? given : folder);
-  for (const train::RefusedCheckpoint& r : all.refused)
-    train::log_warning(fmt::format("checkpoint refused: {}", r.reason));
-  if (!all.best)
-    throw Error(fmt::format("{}: has no checkpoint{}; wanted a checkpoint or a run's folder", given,
-                            all.refused.empty() ? "" : " that verifies"));
-  const std::string newest = fmt::format("{}, the newest one, is evaluated", all.newest->file.path());
-  if (!all.lost.empty()) train::log_warning(fmt::format("{}; it was the best checkpoint; {}", all.lost, newest));
-  if (!all.validated)
-    train::log_warning(fmt::format("{}: has no best checkpoint before the first validation; {}", given, newest));
-  return *all.best;
+  const train::MeantFile meant = train::meant_file(given);
+  for (const std::string& line : meant.told) train::log_warning(line);
+  return train::open_checkpoint(meant.path);
 }
 
 void check_predictions(const Arguments& a, const std::string& data) {

@@ -12,6 +12,7 @@
 #include "tools/inspect_data.h"
 #include "tools/program.h"
 #include "train/checkpoint_files.h"
+#include "train/log.h"
 #include "train/run_folder.h"
 
 namespace {
@@ -166,7 +167,11 @@ void inspect_run(const std::string& folder, const Options& o) {
 }
 
 void inspect(Options o) {
-  o.path = selene::train::linked_file(o.path);
+  if (!fs::is_directory(o.path)) {
+    const selene::train::MeantFile meant = selene::train::meant_file(o.path);
+    for (const std::string& told : meant.told) selene::train::log_warning(told);
+    o.path = meant.path;
+  }
   const fs::path path(o.path);
   if (!fs::exists(path)) throw Error(o.path + ": no such file or folder");
   if (fs::is_directory(path)) {

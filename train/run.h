@@ -22,6 +22,7 @@ class Run {
  private:
   void open_folder();
   void take(const Checkpoint& from, bool of_this_folder);
+  void replace_lost_best(const std::string& folder);
   void take_named();
   void take_newest();
   void resume();

@@ -65,6 +65,36 @@ RunCheckpoints find_checkpoints(const std::string& folder) {
   return all;
 }
 
+MeantFile meant_file(const std::string& given) {
+  std::error_code none;
+  const fs::path path(given), parent = path.has_parent_path() ? path.parent_path() : ".";
+  std::string folder = checkpoint_folder(given);
+  const bool last = folder.empty() && path.filename() == "last";
+  const bool link = last || (folder.empty() && path.filename() == "best");
+  if (link) folder = parent.string();
+  const RunCheckpoints all = find_checkpoints(folder);
+  MeantFile meant{linked_file(given), {}};
+  if (!all.newest) {
+    if (!link && fs::is_directory(path, none))
+      throw Error(fmt::format("{}: has no checkpoint{}, wanted a checkpoint or the folder of a run", given,
+                              all.refused.empty() ? "" : " that verifies"));
+    return meant;
+  }
+  for (const RefusedCheckpoint& r : all.refused)
+    meant.told.push_back(fmt::format("checkpoint refused: {}", r.reason));
+  meant.path = last ? all.newest->file.path() : all.best->file.path();
+  if (last) return meant;
+  if (!all.lost.empty())
+    meant.told.push_back(
+        fmt::format("{}; it was the best checkpoint; {}, the newest one, takes its place", all.lost, meant.path));
+  if (!all.validated)
+    meant.told.push_back(
+        fmt::format("{}: has no best checkpoint before the first validation; {}, the newest one, takes "
+                    "its place",
+                    folder, meant.path));
+  return meant;
+}
+
 std::vector<std::string> put_links_right(const std::string& folder, std::optional<int64_t> last,
                                          std::optional<int64_t> best) {
   std::vector<std::string> told;

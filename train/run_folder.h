@@ -30,6 +30,16 @@ struct BestCheckpoint {
 };
 BestCheckpoint best_checkpoint(const std::string& folder, int64_t recorded);
 
+/// The file that a person means by a path, and what they should know of it, a line each. A run's folder, or that of
+/// its checkpoints, means the best one, and so does `best` in that folder, `last` the newest: what the newest
+/// records, not what the links say. Before the first validation the newest stands for the best one. Any other path
+/// means itself. Error where a folder has no checkpoint that verifies.
+struct MeantFile {
+  std::string path;
+  std::vector<std::string> told;
+};
+MeantFile meant_file(const std::string& path);
+
 /// Makes `last` and `best` name the checkpoints of these updates; a link is removed where there is no such file. It
 /// changes nothing that is right already. Returns what a person should know, a line each: where links are small
 /// files, and what could not be changed, which stops no run.

@@ -92,6 +92,17 @@ void Run::tidy() {
   if (saved_ >= 0) tell_once(remove_old(checkpoints_, recipe_.train.keep, saved_, best()));
 }
 
+// Where the best checkpoint is gone this one takes its place, until the next validation.
+void Run::replace_lost_best(const std::string& folder) {
+  if (!state_.has_best || state_.best_update == state_.update) return;
+  const std::string lost = best_checkpoint(folder, state_.best_update).lost;
+  if (lost.empty()) return;
+  log_warning(fmt::format("{}; it was the best checkpoint, update {} takes its place", lost, state_.update));
+  state_.best_update = state_.update, state_.worse_validations = 0;
+  state_.best = recipe_.train.best_metric == "loss" ? std::numeric_limits<double>::max()
+                                                    : std::numeric_limits<double>::lowest();
+}
+
 // Scores on other examples cannot be compared; in another folder the best score starts anew.
 void Run::take(const Checkpoint& from, bool of_this_folder) {
   const RunState now = state_;
@@ -111,6 +122,7 @@ void Run::take(const Checkpoint& from, bool of_this_folder) {
     const std::string test = task_.test ? task_.test->name : "the test split of " + recipe_.data.path;
     if (!state_.test_data.empty()) need_same("to be tested", test, state_.test_data, now.test_data, help);
     saved_ = state_.update;
+    replace_lost_best(fs::path(from.file.path()).parent_path());
   } else {
     state_.valid_data = now.valid_data, state_.test_data = now.test_data;
     state_.has_best = false, state_.worse_validations = 0;
@@ -119,22 +131,17 @@ void Run::take(const Checkpoint& from, bool of_this_folder) {
 }
 
 void Run::take_named() {
-  const Checkpoint named = open_checkpoint(options_.resume);
-  const fs::path folder = fs::path(named.file.path()).parent_path();
-  take(named, same_place(folder.empty() ? "." : folder, run_folder(recipe_, options_) + "/checkpoints"));
+  const MeantFile meant = meant_file(options_.resume);
+  tell_once(meant.told);
+  const fs::path folder = fs::path(meant.path).parent_path();
+  take(open_checkpoint(meant.path),
+       same_place(folder.empty() ? "." : folder, run_folder(recipe_, options_) + "/checkpoints"));
 }
 
-// Where the best checkpoint is gone the newest takes its place, until the next validation.
 void Run::take_newest() {
-  const RunCheckpoints all = find_checkpoints(checkpoints_);
-  for (const RefusedCheckpoint& r : all.refused) log_warning(fmt::format("checkpoint refused: {}", r.reason));
-  if (!all.newest) return;
-  take(*all.newest, true);
-  if (all.lost.empty()) return;
-  log_warning(fmt::format("{}; it was the best checkpoint, update {} takes its place", all.lost, state_.update));
-  state_.best_update = state_.update, state_.worse_validations = 0;
-  state_.best = recipe_.train.best_metric == "loss" ? std::numeric_limits<double>::max()
-                                                    : std::numeric_limits<double>::lowest();
+  const NewestCheckpoint newest = newest_valid_checkpoint(checkpoints_);
+  for (const RefusedCheckpoint& r : newest.refused) log_warning(fmt::format("checkpoint refused: {}", r.reason));
+  if (newest.found) take(*newest.found, true);
 }
 
 void Run::resume() {
