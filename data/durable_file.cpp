@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -43,13 +44,21 @@ bool is_temporary_name(const std::string& name) {
   return name.size() > SUFFIX.size() && name[0] == '.' && name.ends_with(SUFFIX);
 }
 
-/// True if no living process writes this file: its writer's lock went with the writer.
-bool is_abandoned(const std::string& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+/// Whether the process that gave a temporary name has ended, as far as this machine knows.
+bool writer_is_gone(const std::string& name) {
+  const std::string rest = name.substr(0, name.size() - SUFFIX.size());
+  const long number = std::strtol(rest.c_str() + rest.rfind('.') + 1, nullptr, 10);
+  return number > 0 && kill(pid_t(number), 0) != 0 && errno == ESRCH;
+}
+
+/// True if no living process writes this file: its writer's lock went with the writer. Where there are no locks its
+/// number must do.
+bool is_abandoned(const fs::path& path) {
+  const int file = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);  // NFS locks for writers only
   if (file < 0) return errno == ELOOP;  // a symbolic link on its way to its name
-  const bool abandoned = flock(file, LOCK_EX | LOCK_NB) == 0;
+  const bool locked = flock(file, LOCK_EX | LOCK_NB) == 0, unknown = !locked && errno != EWOULDBLOCK;
   close(file);
-  return abandoned;
+  return unknown ? writer_is_gone(path.filename().string()) : locked;
 }
 
 }  // namespace
@@ -66,7 +75,7 @@ DurableFile::DurableFile(const std::string& path) : path_(path) {
     file_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (file_ < 0 && errno == EEXIST);
   if (file_ < 0) throw Error(fmt::format("{}: cannot be written: {}", path, reason(errno)));
-  flock(file_, LOCK_EX | LOCK_NB);  // where locks are not supported, only remove_leftovers knows less
+  flock(file_, LOCK_EX | LOCK_NB);  // for remove_leftovers
 }
 
 DurableFile::~DurableFile() {
@@ -179,8 +188,7 @@ std::vector<std::string> remove_leftovers(const std::string& folder) {
   std::error_code error;
   for (const fs::directory_entry& e : fs::directory_iterator(folder, error)) {
     const std::string name = e.path().filename().string();
-    if (is_temporary_name(name) && is_abandoned(e.path().string()) && unlink(e.path().c_str()) == 0)
-      removed.push_back(name);
+    if (is_temporary_name(name) && is_abandoned(e.path()) && unlink(e.path().c_str()) == 0) removed.push_back(name);
   }
   if (error && error != std::errc::no_such_file_or_directory)
     throw Error(fmt::format("{}: folder cannot be read: {}", folder, error.message()));

@@ -106,6 +106,8 @@ class Faults(Case):
 
     def lacking(self, out, *wanted, **fault):
         shutil.copytree(self.path('first'), self.path(out), symlinks=True)
+        with subprocess.Popen([program('selene-train'), '--version']) as gone:  # what it left
+            self.write(f'{out}/checkpoints/.{name(4)}.{gone.pid}-0.selene-tmp', 'half')
         result = self.faulty(out, SECOND, first=1, last=EVERY, **fault)
         self.succeeds(result, 'finished update=4')
         for text in wanted:

@@ -174,7 +174,7 @@ const std::vector<Key> KEYS = {
     {"train.patience", AT(train.patience), "validations", COUNT_OR_0, {}, FREE,
      "end the run after so many validations without a better value; 0: never", FAIRSEQ},
     {"train.best_metric", AT(train.best_metric), "", ANY, {"accuracy", "loss"}, FIXED,
-     "what makes a checkpoint the best one: highest validation accuracy or lowest loss", LUNA_CODE},
+     "what makes a checkpoint the best one: highest validation accuracy or lowest loss (of the true labels)", LUNA_CODE},
     {"train.preempt_exit_code", AT(train.preempt_exit_code), "", {.min = 0, .max = 255}, {}, FREE,
      "exit status after a signal that a checkpoint was written for", SELENE},
     {"train.deterministic", AT(train.deterministic), "", ANY, {}, FIXED,

@@ -185,6 +185,7 @@ void Run::test() {
   row.add("loss", s.loss).add("accuracy", s.accuracy).add("best_update", double(best.found->update));
   row.add("examples_per_s", double(s.examples) / s.seconds).add("wall_s", seconds());
   metrics_->append(row);
+  metrics_->sync();
   log_info(key_values(row));
 }
 
