@@ -146,8 +146,8 @@ std::string replace_link(const std::string& folder, const std::string& name, con
     unlink(temporary.c_str());
   }
   if (!why.empty()) {
-    std::error_code unknown;
-    if (fs::is_symlink(path, unknown)) unlink(path.c_str());  // or the file that it names would be overwritten
+    // Or the file that a link names would be overwritten; and some file systems rename over nothing.
+    if (!link_target(folder, name).empty()) unlink(path.c_str());
     write_durably(path, target + "\n");
   }
   sync_folder(folder);

@@ -189,6 +189,15 @@ class Numbers(Case):
         validated = sum(40 / row['examples_per_s'] for row in rows if row['kind'] == 'valid')
         self.assertLess(trained + validated, walls[-1])  # the rest are checkpoints
 
+    def test_a_profile_is_one_of_updates_alone(self):
+        operations = []
+        for every in (1, 100):
+            out = f'profiled-{every}'
+            self.succeeds(self.train(out, {**SMALL, 'train.validate_every': every}, '--profile', 3), 'stopped update=3')
+            with open(self.path(out, 'profile.json'), encoding='utf-8') as file:
+                operations.append([event['name'] for event in json.load(file)])
+        self.assertEqual(*operations)
+
 
 if __name__ == '__main__':
     unittest.main()

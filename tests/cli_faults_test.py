@@ -10,7 +10,7 @@ import unittest
 
 from cli_common import SMALL, TIMEOUT, Case, complaint, program, read_metrics, read_tensors, run
 
-LIBRARY = os.environ.get('SELENE_FAULTS')  # of tests/fault_injection.cpp
+LIBRARY = os.environ['SELENE_FAULTS']  # of tests/fault_injection.cpp
 EVERY = 10 ** 9
 # Two updates, a checkpoint and a validation that finds the best one so far; then two more. The smallest model.
 FIRST = {**SMALL, 'model.name': 'transformer', 'model.dim': 8, 'model.ffn_dim': 8, 'model.head_dim': 8, 'train.batch_size': 8,

@@ -15,10 +15,17 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 }  // namespace
 
-Profile::Profile(Stream& stream) : stream_(stream) {
-  const double start = now();
-  stream_.observer = [this, start](Operation operation, DType dtype, double seconds, const void*) {
-    events_.push_back({operation, dtype, now() - start - seconds, seconds});
+Profile::Profile(Stream& stream) : stream_(stream), start_(now()), paused_(start_) { resume(); }
+
+void Profile::pause() {
+  stream_.observer = nullptr;
+  paused_ = now();
+}
+
+void Profile::resume() {
+  start_ += now() - paused_;
+  stream_.observer = [this](Operation operation, DType dtype, double seconds, const void*) {
+    events_.push_back({operation, dtype, now() - start_ - seconds, seconds});
   };
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "data/durable_file.h"
+#include "train/profile.h"
 #include "train/run_state.h"
 #include "train/step_graphs.h"
 #include "train/trainer.h"
@@ -58,6 +59,7 @@ class Run {
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<MetricsWriter> metrics_;
   std::unique_ptr<data::Prefetcher> ahead_;
+  std::optional<Profile> profile_;
   RunState state_;
   RunResult result_;
   std::optional<data::FolderLock> lock_;  // two trainers in one folder would mix their metrics and checkpoints

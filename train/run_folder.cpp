@@ -105,11 +105,11 @@ std::vector<std::string> put_links_right(const std::string& folder, std::optiona
         remove_link(folder, name);
       } else if (data::link_target(folder, name) != target) {
         const std::string why = data::replace_link(folder, name, target);
-        if (!why.empty())
-          told.push_back(
-              fmt::format("{}: symbolic links cannot be made here ({}); last and best are small files that "
-                          "name the checkpoint",
-                          folder, why));
+        const std::string line = fmt::format(
+            "{}: symbolic links cannot be made here ({}); last and best are small files that name the "
+            "checkpoint",
+            folder, why);
+        if (!why.empty() && (told.empty() || told.back() != line)) told.push_back(line);
       }
     } catch (const Error& error) {
       told.push_back(fmt::format("{}; the checkpoints' own record decides", error.what()));

@@ -9,7 +9,6 @@
 #include "kernels/error.h"
 #include "train/floor.h"
 #include "train/log.h"
-#include "train/profile.h"
 #include "train/run.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
@@ -154,6 +153,7 @@ void Run::checkpoint() {
 // What is due is durable before the validation, which may take long. Neither counts as time of training.
 bool Run::save_and_validate(bool stopping) {
   const auto before = Clock::now();
+  if (profile_) profile_->pause();
   stopping = stopping || data::stop_signal();
   const auto save = [&](bool due) {
     if (due && saved_ != state_.update) checkpoint();
@@ -163,6 +163,7 @@ bool Run::save_and_validate(bool stopping) {
     validate();
     save(stopping = data::stop_signal());
   }
+  if (profile_) profile_->resume();
   interval_start_ += Clock::now() - before;
   return stopping;
 }
@@ -194,8 +195,7 @@ void Run::steps() {
   ahead_ = std::make_unique<data::Prefetcher>([this](int64_t i) { return loader_->make_batch(i); },
                                               state_.update * t.accumulation, 1, recipe_.data.prefetch,
                                               t.updates * t.accumulation);
-  std::optional<Profile> profile;
-  if (options_.profile) profile.emplace(session_->context().stream());
+  if (options_.profile) profile_.emplace(session_->context().stream());
   const int64_t first = state_.update;
   data::Progress progress("train", "updates", t.updates, first, 0);
   // Where the run was stopped before a validation, that comes first.
@@ -209,7 +209,7 @@ void Run::steps() {
     progress.set(state_.update);
   }
   progress.finish();
-  if (profile) profile->write(folder_, state_.update - first);
+  if (profile_) profile_->write(folder_, state_.update - first);
 }
 
 RunResult Run::loop() {
