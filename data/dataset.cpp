@@ -40,6 +40,8 @@ Dataset DatasetBuilder::finish(const Kind& kind, const std::string& name) {
   const size_t rows = offsets_.size() - 1, wanted = labels_.size() * size_t(kind.towers);
   if (rows != wanted)
     throw Error(fmt::format("{}: {} rows for {} labels, wanted {}", name, rows, labels_.size(), wanted));
+  if (std::adjacent_find(offsets_.begin(), offsets_.end()) != offsets_.end())
+    throw Error(fmt::format("{}: an example has an empty row, wanted at least one symbol", name));
   for (const uint8_t s : symbols_)
     if (s >= kind.symbol_names.size())
       throw Error(fmt::format("{}: raw symbol {}, wanted one of {}", name, s, kind.symbol_names.size()));

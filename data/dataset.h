@@ -66,8 +66,8 @@ class DatasetBuilder {
   void add_row(std::span<const uint8_t> symbols);
   void add_label(int32_t label) { labels_.push_back(label); }
   int64_t examples() const { return int64_t(labels_.size()); }
-  /// Hands everything over; the builder is empty then. Error where rows and labels do not fit the kind, and for a
-  /// symbol or a label that the kind does not have.
+  /// Hands everything over; the builder is empty then. Error where rows and labels do not fit the kind, for an
+  /// empty row, and for a symbol or a label that the kind does not have.
   Dataset finish(const Kind& kind, const std::string& name);
 
  private:

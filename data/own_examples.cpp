@@ -33,6 +33,7 @@ void add_text(std::string_view line, const Kind& kind, DatasetBuilder& data) {
           fmt::format("'{:.20}' before a TAB, wanted {} or {}, or no TAB", line.substr(0, tab), names[0], names[1]));
     label = int32_t(name - names.begin());
     line.remove_prefix(tab + 1);
+    if (line.empty()) throw Error("an empty text");
   }
   data.add_row(bytes_of(line));
   data.add_label(label);
@@ -65,9 +66,10 @@ void add_line(std::string_view line, const Kind& kind, DatasetBuilder& data) {
 
 Dataset read_image(const std::string& path, const Kind& kind, int64_t side) {
   const Image image = to_grey(read_png(path));
-  if (image.height != side || image.width != side)
-    throw Error(fmt::format("{}: {} x {} pixels, the model was trained on {} x {}", path, image.width, image.height,
-                            side, side));
+  if (image.height != image.width || (side > 0 && image.height != side))
+    throw Error(
+        fmt::format("{}: {} x {} pixels, {}", path, image.width, image.height,
+                    side > 0 ? fmt::format("the model was trained on {} x {}", side, side) : "wanted a square"));
   DatasetBuilder data;
   data.add_row(image.pixels);
   data.add_label(no_label);

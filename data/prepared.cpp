@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "data/checksum.h"
+#include "data/image.h"
 #include "data/listops.h"
 #include "kernels/error.h"
 
@@ -30,6 +31,33 @@ std::span<const T> tensor(const SafetensorsFile& file, const char* name, DType d
   return {reinterpret_cast<const T*>(bytes.data()), size_t(entry.numel())};
 }
 
+/// Error for an empty row, which no model reads, and for images that are no squares of one size.
+void check_rows(const Dataset& d) {
+  const int64_t first = d.offsets[1], side = square_side(first);
+  for (size_t r = 1; r < d.offsets.size(); ++r) {
+    const int64_t length = d.offsets[r] - d.offsets[r - 1];
+    const auto place = [&] { return fmt::format("{}: example {}", d.name, (int64_t(r) - 1) / d.towers() + 1); };
+    if (length == 0) throw Error(fmt::format("{} has an empty row, wanted at least one symbol", place()));
+    if (d.kind->image && (length != first || side * side != first))
+      throw Error(fmt::format("{} has {} pixels, wanted {}", place(), length,
+                              side * side == first ? fmt::format("{} as the first image", first) : "a square"));
+  }
+}
+
+/// Error where the folder of a recipe's data is not there, or something else.
+void need_folder(const std::string& folder, const Kind& kind) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (fs::is_directory(folder, ignored)) return;
+  if (fs::exists(folder, ignored))
+    throw Error(fmt::format("{}: is a file, wanted a folder of data; an archive must be unpacked", folder));
+  const std::string where = fs::path(folder).is_absolute() ? "" : " in " + fs::current_path(ignored).string();
+  throw Error(
+      fmt::format("{}: the data's folder is not there{}; make it with selene-prepare {}, or give another "
+                  "data.path",
+                  folder, where, kind.name));
+}
+
 /// Throws Error unless the spans fit together and hold what the kind allows, so that nobody has to look again.
 void check(const Dataset& d) {
   const auto rows = d.labels.size() * size_t(d.towers());
@@ -43,6 +71,7 @@ void check(const Dataset& d) {
   for (const int32_t label : d.labels)
     if (label < 0 || label >= d.classes())
       throw Error(fmt::format("{}: label {}, wanted 0 to {}", d.name, label, d.classes() - 1));
+  check_rows(d);
   const size_t known = d.kind->symbol_names.size();
   if (known < 256 && !d.symbols.empty())
     if (const uint8_t largest = *std::max_element(d.symbols.begin(), d.symbols.end()); largest >= known)
@@ -104,18 +133,23 @@ int64_t split_count(const std::string& source, std::string_view split, int64_t w
   return wanted > 0 ? wanted : available;
 }
 
+void need_kind(const Dataset& data, const Kind& kind, const char* owner) {
+  if (data.kind != &kind)
+    throw Error(fmt::format("{}: is data of kind {}, {} is {}", data.name, data.kind->name, owner, kind.name));
+}
+
 bool has_split(const std::string& folder, const Kind& kind, std::string_view split) {
   return std::filesystem::exists(prepared_path(folder, split)) ||
          (kind.name == "listops" && std::filesystem::exists(listops_path(folder, split)));
 }
 
 Dataset read_split(const std::string& folder, const Kind& kind, std::string_view split) {
-  need_whole(folder);
   const std::string path = prepared_path(folder, split);
+  need_folder(folder, kind);
+  need_whole(folder);
   if (std::filesystem::exists(path)) {
     Dataset d = open_prepared(path, split);
-    if (d.kind != &kind)
-      throw Error(fmt::format("{}: is data of kind {}, the recipe's data.task is {}", path, d.kind->name, kind.name));
+    need_kind(d, kind, "the recipe's data.task");
     return d;
   }
   if (kind.name == "listops") {

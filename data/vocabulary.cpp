@@ -49,6 +49,7 @@ void check(const Vocabulary& v) {
   if (v.ids.size() != v.symbol_names.size())
     throw Error(fmt::format("vocabulary: {} ids for {} symbols", v.ids.size(), v.symbol_names.size()));
   Vocabulary wanted{v.frame, v.cls, v.symbol_names, v.ids};
+  wanted.longest = std::max<int64_t>(v.longest, 0);
   if (v.frame == Frame::lra) {
     set_lra(wanted);
   } else {
@@ -98,14 +99,15 @@ int64_t Vocabulary::count_cut(const Dataset& data, int64_t max_length) const {
 
 std::string Vocabulary::to_json() const {
   const nlohmann::ordered_json j{
-      {"frame", name_of(frame)}, {"cls", cls}, {"symbols", symbol_names}, {"ids", ids},  {"pad", pad},
-      {"unknown", unknown},      {"eos", eos}, {"cls_id", cls_id},        {"size", size}};
+      {"frame", name_of(frame)}, {"cls", cls}, {"symbols", symbol_names}, {"ids", ids},   {"pad", pad},
+      {"unknown", unknown},      {"eos", eos}, {"cls_id", cls_id},        {"size", size}, {"longest", longest}};
   return j.dump();
 }
 
 Vocabulary build_vocabulary(const Dataset& train, Frame frame, bool cls) {
   Vocabulary v;
   v.frame = frame, v.cls = cls, v.symbol_names = train.kind->symbol_names;
+  for (int64_t i = 0; i < train.examples(); ++i) v.longest = std::max(v.longest, train.length(i));
   if (frame == Frame::luna) set_luna(v, train);
   else set_lra(v);
   return v;
@@ -124,6 +126,7 @@ Vocabulary vocabulary_from_json(const std::string& text) {
     j.at("eos").get_to(v.eos);
     j.at("cls_id").get_to(v.cls_id);
     j.at("size").get_to(v.size);
+    v.longest = j.value("longest", int64_t(0));
   } catch (const nlohmann::json::exception& e) {
     throw Error(fmt::format("vocabulary: {}", e.what()));
   } catch (const Error& e) {

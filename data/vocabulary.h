@@ -17,7 +17,8 @@ const char* name_of(Frame frame);
 /// Throws Error for any other name.
 Frame frame_named(std::string_view name);
 
-/// Which id each raw symbol has. A plain value; goes into checkpoints as JSON.
+/// What a model knows of its training set: which id each raw symbol has, and the longest row. A plain value; goes
+/// into checkpoints as JSON.
 ///  luna: 0 <s>, 1 padding, 2 </s>, 3 unknown, then the K symbols of the training set by falling frequency (ties
 ///        alphabetical), unused ids up to a multiple of 8, last <CLS>: size = 8 ceil((4 + K) / 8) + 1. An example is
 ///        <CLS> (unless cls is false), its symbols, </s>, then cut to max_length.
@@ -32,6 +33,7 @@ struct Vocabulary {
   int32_t eos = -1;     // -1: this frame has none
   int32_t cls_id = -1;  // -1: this frame has none
   int32_t size = 0;     // rows of the embedding table
+  int64_t longest = 0;  // symbols of the training set's longest row: an image's pixels; 0: not known
 
   bool operator==(const Vocabulary&) const = default;
   /// Tokens of a row of `length` symbols before it is cut: CLS and EOS included.

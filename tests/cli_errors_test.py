@@ -73,7 +73,7 @@ class Examples(Case):
                 self.assertFalse(os.path.exists(self.path('never')))
 
     def test_missing_folder(self):
-        self.refuses(self.train('never', {**SMALL, 'data.path': 'nowhere'}), 'nowhere', 'basic_train.tsv', 'selene-prepare listops')
+        self.refuses(self.train('never', {**SMALL, 'data.path': 'nowhere'}), 'nowhere', 'is not there in', 'selene-prepare listops')
         self.assertFalse(os.path.exists(self.path('never')))
 
     def test_longer_sequences_are_counted_and_trained_on(self):

@@ -12,15 +12,16 @@
 using namespace selene;
 using namespace selene::data;
 using namespace selene::testing;
+namespace fs = std::filesystem;
 
 namespace {
 
-/// Pairs of byte rows, some of them empty, every byte among them.
+/// Pairs of byte rows, every byte among them.
 Dataset pairs(int64_t n) {
   DatasetBuilder d;
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t t = 0; t < 2; ++t) {
-      std::vector<uint8_t> row(size_t((i * 7 + t * 3) % 300));
+      std::vector<uint8_t> row(size_t(1 + (i * 7 + t * 3) % 300));
       for (size_t k = 0; k < row.size(); ++k) row[k] = uint8_t(size_t(i) + k);
       d.add_row(row);
     }
@@ -92,7 +93,6 @@ TEST_CASE("prepared: a file that is changed or cut in place while it is in use i
   const auto rows = copy(d.symbols);
   const auto message = [&] { return message_of([&] { d.first(3).need_unchanged(); }); };
   const auto touch = [&](int seconds) {
-    namespace fs = std::filesystem;
     fs::last_write_time(path, fs::last_write_time(path) + std::chrono::seconds(seconds));
   };
   CHECK(message().empty());
@@ -128,6 +128,11 @@ TEST_CASE("prepared: what does not fit together is refused by name") {
   CHECK(message({0, 3}, {1, 9}, {1, 2, 3}) == "2 offsets for 2 examples, wanted 3");
   CHECK(message({0, 2, 2}, {1, 9}, {1, 2, 3}) == "offsets do not ascend from 0 to the 3 symbols");
   CHECK(message({0, 5, 3}, {1, 9}, {1, 2, 3}) == "offsets do not ascend from 0 to the 3 symbols");
+  CHECK(message({0, 3, 3}, {1, 9}, {1, 2, 3}) == "example 2 has an empty row, wanted at least one symbol");
+  const Metadata image{{"kind", "pathfinder"}};
+  CHECK(message({0, 4, 8}, {0, 1}, {1, 2, 3, 4, 5, 6, 7, 8}, image).empty());
+  CHECK(message({0, 4, 5}, {0, 1}, {1, 2, 3, 4, 5}, image) == "example 2 has 1 pixels, wanted 4 as the first image");
+  CHECK(message({0, 2, 4}, {0, 1}, {1, 2, 3, 4}, image) == "example 1 has 2 pixels, wanted a square");
   CHECK(message({0, 2, 3}, {1, 10}, {1, 2, 3}) == "label 10, wanted 0 to 9");
   CHECK(message({0, 2, 3}, {1, -1}, {1, 2, 3}) == "label -1, wanted 0 to 9");
   CHECK(message({0, 2, 3}, {1, 9}, {1, 15, 3}) == "raw symbol 15, wanted 0 to 14");
@@ -153,6 +158,13 @@ TEST_CASE("prepared: a recipe's split is of its kind and there") {
   CHECK(has_split(path, kind_named("retrieval"), "train"));
   CHECK(message("text", "train") ==
         path + "/train.safetensors: is data of kind retrieval, the recipe's data.task is text");
+  CHECK(message_of([&] { read_split(path + "/none", kind_named("text"), "train"); }) ==
+        path + "/none: the data's folder is not there; make it with selene-prepare text, or give another data.path");
+  CHECK(message_of([&] { read_split("none", kind_named("text"), "train"); }) ==
+        "none: the data's folder is not there in " + fs::current_path().string() +
+            "; make it with selene-prepare text, or give another data.path");
+  CHECK(holds(message_of([&] { read_split(path + "/train.safetensors", kind_named("text"), "train"); }),
+              "is a file, wanted a folder of data; an archive must be unpacked"));
   CHECK(message("text", "dev") == "split 'dev', wanted train, valid or test");
   CHECK(message_of([] { kind_named("speech"); }).starts_with("data of kind 'speech', wanted one of listops, text"));
 }
@@ -166,6 +178,12 @@ TEST_CASE("dataset: rows, labels and symbols are those of the kind") {
   };
   CHECK(message(2, 2, 14, 9).empty());
   CHECK(message(2, 2, 14, no_label).empty());
+  CHECK(message_of([] {
+          DatasetBuilder d;
+          d.add_row({});
+          d.add_label(1);
+          d.finish(kind_named("listops"), "made");
+        }) == "made: an example has an empty row, wanted at least one symbol");
   CHECK(message(2, 1, 14, 9) == "made: 2 rows for 1 labels, wanted 1");
   CHECK(message(1, 1, 15, 9) == "made: raw symbol 15, wanted one of 15");
   CHECK(message(1, 1, 14, 10) == "made: label 10, wanted 0 to 9");
@@ -173,7 +191,6 @@ TEST_CASE("dataset: rows, labels and symbols are those of the kind") {
 
 namespace {
 
-namespace fs = std::filesystem;
 const Kind& retrieval() { return kind_named("retrieval"); }
 
 FolderPlan plan_of(const Folder& folder, const std::string& options = R"({"n":3})", bool force = false) {

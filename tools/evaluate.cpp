@@ -11,8 +11,10 @@
 #include "data/baselines.h"
 #include "data/durable_file.h"
 #include "data/image.h"
+#include "data/machine.h"
 #include "data/own_examples.h"
 #include "data/prepared.h"
+#include "data/same_file.h"
 #include "data/stop.h"
 #include "engine/threads.h"
 #include "kernels/error.h"
@@ -60,6 +62,40 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_flag("--json", a.json, "one JSON object on stdout");
 }
 
+train::Checkpoint open_model(const std::string& given) {
+  const train::MeantFile meant = train::meant_file(given);
+  for (const std::string& line : meant.told) train::log_warning(line);
+  return train::open_checkpoint(meant.path);
+}
+
+/// What a checkpoint says of its model.
+struct Described {
+  train::Checkpoint checkpoint;
+  Recipe recipe;
+  data::Vocabulary vocabulary;
+  const data::Kind& kind;
+};
+
+/// Error where what the checkpoint says does not fit together.
+Described describe(const std::string& given) {
+  const train::Checkpoint checkpoint = open_model(given);
+  const std::string& path = checkpoint.file.path();
+  const Recipe recipe = parse_recipe(checkpoint.metadata("recipe"), path);
+  const data::Kind& kind = data::kind_named(recipe.data.task);
+  data::Vocabulary vocabulary;
+  try {
+    vocabulary = data::vocabulary_from_json(checkpoint.metadata("vocabulary"));
+  } catch (const Error& e) {
+    throw Error(fmt::format("{}: {}", path, e.what()));
+  }
+  if (vocabulary.symbol_names != kind.symbol_names)
+    throw Error(fmt::format("{}: its vocabulary is not that of its recipe's data.task, {}", path, kind.name));
+  if (const std::string& classes = checkpoint.metadata("classes"); classes != std::to_string(kind.class_names.size()))
+    throw Error(fmt::format("{}: is of '{:.20}' classes, wanted the {} of its recipe's data.task, {}", path, classes,
+                            kind.class_names.size(), kind.name));
+  return {checkpoint, recipe, vocabulary, kind};
+}
+
 /// The examples, where they are from, and whether they are a person's own rather than a split.
 struct Given {
   std::shared_ptr<const data::Dataset> set;
@@ -67,29 +103,63 @@ struct Given {
   bool own = false;
 };
 
-Given read_data(const Arguments& a, const Recipe& recipe) {
-  const data::Kind& kind = data::kind_named(recipe.data.task);
-  const std::string path = a.data.empty() ? recipe.data.path : a.data;
+Given read_data(const Arguments& a, const Described& model) {
+  namespace fs = std::filesystem;
+  const std::string path = a.data.empty() ? model.recipe.data.path : a.data;
   const auto keep = [&](data::Dataset d, bool own) {
-    return Given{std::make_shared<const data::Dataset>(std::move(d)), path, own};
+    data::need_kind(d, model.kind, "the model's task");
+    if (const int64_t pixels = model.vocabulary.longest; model.kind.image && pixels > 0 && d.length(0) != pixels)
+      throw Error(fmt::format("{}: has images of {} x {} pixels, the model was trained on {} x {}", d.name,
+                              data::square_side(d.length(0)), data::square_side(d.length(0)),
+                              data::square_side(pixels), data::square_side(pixels)));
+    return Given{std::make_shared<const data::Dataset>(a.examples ? d.first(a.examples) : d), path, own};
   };
-  if (path == "-") return keep(data::read_own(std::cin, "stdin", kind), true);
-  if (std::filesystem::is_directory(path)) return keep(data::read_split(path, kind, a.split), false);
-  if (path.ends_with(".safetensors")) return keep(data::open_prepared(path), false);
-  // Framed lengths exceed the square of an image's side by two tokens at most.
-  return keep(data::read_own(path, kind, data::square_side(recipe.data.max_length)), true);
-}
-
-train::Checkpoint open_model(const std::string& given) {
-  const train::MeantFile meant = train::meant_file(given);
-  for (const std::string& line : meant.told) train::log_warning(line);
-  return train::open_checkpoint(meant.path);
-}
-
-void check_predictions(const Arguments& a, const std::string& data) {
   std::error_code none;
-  if (std::filesystem::equivalent(a.predictions, data, none))
-    throw Error(fmt::format("--predictions {}: that is the file being evaluated; give another name", a.predictions));
+  if (a.data.empty() && !fs::exists(path, none))
+    throw Error(fmt::format("{}: the folder of the recipe's data is not there{}; give the data behind the checkpoint",
+                            path, fs::path(path).is_absolute() ? "" : " in " + fs::current_path(none).string()));
+  if (path == "-") return keep(data::read_own(std::cin, "stdin", model.kind), true);
+  if (fs::is_directory(path, none)) return keep(data::read_split(path, model.kind, a.split), false);
+  if (path.ends_with(".safetensors")) return keep(data::open_prepared(path), false);
+  return keep(data::read_own(path, model.kind, data::square_side(model.vocabulary.longest)), true);
+}
+
+void check_predictions(const Arguments& a, const Described& model, const Given& given) {
+  const std::filesystem::path file = model.checkpoint.file.path(), folder = file.parent_path();
+  data::need_no_input("--predictions", a.predictions,
+                      {file, folder, folder.parent_path(), a.checkpoint, given.path, model.recipe.data.path});
+}
+
+/// Says what of the examples a model does not see, or sees beside others.
+void tell_of_lengths(const Described& model, const data::Dataset& set) {
+  const int64_t most = model.recipe.data.max_length;
+  if (const int64_t cut = model.vocabulary.count_cut(set, most))
+    train::log_warning(fmt::format("{}: {} examples are longer than data.max_length = {} tokens and lose their tail",
+                                   set.name, cut, most));
+  const std::string& pooling = model.recipe.model.pooling;
+  bool padded = false;
+  for (int64_t i = 1; i < set.examples(); ++i)
+    padded = padded || std::min(set.length(i), most) != std::min(set.length(0), most);
+  if (padded && (pooling == "mean" || pooling == "p"))
+    train::log_info(fmt::format(
+        "model.pooling is {}: padding counts, so an answer depends on the longest of the {} examples that "
+        "go through the model together; with cls and real_mean it does not",
+        pooling, std::min(set.examples(), model.recipe.train.batch_size)));
+}
+
+/// What evaluating these examples takes. Error where the machine does not have it, or the file another model.
+MemoryPlan plan_of(const Described& model, const train::ModelSize& size, const data::Dataset& set,
+                   const Module* module) {
+  const train::Session dry(model.recipe, size, Context::dry(module), false);
+  train::need_weights(model.checkpoint.file, dry.parameters());
+  const MemoryPlan plan = train::with_room(train::Session::plan(
+      model.recipe, size, train::planned_shapes(model.recipe, {&set}, model.vocabulary), false, module));
+  const data::UsableMemory usable = data::usable_memory();
+  if (!module && plan.total() > usable.bytes)
+    throw Error(fmt::format("{}: evaluating {} needs {} MiB of memory, the {} has {} MiB",
+                            model.checkpoint.file.path(), set.name, plan.total() >> 20, usable.limit,
+                            usable.bytes >> 20));
+  return plan;
 }
 
 class PredictionFile {
@@ -161,29 +231,24 @@ void print(const Arguments& a, const Given& given, const train::Score& s, const 
 
 int run(const Arguments& a) {
   train::use_threads(a.threads);
-  const train::Checkpoint checkpoint = open_model(a.checkpoint);
-  const Recipe recipe = parse_recipe(checkpoint.metadata("recipe"), a.checkpoint);
-  const data::Vocabulary vocabulary = data::vocabulary_from_json(checkpoint.metadata("vocabulary"));
-  const Given given = read_data(a, recipe);
-  if (const int64_t cut = vocabulary.count_cut(*given.set, recipe.data.max_length))
-    train::log_warning(fmt::format("{}: {} examples are longer than data.max_length = {} tokens and lose their tail",
-                                   given.set->name, cut, recipe.data.max_length));
-  if (!a.predictions.empty()) check_predictions(a, given.path);
+  const Described model = describe(a.checkpoint);
+  const Recipe& recipe = model.recipe;
+  const Given given = read_data(a, model);
+  if (!a.predictions.empty()) check_predictions(a, model, given);
+  tell_of_lengths(model, *given.set);
   std::string why;
   const std::unique_ptr<Module> module = choose_device(a.device, &why);
   if (module) train::need_device(recipe, module.get());
-  const train::ModelSize size{
-      {vocabulary.size, vocabulary.pad}, std::stoll(checkpoint.metadata("classes")), recipe.data.max_length};
-  const MemoryPlan plan = train::with_room(train::Session::plan(
-      recipe, size, train::planned_shapes(recipe, {given.set.get()}, vocabulary), false, module.get()));
+  const train::ModelSize size = train::model_size(recipe, model.vocabulary, {given.set.get()});
+  const MemoryPlan plan = plan_of(model, size, *given.set, module.get());
   train::Session session(recipe, size, std::make_unique<Context>(plan, module.get()), false);
-  train::load_weights(checkpoint.file, session);
+  train::load_weights(model.checkpoint.file, session);
   data::listen_for_stop();
   std::optional<PredictionFile> predictions;
   if (!a.predictions.empty()) predictions.emplace(a.predictions, *given.set);
-  const data::Loader loader = train::file_order(given.set, vocabulary, recipe, recipe.train.batch_size);
+  const data::Loader loader = train::file_order(given.set, model.vocabulary, recipe, recipe.train.batch_size);
   Findings found{train::Confusion(*given.set), {}, {}};
-  const train::Score s = train::score(session, loader, a.examples, recipe.data.prefetch,
+  const train::Score s = train::score(session, loader, 0, recipe.data.prefetch,
                                       [&](const data::Batch& b, const std::vector<float>& logits) {
                                         if (predictions) predictions->add(b, logits);
                                         found.confusion.add(b, logits);

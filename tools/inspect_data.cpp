@@ -12,6 +12,7 @@
 #include "data/own_examples.h"
 #include "data/prepared.h"
 #include "data/regular_file.h"
+#include "data/same_file.h"
 #include "kernels/error.h"
 
 namespace selene {
@@ -44,6 +45,7 @@ void write_sheet(const data::Dataset& d, int64_t first, int64_t last, const std:
   if (!d.kind->image) throw Error(fmt::format("{}: holds {}, no images for --png", d.name, d.kind->name));
   if (fs::exists(path) && !path.ends_with(".png"))
     throw Error(fmt::format("{}: is there, and no name for a PNG file; --png wants another", path));
+  data::need_no_input("--png", path, {d.name, fs::path(d.name).parent_path().string()});
   std::vector<data::Image> images;
   for (int64_t i = first; i < last; ++i) images.push_back(image_of(d, i));
   const auto bytes =

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "data/durable_file.h"
+#include "data/same_file.h"
 #include "kernels/error.h"
 #include "tools/program.h"
 #include "train/figure.h"
@@ -64,6 +65,7 @@ std::string paper_text(const Options& options) {
 int report_paper(const Options& options) {
   const std::string text = paper_text(options);
   if (options.out.empty()) return fmt::print("{}", text), 0;
+  selene::data::need_no_input("--out", options.out, options.runs);
   write_page(options.out, text);
   fmt::print("{}\n", options.out);
   return 0;
@@ -81,6 +83,7 @@ int report(const Options& options) {
   const std::string beside =
       runs.size() == 1 ? (std::filesystem::path(options.runs[0]) / "report.html").string() : "";
   const std::string out = !options.out.empty() ? options.out : beside.empty() ? "report.html" : beside;
+  data::need_no_input("--out", out, options.runs);
   write_page(out, page);
   if (!options.text) fmt::print("{}\n", out);
   return 0;

@@ -65,17 +65,22 @@ RunState state_from_json(const std::string& path, const std::string& text) {
   }
 }
 
-// One tensor of a file into a segment of a flat buffer.
-void read_segment(const data::SafetensorsFile& file, const std::string& name, const Tensor& to, Context& context) {
+const data::TensorEntry& entry_of(const data::SafetensorsFile& file, const std::string& name, const Shape& wanted) {
   const data::TensorEntry* entry = file.find(name);
   if (!entry)
     throw Error(fmt::format("{}: has no tensor {}; it is of another model than the recipe's", file.path(), name));
   const Shape shape(entry->shape.begin(), entry->shape.end());
-  if (entry->dtype != to.dtype() || !(shape == to.shape()))
-    throw Error(fmt::format("{}: tensor {} is {}{}, the recipe's model wants {}", file.path(), name,
-                            name_of(entry->dtype), shape.text(), to.text()));
+  if (entry->dtype != DType::f32 || !(shape == wanted))
+    throw Error(fmt::format("{}: tensor {} is {}{}, the recipe's model wants f32{}", file.path(), name,
+                            name_of(entry->dtype), shape.text(), wanted.text()));
+  return *entry;
+}
+
+// One tensor of a file into a segment of a flat buffer.
+void read_segment(const data::SafetensorsFile& file, const std::string& name, const Tensor& to, Context& context) {
+  const data::TensorEntry& entry = entry_of(file, name, to.shape());
   std::vector<float> values(size_t(to.numel()));
-  memcpy(values.data(), file.bytes(*entry).data(), values.size() * sizeof(float));
+  memcpy(values.data(), file.bytes(entry).data(), values.size() * sizeof(float));
   context.upload(to, values.data());
 }
 
@@ -131,6 +136,10 @@ RunState load_run(const Checkpoint& checkpoint, Session& session) {
   session.set_loss_sums(state.sums);
   session.optimizer().set_state(state.scaling);
   return state;
+}
+
+void need_weights(const data::SafetensorsFile& file, const Parameters& parameters) {
+  for (int i = 0; i < int(parameters.count()); ++i) entry_of(file, parameters[i].name, parameters[i].shape);
 }
 
 void load_weights(const data::SafetensorsFile& file, Session& session) {

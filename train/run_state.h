@@ -30,6 +30,9 @@ RunState load_run(const Checkpoint& checkpoint, Session& session);
 /// Only the parameters, from a checkpoint or a plain weight file; every parameter must be there.
 void load_weights(const data::SafetensorsFile& file, Session& session);
 
+/// Error unless the file has every parameter, with its shape: before memory is taken for a model that it may not be.
+void need_weights(const data::SafetensorsFile& file, const Parameters& parameters);
+
 /// "x86-64-v4", "x86-64-v3" or "x86-64": the instruction set the kernels use on this machine; same bits are promised
 /// within one.
 std::string instruction_set();

@@ -14,7 +14,7 @@ namespace selene::train {
 struct ModelSize {
   Symbols symbols;
   int64_t classes = 0;
-  int64_t max_positions = 0;  // rows of a learned position table where the recipe leaves it open
+  int64_t max_positions = 0;  // rows of the position table where the recipe leaves it open
 };
 
 /// A batch without contents, for planning: B rows of N tokens.

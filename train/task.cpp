@@ -5,6 +5,7 @@
 #include <chrono>
 #include <set>
 
+#include "data/checksum.h"
 #include "data/prepared.h"
 #include "data/stop.h"
 #include "kernels/error.h"
@@ -28,7 +29,33 @@ void tell_cut(const data::Dataset& d, const data::Vocabulary& v, int64_t max_len
                             d.name, cut, d.examples(), max_length));
 }
 
+/// Error where a split is not of the same making as the training set: images of another size, other options of
+/// selene-prepare, so that the same example might be in both.
+void need_alike(const data::Dataset& split, const data::Dataset& train) {
+  if (split.kind->image && split.length(0) != train.length(0))
+    throw Error(fmt::format("{}: has images of {} pixels, {} of {}", split.name, split.length(0), train.name,
+                            train.length(0)));
+  if (!split.file || !train.file) return;
+  const std::string found = data::metadata_string(*split.file, "options"),
+                    wanted = data::metadata_string(*train.file, "options");
+  if (found != wanted)
+    throw Error(
+        fmt::format("{}: was made with other options than {} ({:.200}, wanted {:.200}); make all splits with "
+                    "one selene-prepare",
+                    split.name, train.name, found, wanted));
+}
+
 }  // namespace
+
+ModelSize model_size(const Recipe& recipe, const data::Vocabulary& vocabulary,
+                     const std::vector<const data::Dataset*>& sets) {
+  ModelSize size{{vocabulary.size, vocabulary.pad}, sets[0]->classes(), recipe.data.max_length};
+  if (recipe.model.positions != "sinusoidal") return size;  // a learned table is a parameter
+  size.max_positions = 1;
+  for (const data::Dataset* d : sets)
+    size.max_positions = std::max(size.max_positions, longest_row(*d, vocabulary, recipe.data.max_length));
+  return size;
+}
 
 TaskData load_task(const Recipe& recipe) {
   const data::Kind& kind = data::kind_named(recipe.data.task);
@@ -37,13 +64,16 @@ TaskData load_task(const Recipe& recipe) {
   };
   TaskData task;
   task.train = read("train"), task.valid = read("valid");
+  need_alike(*task.valid, *task.train);
   if (data::has_split(recipe.data.path, kind, "test")) task.test = read("test");
   else log_warning(fmt::format("{}: has no test split; the run will end without a test", recipe.data.path));
   task.vocabulary =
       data::build_vocabulary(*task.train, data::frame_named(recipe.data.frame), recipe.model.pooling != "p");
   tell_cut(*task.train, task.vocabulary, recipe.data.max_length);
   tell_cut(*task.valid, task.vocabulary, recipe.data.max_length);
-  task.size = {{task.vocabulary.size, task.vocabulary.pad}, task.train->classes(), recipe.data.max_length};
+  std::vector<const data::Dataset*> sets{task.train.get(), task.valid.get()};
+  if (task.test) need_alike(*task.test, *task.train), sets.push_back(task.test.get());
+  task.size = model_size(recipe, task.vocabulary, sets);
   return task;
 }
 
