@@ -29,8 +29,8 @@ void tell_cut(const data::Dataset& d, const data::Vocabulary& v, int64_t max_len
                             d.name, cut, d.examples(), max_length));
 }
 
-/// Error where a split is not of the same making as the training set: images of another size, other options of
-/// selene-prepare, so that the same example might be in both.
+/// Error where a split has images of another size than the training set. That it was made with other options of
+/// selene-prepare is only told: the same example might be in both.
 void need_alike(const data::Dataset& split, const data::Dataset& train) {
   if (split.kind->image && split.length(0) != train.length(0))
     throw Error(fmt::format("{}: has images of {} pixels, {} of {}", split.name, split.length(0), train.name,
@@ -39,10 +39,8 @@ void need_alike(const data::Dataset& split, const data::Dataset& train) {
   const std::string found = data::metadata_string(*split.file, "options"),
                     wanted = data::metadata_string(*train.file, "options");
   if (found != wanted)
-    throw Error(
-        fmt::format("{}: was made with other options than {} ({:.200}, wanted {:.200}); make all splits with "
-                    "one selene-prepare",
-                    split.name, train.name, found, wanted));
+    log_warning(fmt::format("{}: was made with other options than {}, so they may share examples ({:.200}; {:.200})",
+                            split.name, train.name, found, wanted));
 }
 
 }  // namespace
