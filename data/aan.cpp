@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "data/durable_file.h"
+#include "data/printable.h"
 #include "data/stop.h"
 #include "kernels/error.h"
 
@@ -39,9 +40,7 @@ std::array<std::string_view, columns> split(std::string_view line) {
 int32_t label_of(std::string_view text) {
   if (text == "0.0" || text == "0") return 0;
   if (text == "1.0" || text == "1") return 1;
-  std::string shown;
-  for (char c : text.substr(0, 24)) shown += c >= 0x20 && c < 0x7f ? c : '?';
-  throw Error(fmt::format("label '{}', wanted 0.0 or 1.0", shown));
+  throw Error(fmt::format("label '{}', wanted 0.0 or 1.0", shown_bare(text)));
 }
 
 }  // namespace

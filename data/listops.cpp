@@ -10,6 +10,7 @@
 #include <istream>
 
 #include "data/durable_file.h"
+#include "data/printable.h"
 #include "data/stop.h"
 #include "kernels/error.h"
 
@@ -24,19 +25,12 @@ constexpr auto spaces = [] {
 }();
 bool is_space(char c) { return spaces[uint8_t(c)]; }
 
-/// A piece of user data for a message: short, one line, printable.
-std::string shown(std::string_view text) {
-  std::string out;
-  for (char c : text.substr(0, 24)) out += c >= 0x20 && c < 0x7f ? c : '?';
-  return text.size() > 24 ? out + "..." : out;
-}
-
 uint8_t symbol_of(std::string_view token) {
   if (token.size() == 1 && token[0] >= '0' && token[0] <= '9') return uint8_t(token[0] - '0');
   const auto& names = listops_symbol_names();
   for (uint8_t s = listops_min; s < listops_symbol_count; ++s)
     if (token == names[s]) return s;
-  throw Error(fmt::format("unknown token '{}', wanted a digit, [MIN, [MAX, [MED, [SM or ]", shown(token)));
+  throw Error(fmt::format("unknown token '{}', wanted a digit, [MIN, [MAX, [MED, [SM or ]", shown_bare(token)));
 }
 
 /// Throws Error unless the symbols are exactly one expression in which every operator has an argument.
@@ -61,8 +55,8 @@ int32_t label_of(std::string_view text) {
   const bool number =
       !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (text.size() == 1 && number) return text[0] - '0';
-  throw Error(number ? fmt::format("label {} is out of range, wanted 0 to 9", shown(text))
-                     : fmt::format("label '{}', wanted a number from 0 to 9", shown(text)));
+  throw Error(number ? fmt::format("label {} is out of range, wanted 0 to 9", shown_bare(text))
+                     : fmt::format("label '{}', wanted a number from 0 to 9", shown_bare(text)));
 }
 
 void append_line(std::string_view line, DatasetBuilder& data) {
@@ -177,7 +171,7 @@ Dataset read_listops(std::istream& in, const std::string& name) {
     try {
       if (number > 1) append_line(line, data);
       else if (line != "Source\tTarget")
-        throw Error(fmt::format("header '{}', wanted 'Source', a TAB and 'Target'", shown(line)));
+        throw Error(fmt::format("header '{}', wanted 'Source', a TAB and 'Target'", shown_bare(line)));
     } catch (const Error& e) {
       throw Error(fmt::format("{}:{}: {}", name, number, e.what()));
     }

@@ -3,15 +3,13 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "data/durable_file.h"
+#include "data/json.h"
 #include "data/listops.h"
 #include "data/stop.h"
 #include "kernels/error.h"
-
-using nlohmann::ordered_json;
 
 namespace selene::data {
 namespace {
@@ -23,8 +21,8 @@ int64_t count_of(const ListopsPlan& plan, int split) {
 }
 
 /// What decides the content of the data set.
-ordered_json options_of(const ListopsPlan& plan) {
-  ordered_json j{{"train", plan.train}, {"valid", plan.valid}, {"test", plan.test}, {"tsv", plan.tsv}};
+Json options_of(const ListopsPlan& plan) {
+  Json j{{"train", plan.train}, {"valid", plan.valid}, {"test", plan.test}, {"tsv", plan.tsv}};
   const ListopsOptions& o = plan.options;
   if (plan.from.empty())
     j.update({{"min_length", o.min_length},
@@ -32,7 +30,7 @@ ordered_json options_of(const ListopsPlan& plan) {
               {"max_depth", o.max_depth},
               {"max_args", o.max_args},
               {"seed", o.seed}});
-  else j["source"] = "official files";
+  else j.set("source", "official files");
   return j;
 }
 
@@ -57,7 +55,7 @@ void write_split(const ListopsPlan& plan, const std::string& folder, int split, 
 }
 
 /// Generates all three splits, one behind the other; returns the facts.
-ordered_json generate(const ListopsPlan& plan, const std::string& folder, const Watch& watch) {
+Json generate(const ListopsPlan& plan, const std::string& folder, const Watch& watch) {
   const int64_t total = plan.train + plan.valid + plan.test;
   DatasetBuilder builder;
   int split = 0;
@@ -77,7 +75,7 @@ ordered_json generate(const ListopsPlan& plan, const std::string& folder, const 
           {"duplicates", done.accepted - done.examples}};
 }
 
-ordered_json convert(const ListopsPlan& plan, const std::string& folder, const Watch& watch) {
+Json convert(const ListopsPlan& plan, const std::string& folder, const Watch& watch) {
   int64_t done = 0;
   for (int split = 0; split < 3; ++split) {
     if (watch) watch(done, 0, kSplits[split]);
@@ -87,7 +85,7 @@ ordered_json convert(const ListopsPlan& plan, const std::string& folder, const W
     done += all.examples();
   }
   if (watch) watch(done, 0, "all splits");
-  return ordered_json::object();
+  return Json::object();
 }
 
 }  // namespace

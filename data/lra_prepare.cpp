@@ -4,24 +4,23 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "data/aan.h"
 #include "data/cifar10.h"
 #include "data/imdb.h"
+#include "data/json.h"
 #include "data/order.h"
 #include "data/stop.h"
 #include "kernels/error.h"
 
 namespace fs = std::filesystem;
-using nlohmann::ordered_json;
 
 namespace selene::data {
 namespace {
 
 /// What decides the content. The source stands there by its place, so that other data is never taken for this.
-ordered_json options_of(const char* kind, const std::string& from, const SplitCaps& caps, uint64_t seed) {
+Json options_of(const char* kind, const std::string& from, const SplitCaps& caps, uint64_t seed) {
   if (from.empty()) throw Error(fmt::format("{}: no folder to read from", kind));
   for (const auto& [name, cap] : {std::pair{"train", caps.train}, {"valid", caps.valid}, {"test", caps.test}})
     if (cap < 0) throw Error(fmt::format("{}: {} is {} examples, wanted 0 (all) or more", kind, name, cap));
@@ -61,7 +60,7 @@ std::string write_text(const TextPlan& plan, const std::string& folder, const st
   if (plan.held_out > 0) write("valid", train, std::span(order).subspan(size_t(kept)), plan.caps.valid);
   else write("valid", test, others, plan.caps.valid);
   write("test", test, others, plan.caps.test);
-  return ordered_json{{"skipped_empty_files", skipped}}.dump();
+  return Json{{"skipped_empty_files", skipped}}.dump();
 }
 
 std::string write_image(const ImagePlan& plan, const std::string& folder, const std::string& options,
@@ -134,11 +133,11 @@ Dataset picked(const Dataset& data, std::span<const int64_t> order) {
 }
 
 Prepared prepare_text(const TextPlan& plan, const Watch& watch) {
-  ordered_json options = options_of("text", plan.from, plan.caps, plan.seed);
+  Json options = options_of("text", plan.from, plan.caps, plan.seed);
   if (plan.held_out < 0)
     throw Error(fmt::format("text: {} training reviews are to be held out, wanted 0 or more", plan.held_out));
-  options["validation"] = plan.held_out > 0 ? "held out of the training set" : "the test set";
-  options["held_out"] = plan.held_out;
+  options.set("validation", plan.held_out > 0 ? "held out of the training set" : "the test set");
+  options.set("held_out", plan.held_out);
   const std::string text = options.dump();
   return prepare_folder({plan.folder, "text", text, plan.force, plan.from},
                         [&](const std::string& folder) { return write_text(plan, folder, text, watch); });
@@ -151,10 +150,10 @@ Prepared prepare_image(const ImagePlan& plan, const Watch& watch) {
 }
 
 Prepared prepare_retrieval(const RetrievalPlan& plan, const Watch& watch) {
-  ordered_json options = options_of("retrieval", plan.from, plan.caps, plan.seed);
+  Json options = options_of("retrieval", plan.from, plan.caps, plan.seed);
   if (plan.max_bytes < 1)
     throw Error(fmt::format("retrieval: keep {} bytes of a text, wanted at least 1", plan.max_bytes));
-  options["max_bytes"] = plan.max_bytes;
+  options.set("max_bytes", plan.max_bytes);
   const std::string text = options.dump();
   return prepare_folder({plan.folder, "retrieval", text, plan.force, plan.from},
                         [&](const std::string& folder) { return write_retrieval(plan, folder, text, watch); });

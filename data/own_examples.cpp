@@ -10,6 +10,7 @@
 #include "data/aan.h"
 #include "data/image.h"
 #include "data/listops.h"
+#include "data/printable.h"
 #include "data/regular_file.h"
 #include "kernels/error.h"
 
@@ -29,8 +30,8 @@ void add_text(std::string_view line, const Kind& kind, DatasetBuilder& data) {
     const auto& names = kind.class_names;
     const auto name = std::find(names.begin(), names.end(), line.substr(0, tab));
     if (name == names.end())
-      throw Error(
-          fmt::format("'{:.20}' before a TAB, wanted {} or {}, or no TAB", line.substr(0, tab), names[0], names[1]));
+      throw Error(fmt::format("'{}' before a TAB, wanted {} or {}, or no TAB", shown_bare(line.substr(0, tab)),
+                              names[0], names[1]));
     label = int32_t(name - names.begin());
     line.remove_prefix(tab + 1);
     if (line.empty()) throw Error("an empty text");
@@ -116,7 +117,8 @@ std::string example_text(const Dataset& data, int64_t example) {
   std::string text;
   for (int32_t t = 0; t < data.towers(); ++t) {
     if (t > 0) text += " | ";
-    for (const uint8_t byte : data.row(example, t)) text += byte < 0x20 || byte == 0x7f ? ' ' : char(byte);
+    const auto row = data.row(example, t);
+    text += printable({reinterpret_cast<const char*>(row.data()), row.size()});
   }
   return text;
 }

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "data/durable_file.h"
+#include "data/printable.h"
 #include "data/rounds.h"
 #include "data/stop.h"
 #include "kernels/error.h"
@@ -25,13 +26,6 @@ namespace {
 
 constexpr size_t columns = 11;
 constexpr int64_t chunk = 256;  // images of one task; the result does not depend on it
-
-/// A piece of user data for a message: short, one line, printable.
-std::string shown(std::string_view text) {
-  std::string out;
-  for (char c : text.substr(0, 40)) out += c >= 0x20 && c < 0x7f ? c : '?';
-  return text.size() > 40 ? out + "..." : out;
-}
 
 std::string metadata_path(const std::string& level_folder, int64_t batch) {
   return fmt::format("{}/metadata/{}.npy", level_folder, batch);
@@ -96,10 +90,10 @@ std::vector<std::string_view> words_of(std::string_view line) {
 PathfinderPool::Entry entry_of(std::string_view line) {
   const auto words = words_of(line);
   if (words.size() != columns) throw Error(fmt::format("{} columns, wanted {}", words.size(), columns));
-  if (words[3] != "0" && words[3] != "1") throw Error(fmt::format("label '{}', wanted 0 or 1", shown(words[3])));
+  if (words[3] != "0" && words[3] != "1") throw Error(fmt::format("label '{}', wanted 0 or 1", shown_bare(words[3])));
   const fs::path image = fs::path(words[0]) / words[1];
   if (image.is_absolute() || image.lexically_normal().string().starts_with(".."))
-    throw Error(fmt::format("image '{}' is outside the level's folder", shown(image.string())));
+    throw Error(fmt::format("image '{}' is outside the level's folder", shown_bare(image.string())));
   return {image.string(), words[3] == "1", 0, 0};
 }
 

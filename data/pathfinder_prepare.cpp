@@ -7,10 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <numeric>
 #include <span>
 #include <utility>
 
+#include "data/json.h"
 #include "data/order.h"
 #include "data/pathfinder.h"
 #include "data/rounds.h"
@@ -18,7 +19,6 @@
 #include "kernels/error.h"
 
 namespace fs = std::filesystem;
-using nlohmann::ordered_json;
 
 namespace selene::data {
 namespace {
@@ -32,7 +32,7 @@ void check(const char* name, int64_t value, int64_t low, int64_t high) {
     throw Error(fmt::format("pathfinder: {} is {}, wanted {} to {}", name, value, low, high));
 }
 
-ordered_json generator_options(const PathfinderOptions& o) {
+Json generator_options(const PathfinderOptions& o) {
   return {{"size", o.size}, {"level", o.level}, {"seed", o.seed}};
 }
 
@@ -42,15 +42,15 @@ std::array<int64_t, 3> caps_of(const PathfinderPlan& plan) {
 }
 
 /// What decides the content of the data set.
-ordered_json options_of(const PathfinderPlan& plan) {
-  ordered_json j{{"count", plan.count}, {"split_seed", plan.split_seed}};
+Json options_of(const PathfinderPlan& plan) {
+  Json j{{"count", plan.count}, {"split_seed", plan.split_seed}};
   for (size_t split = 0; split < 3; ++split)
-    if (const int64_t cap = caps_of(plan)[split]; cap > 0) j[kSplits[split]] = cap;
+    if (const int64_t cap = caps_of(plan)[split]; cap > 0) j.set(kSplits[split], cap);
   if (plan.from.empty()) {
     j.update(generator_options(plan.options));
   } else {
     const fs::path level = fs::weakly_canonical(plan.from + "/metadata").parent_path();
-    j["source"] = "official files", j["level"] = (level.parent_path().filename() / level.filename()).string();
+    j.set("source", "official files"), j.set("level", (level.parent_path().filename() / level.filename()).string());
   }
   return j;
 }
@@ -81,7 +81,7 @@ void write_splits(const PathfinderPlan& plan, int64_t pool, const Source& source
   }
 }
 
-ordered_json generate(const PathfinderPlan& plan, const std::string& folder, const Watch& watch) {
+Json generate(const PathfinderPlan& plan, const std::string& folder, const Watch& watch) {
   const PathfinderGenerator generator(plan.options);
   const Source source = [&](std::span<const int64_t> chosen, const Watch& within) {
     const auto fill = [&](int64_t i, std::span<uint8_t> pixels) {
@@ -92,10 +92,10 @@ ordered_json generate(const PathfinderPlan& plan, const std::string& folder, con
     return collect_pathfinder("pathfinder", int64_t(chosen.size()), plan.options.size, plan.threads, fill, within);
   };
   write_splits(plan, plan.count, source, folder, watch);
-  return ordered_json::object();
+  return Json::object();
 }
 
-ordered_json convert(const PathfinderPlan& plan, const std::string& folder, const Watch& watch) {
+Json convert(const PathfinderPlan& plan, const std::string& folder, const Watch& watch) {
   const PathfinderPool pool = list_pathfinder(plan.from);
   const Source source = [&](std::span<const int64_t> chosen, const Watch& within) {
     return read_pathfinder(pool, chosen, plan.threads, within);
@@ -112,7 +112,7 @@ void sync_all(const std::string& folder) {
   if (!done) throw Error(fmt::format("{}: can't be written to the disk", folder));
 }
 
-ordered_json write_images(const PathfinderImagesPlan& plan, const std::string& folder, const Watch& watch) {
+Json write_images(const PathfinderImagesPlan& plan, const std::string& folder, const Watch& watch) {
   const PathfinderGenerator generator(plan.options);
   const std::string level = folder + "/" + pathfinder_level(plan.options);
   int64_t connected = 0;
@@ -157,7 +157,7 @@ Prepared prepare_pathfinder_images(const PathfinderImagesPlan& plan, const Watch
   check("count", plan.count, 1, 1'000'000'000);
   check("per_batch", plan.per_batch, 1, 1'000'000'000);
   check("threads", plan.threads, 1, 1024);
-  ordered_json options{{"form", "official images"}, {"count", plan.count}, {"per_batch", plan.per_batch}};
+  Json options{{"form", "official images"}, {"count", plan.count}, {"per_batch", plan.per_batch}};
   pathfinder_parameters(plan.options);
   options.update(generator_options(plan.options));
   return prepare_folder({plan.folder, "pathfinder", options.dump(), plan.force},

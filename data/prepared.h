@@ -5,10 +5,12 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 
 #include "data/dataset.h"
+#include "data/json.h"
 #include "data/safetensors.h"
 
 namespace selene::data {
@@ -57,8 +59,15 @@ struct FolderPlan {
 /// Tells how far a long job is: units done, units in all (0: not known), a note. What it throws ends the job.
 using Watch = std::function<void(int64_t done, int64_t total, const std::string& note)>;
 
-/// Bytes of a dataset.json at most.
-constexpr uint64_t largest_description = uint64_t(1) << 27;
+/// What a folder's dataset.json says.
+struct Description {
+  Json json;                    // all of it
+  std::string kind;             // of the data
+  std::set<std::string> files;  // beside it
+};
+/// Reads folder/dataset.json. Error (path, what was found, what was wanted) for what prepare_folder does not write:
+/// no object, no kind or options, files that are not in the folder.
+Description read_description(const std::string& folder);
 
 /// Runs `write` on a temporary folder inside plan.folder, whose files get their place at the end, dataset.json last:
 /// until then need_whole() refuses the folder, or finds the older set in it that is being replaced. plan.folder may

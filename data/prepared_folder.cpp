@@ -3,31 +3,32 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "data/checksum.h"
 #include "data/clutter.h"
 #include "data/durable_file.h"
+#include "data/json.h"
 #include "data/prepared.h"
+#include "data/printable.h"
 #include "data/regular_file.h"
 #include "data/stop.h"
 #include "kernels/error.h"
 
 namespace fs = std::filesystem;
-using nlohmann::ordered_json;
 
 namespace selene::data {
 namespace {
 
 const char* const description = "dataset.json";
+constexpr uint64_t largest_description = uint64_t(1) << 27;  // bytes
 // In the folder itself: its parent may not be writable, or another file system.
 const char* const partial_name = ".selene-partial";
 const char* const replaced = "replaced.json";  // in there: the description of the set that is being replaced
 
 /// What decides the content of the data set.
-ordered_json key_of(const FolderPlan& plan) {
-  return {{"kind", plan.kind}, {"format", 2}, {"options", ordered_json::parse(plan.options)}};
+Json key_of(const FolderPlan& plan) {
+  return {{"kind", plan.kind}, {"format", 2}, {"options", parse_json(plan.options, "options")}};
 }
 
 /// Whether a file or folder of a data set is there and, if it is prepared data, as it was written.
@@ -42,22 +43,30 @@ bool is_whole(const fs::path& path) {
   }
 }
 
-/// A description as JSON; null where it is not there or no JSON.
-ordered_json read_description(const fs::path& file) {
-  if (!fs::exists(file)) return {};
-  const std::string text = read_regular_file(file.string(), largest_description, "a data set's facts");
-  const ordered_json found = ordered_json::parse(text, nullptr, false);
-  return found.is_discarded() ? ordered_json() : found;
+/// What a description says. Error for one that prepare_folder does not write.
+Description described_in(const fs::path& file) {
+  Description d;
+  d.json = parse_json(read_regular_file(file.string(), largest_description, "a data set's facts"), file.string());
+  try {
+    d.kind = d.json.get<std::string>("kind");
+    if (!d.json.at("options").members()) throw Error("its \"options\" are no object");
+    if (!d.json.find("files")) return d;
+    for (const Json& name : d.json.get<Json::List>("files")) {
+      const std::string* text = name.text();
+      // None may lead out of the folder.
+      if (!text || text->empty() || *text == "." || *text == ".." || text->find('/') != text->npos)
+        throw Error(fmt::format("its files name {}, wanted names in the same folder", shown_bare(name.dump())));
+      d.files.insert(*text);
+    }
+  } catch (const Error& e) {
+    throw Error(fmt::format("{}: {}", file.string(), e.what()));
+  }
+  return d;
 }
 
-/// The names of the files and folders that a description lists.
+/// The names of the files and folders that a description lists; none where it is not there.
 std::set<std::string> listed_in(const fs::path& file) {
-  const ordered_json found = read_description(file);
-  std::set<std::string> names;
-  if (found.is_object())
-    for (const ordered_json& name : found.value("files", ordered_json::array()))
-      if (name.is_string()) names.insert(name.get<std::string>());
-  return names;
+  return fs::exists(file) ? described_in(file).files : std::set<std::string>();
 }
 
 /// What is in a folder, beside what is being made there and what operating systems leave everywhere.
@@ -74,25 +83,27 @@ std::set<std::string> names_in(const fs::path& folder) {
 bool already_there(const FolderPlan& plan, const fs::path& folder) {
   const std::set<std::string> there = names_in(folder);
   if (there.empty()) return false;
-  const ordered_json found = read_description(folder / description);
-  if (!found.is_object() || !found.contains("kind") || !found.contains("options"))
-    throw Error(fmt::format("{}: holds files but no valid {}, wanted prepared data or a new or empty folder",
+  if (!fs::exists(folder / description))
+    throw Error(fmt::format("{}: holds files but no {}, wanted prepared data or a new or empty folder",
                             folder.string(), description));
-  if (found["kind"] != plan.kind)
+  const Description found = described_in(folder / description);
+  if (found.kind != plan.kind)
     throw Error(fmt::format("{}: holds data of kind {}, wanted {} or a new folder", folder.string(),
-                            found["kind"].dump(), plan.kind));
+                            shown(found.kind), plan.kind));
+  const Json wanted = key_of(plan);
   bool same = !plan.force;
-  const ordered_json wanted = key_of(plan);
-  for (const auto& [name, value] : wanted.items()) same = same && found.value(name, ordered_json()) == value;
-  const std::set<std::string> files = listed_in(folder / description);
-  for (const std::string& file : files) same = same && is_whole(folder / file);
+  for (const auto& [name, value] : *wanted.members()) {
+    const Json* known = found.json.find(name);
+    same = same && known && *known == value;
+  }
+  for (const std::string& file : found.files) same = same && is_whole(folder / file);
   if (same) return true;
   if (!plan.force)
     throw Error(
         fmt::format("{}: holds a {} data set made with other options, or not all of it (see {}); --force replaces it",
                     folder.string(), plan.kind, description));
   for (const std::string& name : there)
-    if (name != description && !files.contains(name))
+    if (name != description && !found.files.contains(name))
       throw Error(
           fmt::format("{}: does not belong to the data set; move it away before --force", (folder / name).string()));
   return false;
@@ -173,20 +184,21 @@ fs::path place_of(const FolderPlan& plan) {
 
 /// dataset.json: the key, the names of the files and folders beside it, what is in the splits, and what `write` said.
 void write_description(const FolderPlan& plan, const fs::path& folder, const std::string& facts) {
-  ordered_json j = key_of(plan);
+  Json j = key_of(plan), splits;
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path().filename().string());
   std::sort(files.begin(), files.end());
-  j["files"] = files;
+  j.set("files", files);
   for (const char* split : {"train", "valid", "test"}) {
     const std::string path = prepared_path(folder.string(), split);
     if (!fs::exists(path)) continue;
     const Dataset data = open_prepared(path, split);
     if (metadata_string(*data.file, "options") != plan.options)  // possible where the file system has no locks
       throw Error(fmt::format("{}: another process has written it meanwhile", path));
-    j["splits"][split] = ordered_json::parse(facts_json(data));
+    splits.set(split, parse_json(facts_json(data), "facts"));
   }
-  j.update(ordered_json::parse(facts));
+  if (!splits.is_null()) j.set("splits", splits);
+  j.update(parse_json(facts, "facts"));
   write_durably((folder / description).string(), j.dump(2) + "\n");
 }
 
@@ -198,13 +210,15 @@ std::string facts_json(const Dataset& d) {
   for (size_t r = 1; r < d.offsets.size(); ++r) lengths.push_back(d.offsets[r] - d.offsets[r - 1]);
   std::sort(lengths.begin(), lengths.end());
   const auto at = [&](double share) { return lengths[size_t(share * double(lengths.size() - 1))]; };
-  ordered_json classes;
-  for (size_t c = 0; c < counts.size(); ++c) classes[d.kind->class_names[c]] = counts[c];
-  return ordered_json{{"examples", d.examples()},
-                      {"classes", classes},
-                      {"length", {{"min", at(0)}, {"median", at(0.5)}, {"95 %", at(0.95)}, {"max", at(1)}}}}
+  Json classes;
+  for (size_t c = 0; c < counts.size(); ++c) classes.set(d.kind->class_names[c], counts[c]);
+  return Json{{"examples", d.examples()},
+              {"classes", classes},
+              {"length", Json{{"min", at(0)}, {"median", at(0.5)}, {"95 %", at(0.95)}, {"max", at(1)}}}}
       .dump();
 }
+
+Description read_description(const std::string& folder) { return described_in(fs::path(folder) / description); }
 
 void need_whole(const std::string& folder) {
   std::error_code ignored;

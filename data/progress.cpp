@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <limits>
 
+#include "data/printable.h"
+
 namespace selene::data {
 namespace {
 
@@ -105,7 +107,7 @@ Progress::~Progress() {
 void Progress::set(int64_t done, std::string_view note) {
   const std::lock_guard lock(screen);
   state_.done = done;
-  if (!note.empty()) state_.note = note;
+  if (!note.empty()) state_.note = printable(note);
   tick();
 }
 

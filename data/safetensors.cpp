@@ -4,21 +4,21 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string_view>
 #include <tuple>
 
 #include "data/durable_file.h"
+#include "data/json.h"
+#include "data/printable.h"
 #include "kernels/error.h"
 
 namespace selene::data {
 namespace {
 
-using nlohmann::json;
-
 constexpr uint64_t MAX_HEADER = 100'000'000;  // bytes; the limit of the reference implementation
+constexpr int deepest_header = 3;             // levels: all, a tensor, a list
 constexpr DType DTYPES[] = {DType::f32, DType::f16, DType::bf16, DType::f64, DType::i32, DType::i64, DType::u8};
 
 std::optional<DType> dtype_named(const std::string& name) {
@@ -40,68 +40,46 @@ std::optional<int64_t> bytes_of(const std::vector<int64_t>& shape, DType dtype) 
   return n;
 }
 
-std::string brief(const json& value) {
-  const std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
-  return text.size() <= 60 ? text : text.substr(0, 57) + "...";
-}
+std::string brief(const Json& value) { return shown_bare(value.dump()); }
 
-/// Parses the header and refuses what a plain JSON reader would let pass: repeated keys, deep nesting, names that
-/// break a line.
-json parse_header(const std::string& path, std::string_view text) {
-  std::vector<std::set<std::string>> keys;  // of every open object
-  const auto check = [&](int depth, json::parse_event_t event, json& value) {
-    if (depth > 3) throw Error(fmt::format("{}: header is nested deeper than safetensors has it", path));
-    if (event == json::parse_event_t::object_start) keys.emplace_back();
-    if (event == json::parse_event_t::object_end) keys.pop_back();
-    if (event == json::parse_event_t::key) {
-      const std::string& name = value.get_ref<const std::string&>();
-      if (has_control_character(name))
-        throw Error(fmt::format("{}: name {} in the header has a control character", path, brief(value)));
-      if (!keys.back().insert(name).second)
-        throw Error(fmt::format("{}: name {} stands twice in the header", path, brief(value)));
-    }
-    return true;
-  };
-  try {
-    json header = json::parse(text.begin(), text.end(), check);
-    if (text[0] != '{' || !header.is_object()) throw Error(fmt::format("{}: header is not a JSON object", path));
-    return header;
-  } catch (const json::exception& e) {
-    throw Error(fmt::format("{}: header is not valid JSON: {}", path, e.what()));
-  }
+/// Error for a name that breaks a line of a listing.
+void check_name(const std::string& path, const std::string& name) {
+  if (has_control_character(name))
+    throw Error(fmt::format("{}: name {} in the header has a control character", path, shown(name)));
 }
 
 /// The member `key` of a tensor's description as a list of integers >= 0.
-std::vector<int64_t> integers(const std::string& place, const json& info, const char* key) {
+std::vector<int64_t> integers(const std::string& place, const Json& value, const char* key) {
   std::vector<int64_t> values;
-  const json& list = info.at(key);
-  bool good = list.is_array();
-  for (size_t i = 0; good && i < list.size(); ++i) {
-    good = list[i].is_number_unsigned() && list[i].get<uint64_t>() <= uint64_t(INT64_MAX);
-    if (good) values.push_back(list[i].get<int64_t>());
+  const Json::List* list = value.list();
+  bool good = list != nullptr;
+  for (size_t i = 0; good && i < list->size(); ++i) {
+    const auto number = (*list)[i].integer();
+    good = number && *number >= 0;
+    if (good) values.push_back(*number);
   }
-  if (!good) throw Error(fmt::format("{}: {} is {}, wanted a list of integers >= 0", place, key, brief(list)));
+  if (!good) throw Error(fmt::format("{}: {} is {}, wanted a list of integers >= 0", place, key, brief(value)));
   return values;
 }
 
-TensorEntry parse_entry(const std::string& path, const std::string& name, const json& info) {
-  const std::string place = fmt::format("{}: tensor {}", path, brief(name));
+TensorEntry parse_entry(const std::string& path, const std::string& name, const Json& info) {
+  const std::string place = fmt::format("{}: tensor {}", path, shown(name));
   for (const char* key : {"dtype", "shape", "data_offsets"})
-    if (!info.is_object() || !info.contains(key)) throw Error(fmt::format("{}: has no {}", place, key));
-  if (info.size() != 3) throw Error(fmt::format("{}: wanted dtype, shape and data_offsets only", place));
-  const json& type = info.at("dtype");
-  const auto dtype = type.is_string() ? dtype_named(type.get<std::string>()) : std::nullopt;
+    if (!info.find(key)) throw Error(fmt::format("{}: has no {}", place, key));
+  if (info.members()->size() != 3) throw Error(fmt::format("{}: wanted dtype, shape and data_offsets only", place));
+  const Json &type = info.at("dtype"), &offset_list = info.at("data_offsets"), &shape_list = info.at("shape");
+  const auto dtype = type.text() ? dtype_named(*type.text()) : std::nullopt;
   if (!dtype)
     throw Error(fmt::format("{}: dtype is {}, wanted F32, F16, BF16, F64, I32, I64 or U8", place, brief(type)));
-  const std::vector<int64_t> shape = integers(place, info, "shape");
-  const std::vector<int64_t> offsets = integers(place, info, "data_offsets");
+  const std::vector<int64_t> shape = integers(place, shape_list, "shape");
+  const std::vector<int64_t> offsets = integers(place, offset_list, "data_offsets");
   if (offsets.size() != 2 || offsets[0] > offsets[1])
-    throw Error(fmt::format("{}: data_offsets is {}, wanted [begin, end]", place, brief(info.at("data_offsets"))));
+    throw Error(fmt::format("{}: data_offsets is {}, wanted [begin, end]", place, brief(offset_list)));
   const auto bytes = bytes_of(shape, *dtype);
-  if (!bytes) throw Error(fmt::format("{}: shape {} is too large", place, brief(info.at("shape"))));
+  if (!bytes) throw Error(fmt::format("{}: shape {} is too large", place, brief(shape_list)));
   if (offsets[1] - offsets[0] != *bytes)
     throw Error(fmt::format("{}: has {} bytes in the file, wanted {} for {} {}", place, offsets[1] - offsets[0],
-                            *bytes, safetensors_name(*dtype), brief(info.at("shape"))));
+                            *bytes, safetensors_name(*dtype), brief(shape_list)));
   return {name, *dtype, shape, uint64_t(offsets[0]), uint64_t(offsets[1])};
 }
 
@@ -114,7 +92,7 @@ void check_layout(const std::string& path, std::vector<TensorEntry>& entries, ui
   for (const TensorEntry& e : entries) {
     if (e.begin != end)
       throw Error(fmt::format("{}: tensor {} begins at byte {} of the data, wanted {} (no gaps, no overlaps)", path,
-                              brief(e.name), e.begin, end));
+                              shown(e.name), e.begin, end));
     end = e.end;
   }
   if (end > data_bytes)
@@ -122,12 +100,14 @@ void check_layout(const std::string& path, std::vector<TensorEntry>& entries, ui
   if (end < data_bytes) throw Error(fmt::format("{}: {} extra bytes behind the last tensor", path, data_bytes - end));
 }
 
+/// Metadata must come back as it was, so nothing in it is replaced.
 std::string quote(const std::string& text) {
-  try {
-    return json(text).dump();
-  } catch (const json::exception&) {
-    throw Error(fmt::format("safetensors: text beginning with {} is not UTF-8", brief(text.substr(0, 60))));
+  for (std::string_view rest = text; !rest.empty();) {
+    const Character c = first_character(rest);
+    if (!c.valid) throw Error(fmt::format("safetensors: text beginning with {} is not UTF-8", shown(text)));
+    rest.remove_prefix(c.bytes);
   }
+  return quoted_json(text);
 }
 
 }  // namespace
@@ -161,17 +141,20 @@ void SafetensorsFile::read() {
                     path_, length, size()));
   header_.resize(8 + length);
   take(header_.data(), header_.size());
-  const json header = parse_header(path_, std::string_view(header_).substr(8));
-  for (const auto& [name, info] : header.items()) {
+  if (header_[8] != '{') throw Error(fmt::format("{}: header is not a JSON object", path_));
+  const Json header = parse_json(std::string_view(header_).substr(8), path_ + ": header", deepest_header);
+  for (const auto& [name, info] : *header.members()) {
+    check_name(path_, name);
     if (name != "__metadata__") {
       entries_.push_back(parse_entry(path_, name, info));
       continue;
     }
-    if (!info.is_object()) throw Error(fmt::format("{}: __metadata__ is {}, wanted an object", path_, brief(info)));
-    for (const auto& [key, value] : info.items()) {
-      if (!value.is_string())
-        throw Error(fmt::format("{}: __metadata__ {} is {}, wanted a string", path_, brief(key), brief(value)));
-      metadata_[key] = value.get<std::string>();
+    if (!info.members()) throw Error(fmt::format("{}: __metadata__ is {}, wanted an object", path_, brief(info)));
+    for (const auto& [key, value] : *info.members()) {
+      check_name(path_, key);
+      if (!value.text())
+        throw Error(fmt::format("{}: __metadata__ {} is {}, wanted a string", path_, shown(key), brief(value)));
+      metadata_[key] = *value.text();
     }
   }
   check_layout(path_, entries_, size() - header_.size());
@@ -197,7 +180,7 @@ uint64_t byte_count(const TensorBytes& tensor) {
   const auto bytes = bytes_of(tensor.shape, tensor.dtype);
   const auto fail = [&](const char* what) {
     throw Error(
-        fmt::format("safetensors: tensor \"{}\" of shape {} {}", tensor.name, json(tensor.shape).dump(), what));
+        fmt::format("safetensors: tensor \"{}\" of shape {} {}", tensor.name, Json(tensor.shape).dump(), what));
   };
   if (!bytes) fail("has a negative or too large dimension");
   if (*bytes > 0 && !tensor.data) fail("has no data");
@@ -216,11 +199,11 @@ std::string safetensors_header(std::span<const TensorBytes> tensors, const Metad
   }
   for (const TensorBytes& t : tensors) {
     if (!names.insert(t.name).second || has_control_character(t.name))
-      throw Error(fmt::format("safetensors: tensor name {} is repeated or not allowed", brief(t.name)));
+      throw Error(fmt::format("safetensors: tensor name {} is repeated or not allowed", shown(t.name)));
     const uint64_t begin = end;
     end += byte_count(t);
     text += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}},", quote(t.name),
-                        safetensors_name(t.dtype), json(t.shape).dump(), begin, end);
+                        safetensors_name(t.dtype), Json(t.shape).dump(), begin, end);
   }
   if (text.size() > 1) text.pop_back();
   text += "}";

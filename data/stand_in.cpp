@@ -8,10 +8,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "data/aan.h"
+#include "data/json.h"
 #include "kernels/error.h"
 #include "kernels/philox.h"
 
@@ -53,8 +53,7 @@ Prepared make(const StandInPlan& plan, const char* layout, F&& write) {
   for (const auto& [name, count] : {std::pair{"train", plan.train}, {"valid", plan.valid}, {"test", plan.test}})
     if (count < 2 || count > 1'000'000)
       throw Error(fmt::format("stand-in: {} is {} examples, wanted 2 to 1000000", name, count));
-  const nlohmann::ordered_json options{
-      {"train", plan.train}, {"valid", plan.valid}, {"test", plan.test}, {"seed", plan.seed}};
+  const Json options{{"train", plan.train}, {"valid", plan.valid}, {"test", plan.test}, {"seed", plan.seed}};
   const std::string kind = fmt::format("stand-in {}", layout);
   return prepare_folder({plan.folder, kind, options.dump(), plan.force}, [&](const std::string& folder) {
     write(fs::path(folder));

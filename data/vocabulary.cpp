@@ -3,10 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 
+#include "data/json.h"
+#include "data/printable.h"
 #include "kernels/error.h"
 
 namespace selene::data {
@@ -40,6 +41,12 @@ void set_lra(Vocabulary& v) {
   std::iota(v.ids.begin(), v.ids.end(), 1);
   v.unknown = int32_t(v.ids.size()) + 1;
   v.size = v.unknown + 1;
+}
+
+int32_t id_of(const Json& value, const char* what) {
+  const auto number = value.integer();
+  if (number && *number == int32_t(*number)) return int32_t(*number);
+  throw Error(fmt::format("{} is {}, wanted an integer of 32 bits", what, shown_bare(value.dump())));
 }
 
 /// Throws Error unless the ids are what build_vocabulary could have given for some training set.
@@ -98,7 +105,7 @@ int64_t Vocabulary::count_cut(const Dataset& data, int64_t max_length) const {
 }
 
 std::string Vocabulary::to_json() const {
-  const nlohmann::ordered_json j{
+  const Json j{
       {"frame", name_of(frame)}, {"cls", cls}, {"symbols", symbol_names}, {"ids", ids},   {"pad", pad},
       {"unknown", unknown},      {"eos", eos}, {"cls_id", cls_id},        {"size", size}, {"longest", longest}};
   return j.dump();
@@ -116,19 +123,17 @@ Vocabulary build_vocabulary(const Dataset& train, Frame frame, bool cls) {
 Vocabulary vocabulary_from_json(const std::string& text) {
   Vocabulary v;
   try {
-    const auto j = nlohmann::json::parse(text);
-    v.frame = frame_named(j.at("frame").get<std::string>());
-    j.at("cls").get_to(v.cls);
-    j.at("symbols").get_to(v.symbol_names);
-    j.at("ids").get_to(v.ids);
-    j.at("pad").get_to(v.pad);
-    j.at("unknown").get_to(v.unknown);
-    j.at("eos").get_to(v.eos);
-    j.at("cls_id").get_to(v.cls_id);
-    j.at("size").get_to(v.size);
-    v.longest = j.value("longest", int64_t(0));
-  } catch (const nlohmann::json::exception& e) {
-    throw Error(fmt::format("vocabulary: {}", e.what()));
+    const Json j = parse_json(text, "JSON");
+    v.frame = frame_named(j.get<std::string>("frame")), v.cls = j.get<bool>("cls");
+    for (const Json& symbol : j.get<Json::List>("symbols")) {
+      if (!symbol.text()) throw Error(fmt::format("a symbol is {}, wanted a text", shown_bare(symbol.dump())));
+      v.symbol_names.push_back(*symbol.text());
+    }
+    for (const Json& id : j.get<Json::List>("ids")) v.ids.push_back(id_of(id, "an id"));
+    v.pad = id_of(j.at("pad"), "pad"), v.unknown = id_of(j.at("unknown"), "unknown");
+    v.eos = id_of(j.at("eos"), "eos"), v.cls_id = id_of(j.at("cls_id"), "cls_id");
+    v.size = id_of(j.at("size"), "size");
+    if (j.find("longest")) v.longest = j.get<int64_t>("longest");
   } catch (const Error& e) {
     throw Error(fmt::format("vocabulary: {}", e.what()));
   }

@@ -73,7 +73,7 @@ TEST_CASE("aan: every error has its file and line") {
   CHECK(refused(good + good + "0.0\ta\tb\tx\ty\tz\tw\n") == "a.tsv:3: 7 columns" + wanted);
   CHECK(refused(good + "2.0\ta\tb\tx\ty\n") == "a.tsv:2: label '2.0', wanted 0.0 or 1.0");
   CHECK(refused("label\tid1\tid2\ttext1\ttext2\n") == "a.tsv:1: label 'label', wanted 0.0 or 1.0");
-  CHECK(refused("\x01\xff\ta\tb\tx\ty\n") == "a.tsv:1: label '?\?', wanted 0.0 or 1.0");
+  CHECK(refused("\x01\xff\ta\tb\tx\ty\n") == "a.tsv:1: label '\\x01\\xff', wanted 0.0 or 1.0");
   CHECK(refused("\ta\tb\tx\ty\n") == "a.tsv:1: label '', wanted 0.0 or 1.0");
   CHECK(refused(good + "1.0\ta\tb\t\ty\n") == "a.tsv:2: text1 is empty");
   CHECK(refused(good + "1.0\ta\tb\tx\t\n") == "a.tsv:2: text2 is empty");

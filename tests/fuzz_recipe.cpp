@@ -12,6 +12,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // The last line also serves as a --set, so that its parser sees the same material.
   const size_t line = text.rfind('\n');
   const std::string set(line == text.npos ? text : text.substr(line + 1));
+  try {
+    selene::recipe_values(text, "fuzz");
+  } catch (const selene::Error&) {
+  }
   for (const auto& sets : {std::vector<std::string>{}, std::vector<std::string>{set}}) {
     selene::Recipe recipe;
     try {

@@ -218,7 +218,7 @@ TEST_CASE("listops prepare: folders that cannot be used") {
   CHECK(holds(message_of([&] { prepare_listops(plan); }), "Not a directory"));
   plan.folder = folder.path.string();
   plan.force = true;
-  CHECK(holds(message_of([&] { prepare_listops(plan); }), "holds files but no valid dataset.json"));
+  CHECK(holds(message_of([&] { prepare_listops(plan); }), "holds files but no dataset.json"));
   plan.folder = "/proc/selene/data";
   CHECK(message_of([&] { prepare_listops(plan); }).substr(0, 12) == "/proc/selene");
   plan.folder = "";

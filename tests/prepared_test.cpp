@@ -296,7 +296,8 @@ TEST_CASE("prepared folder: wherever it is killed, it is whole or known not to b
       for (int i = moved; i < 4; ++i) fs::rename(folder.file("d/" + std::string(names[i])), partial + "/" + names[i]);
       fs::rename(folder.file("d/dataset.json"), partial + "/dataset.json");
       if (replace) {
-        write_text(partial + "/replaced.json", R"({"files":["old.tsv","valid.safetensors"]})");
+        write_text(partial + "/replaced.json",
+                   R"({"kind":"retrieval","options":{},"files":["old.tsv","valid.safetensors"]})");
         write_text(folder.file("d/old.tsv"), "x");
         if (moved < 4) write_text(folder.file("d/valid.safetensors"), "x");
       }

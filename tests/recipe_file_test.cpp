@@ -64,6 +64,11 @@ TEST_CASE("recipe: extends takes the parent's values, children and --set replace
   CHECK(r.name == "child");
   CHECK(load_recipe(f.at("base.yaml")).name == "of-base");
   CHECK(load_recipe(child, {"name=mine"}).name == "mine");
+  for (const char* name : {"my recipe (1).yaml", "größe.yaml", "caf\xe9.yaml", "a\x1b.yaml"}) {
+    const std::string named = f.write(name, "schedule: {warmup: 7}\n");
+    CHECK(load_recipe(named).name.empty());  // no folder can be named so; selene-train wants --out
+    CHECK(load_recipe(named, {"name=mine"}).name == "mine");
+  }
   CHECK(selene::parse_recipe(to_yaml(r), "back") == r);
 }
 

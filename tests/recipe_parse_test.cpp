@@ -155,7 +155,7 @@ TEST_CASE("recipe: out of range, and not among the choices") {
   CHECK(error_of("model:\n  name: lunar\n") ==
         "r.yaml:2:9: model.name is \"lunar\", wanted one of luna, transformer");
   CHECK(error_of("description: \"a\\tb\"\n") ==
-        "r.yaml:1:14: description is \"a?b\", wanted UTF-8 text without control characters");
+        "r.yaml:1:14: description is \"a\\tb\", wanted UTF-8 text without control characters");
 }
 
 TEST_CASE("recipe: YAML that is none, or is not a recipe") {
@@ -198,6 +198,48 @@ TEST_CASE("recipe: --set with errors") {
   CHECK(set_error("optim.decay=l1") == "--set optim.decay=l1: optim.decay is \"l1\", wanted one of decoupled, l2");
 }
 
+TEST_CASE("recipe: no text is taken for another number") {
+  for (const char* bad : {"010", "+-1", "0x10", "1e3", "10abc", "1 000", "1_000", " 7", "7 ", "--7", "+", "-"}) {
+    INFO(bad);
+    CHECK(set_error(std::string("train.seed=") + bad).find("wanted an integer") != std::string::npos);
+  }
+  for (const char* bad : {"1e999", "+-1", "0x1p3", "1,5", "nan"})
+    CHECK(set_error(std::string("optim.lr=") + bad).find("wanted a") != std::string::npos);
+  for (const char* bad : {"[100 200]", "100 200 300", "[1 000]", "[100, 2 00]", "[100, 0200]", "[100\t,200]"}) {
+    INFO(bad);
+    CHECK(set_error(std::string("schedule.milestones=") + bad).find("wanted an integer") != std::string::npos);
+  }
+  const Sets sets{"schedule.warmup=1", "schedule.name=milestone", "schedule.milestones= [ 100 , 200 ] "};
+  CHECK(parse_recipe("name: x\n", "r", sets).schedule.milestones == std::vector<int64_t>{100, 200});
+}
+
+TEST_CASE("recipe: what cannot be seen is named") {
+  const std::string blank = "\xc2\xa0";
+  CHECK(error_of("model:\n" + blank + " dim: 64\n") == "r.yaml:2:1: unknown key <U+00A0> dim");
+  CHECK(error_of("model:\n  dim:" + blank + "64\n") ==
+        "r.yaml:2:3: model is a single value, wanted a section with keys below it; column 7 of line 2 is <U+00A0>, "
+        "which cannot be seen");
+  CHECK(error_of("model:\n  dim: 64\xe2\x80\x8b\n").find("model.dim is \"64<U+200B>\"") != std::string::npos);
+  const std::string tab = error_of("model:\n\tdim: 64\n");
+  CHECK(tab.find("; line 2 begins with a TAB, wanted spaces") != std::string::npos);
+  CHECK(error_of("description: a" + blank + "b\n") == "no error");
+  const Recipe r = parse_recipe("description: \"a" + blank + "\\u202eb\"\n", "r");
+  CHECK(to_yaml(r).find("description: \"a\\U000000a0\\U0000202eb\"") != std::string::npos);
+  CHECK(parse_recipe(to_yaml(r), "r") == r);
+}
+
+TEST_CASE("recipe: the values of any recipe, with the same limits") {
+  using Values = std::vector<std::pair<std::string, std::string>>;
+  CHECK(selene::recipe_values("a: 1\nold: {b: [x, y], c: }\n", "r") ==
+        Values{{"a", "1"}, {"old.b.0", "x"}, {"old.b.1", "y"}, {"old.c", ""}});
+  std::string bomb = "a: &a [x, x]\n", deep, maps;
+  for (char c = 'b'; c < 'k'; ++c)
+    bomb += std::string(1, c) + ": &" + c + " [*" + char(c - 1) + ", *" + char(c - 1) + "]\n";
+  for (int i = 0; i < 20000; ++i) deep += "- ", maps += "{a: ";
+  for (const std::string& bad : {bomb, deep, maps, std::string(60000, '['), std::string("a: 1\na: 2\n")})
+    CHECK_THROWS_AS(selene::recipe_values(bad, "r"), selene::Error);
+}
+
 TEST_CASE("recipe: text is UTF-8, and error lines are too") {
   const std::string wanted = ", wanted UTF-8 text without control characters";
   CHECK(error_of("description: \xc3\xa9\xe2\x82\xac\xf0\x9f\x8c\x99\n") == "no error");
@@ -206,7 +248,7 @@ TEST_CASE("recipe: text is UTF-8, and error lines are too") {
   std::string moons;
   for (int i = 0; i < 30; ++i) moons += "\xf0\x9f\x8c\x99";
   CHECK(error_of(moons + ": 1\n") == "r.yaml:1:1: unknown key " + moons.substr(0, 60) + "...");
-  CHECK(error_of("\"a\\nb\": 1\n") == "r.yaml:1:1: unknown key a?b");
+  CHECK(error_of("\"a\\nb\": 1\n") == "r.yaml:1:1: unknown key a\\nb");
 }
 
 TEST_CASE("recipe: what may change on resume") {

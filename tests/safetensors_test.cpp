@@ -105,12 +105,12 @@ TEST_CASE("safetensors: what is wrong with a file is said") {
   CHECK(complaint(Bytes{1, 2}) == "f: has 2 bytes, wanted at least the 8 of the header length");
   CHECK_THAT(complaint(Bytes(8)), containing("header length 0 does not fit a file of 8 bytes"));
   CHECK_THAT(complaint(Bytes(100, 0xff)), containing("header length 18446744073709551615 does not fit"));
-  CHECK_THAT(complaint("{" + A, 8), containing("header is not valid JSON: ") && containing("line 1"));
-  CHECK_THAT(complaint("{\"\xff\":1}", 0), containing("header is not valid JSON: "));
+  CHECK_THAT(complaint("{" + A, 8), containing("f: header:1:"));
+  CHECK_THAT(complaint("{\"\xff\":1}", 0), containing("f: header:1:"));
   CHECK_THAT(complaint(" {}", 0), containing("header is not a JSON object"));
   CHECK_THAT(complaint("[1]", 0), containing("header is not a JSON object"));
-  CHECK_THAT(complaint(std::string(100000, '['), 0), containing("nested deeper"));
-  CHECK_THAT(complaint("{" + A + "," + A + "}", 8), containing("name \"a\" stands twice in the header"));
+  CHECK_THAT(complaint("{\"a\":" + std::string(100000, '['), 0), containing("nested deeper"));
+  CHECK_THAT(complaint("{" + A + "," + A + "}", 8), containing("two members \"a\", wanted names that differ"));
   CHECK_THAT(complaint(R"({"a\nb":1})", 0), containing(R"(name "a\nb" in the header has a control character)"));
   CHECK_THAT(complaint(R"({"a":1})", 0), containing("tensor \"a\": has no dtype"));
   CHECK_THAT(complaint(R"({"__metadata__":[]})", 0), containing("__metadata__ is [], wanted an object"));

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "data/printable.h"
 #include "engine/threads.h"
 #include "kernels/error.h"
 #include "tools/bench.h"
@@ -62,7 +63,7 @@ int failures(const std::string& what, const std::function<void()>& measure) {
     return 0;
   } catch (const Error& e) {
     fflush(stdout);
-    fmt::print(stderr, "error: {}: {}\n", what, e.what());
+    fmt::print(stderr, "error: {}\n", data::printable(fmt::format("{}: {}", what, e.what())));
     return 1;
   }
 }

@@ -7,9 +7,9 @@
 #include <cstdio>
 #include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "autograd/with_dtype.h"
+#include "data/json.h"
 #include "kernels/attention.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
@@ -81,13 +81,13 @@ void print_attention(const Arguments& a, const char* kernel, const char* pass, D
                      double seconds, const train::Cost& cost) {
   const double gflop = cost.flops / seconds / 1e9, gb = cost.bytes / seconds / 1e9;
   if (a.json)
-    fmt::print("{}\n", nlohmann::ordered_json{{"kernel", kernel},
-                                              {"pass", pass},
-                                              {"dtype", name_of(dtype)},
-                                              {"shape", shape},
-                                              {"ms", seconds * 1e3},
-                                              {"gflop_s", gflop},
-                                              {"gb_s", gb}}
+    fmt::print("{}\n", data::Json{{"kernel", kernel},
+                                  {"pass", pass},
+                                  {"dtype", name_of(dtype)},
+                                  {"shape", shape},
+                                  {"ms", seconds * 1e3},
+                                  {"gflop_s", gflop},
+                                  {"gb_s", gb}}
                            .dump());
   else
     fmt::print("{:6} {:8} {:5} {:24} {:9.3f} ms {:9.1f} GFLOP/s {:8.1f} GB/s\n", kernel, pass, name_of(dtype), shape,
@@ -122,8 +122,7 @@ void ceilings(const Arguments& a, const std::string& precision, const Module* mo
   const Ceilings c = measure_ceilings(dtype, module);
   if (a.json) {
     for (const auto& [what, value] : {std::pair{"copy", c.copy_bytes_per_s}, std::pair{"matmul", c.flops_per_s}})
-      fmt::print("{}\n",
-                 nlohmann::ordered_json{{"what", what}, {"dtype", name_of(dtype)}, {"value", value / 1e9}}.dump());
+      fmt::print("{}\n", data::Json{{"what", what}, {"dtype", name_of(dtype)}, {"value", value / 1e9}}.dump());
   } else {
     fmt::print("copy {:.1f} GB/s, matrix product in {} {:.1f} GFLOP/s\n", c.copy_bytes_per_s / 1e9, name_of(dtype),
                c.flops_per_s / 1e9);

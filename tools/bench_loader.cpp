@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
+#include "data/json.h"
 #include "tools/bench.h"
 #include "train/trainer.h"
 
@@ -46,12 +46,12 @@ void loader(const Arguments& a, const Recipe& recipe, const Module* module) {
   }
   const double load_rate = double(tokens) / loading;
   if (a.json) {
-    const nlohmann::ordered_json j{{"recipe", recipe.name},
-                                   {"batch", B},
-                                   {"batches", made},
-                                   {"loader_tokens_per_s", load_rate},
-                                   {"model_tokens_per_s", step_tokens},
-                                   {"ratio", load_rate / step_tokens}};
+    const data::Json j{{"recipe", recipe.name},
+                       {"batch", B},
+                       {"batches", made},
+                       {"loader_tokens_per_s", load_rate},
+                       {"model_tokens_per_s", step_tokens},
+                       {"ratio", load_rate / step_tokens}};
     return fmt::print("{}\n", j.dump());
   }
   fmt::print(

@@ -5,8 +5,8 @@
 #include <chrono>
 #include <fstream>
 #include <map>
-#include <nlohmann/json.hpp>
 
+#include "data/json.h"
 #include "tools/bench.h"
 #include "train/cost.h"
 #include "train/floor.h"
@@ -148,27 +148,27 @@ void step(const Arguments& a, const std::string& model, int64_t N, const std::st
   std::sort(times.begin(), times.end());
   const double best = times[0], median = times[times.size() / 2], slab = double(step.plan.total()) / (1 << 20);
   if (a.json) {
-    const nlohmann::ordered_json j{{"model", model},
-                                   {"length", N},
-                                   {"dtype", precision},
-                                   {"floor_ms", floor * 1e3},
-                                   {"step_ms", best * 1e3},
-                                   {"floor_ratio", best / floor},
-                                   {"flops", cost.flops},
-                                   {"bytes", cost.bytes},
-                                   {"slab_mib", slab},
-                                   {"rss_mib", rss},
-                                   {"batch", a.batch},
-                                   {"layers", a.layers},
-                                   {"dim", a.dim},
-                                   {"ffn", a.ffn},
-                                   {"heads", a.heads},
-                                   {"step_median_ms", median * 1e3},
-                                   {"ns_per_token", best * 1e9 / double(N * a.batch)},
-                                   {"device", module ? module->info().name : "cpu"},
-                                   {"graph", a.graph},
-                                   {"threads", a.threads},
-                                   {"load", load_average()}};
+    const data::Json j{{"model", model},
+                       {"length", N},
+                       {"dtype", precision},
+                       {"floor_ms", floor * 1e3},
+                       {"step_ms", best * 1e3},
+                       {"floor_ratio", best / floor},
+                       {"flops", cost.flops},
+                       {"bytes", cost.bytes},
+                       {"slab_mib", slab},
+                       {"rss_mib", rss},
+                       {"batch", a.batch},
+                       {"layers", a.layers},
+                       {"dim", a.dim},
+                       {"ffn", a.ffn},
+                       {"heads", a.heads},
+                       {"step_median_ms", median * 1e3},
+                       {"ns_per_token", best * 1e9 / double(N * a.batch)},
+                       {"device", module ? module->info().name : "cpu"},
+                       {"graph", a.graph},
+                       {"threads", a.threads},
+                       {"load", load_average()}};
     fmt::print("{}\n", j.dump());
   } else {
     fmt::print(
@@ -191,17 +191,17 @@ void kernels(const Arguments& a, const std::string& model, int64_t N, const std:
   for (const auto& [name, row] : least_of_operations(a, recipe, size, batch, module)) {
     const double gb = row.cost.bytes / row.seconds / 1e9, gflop = row.cost.flops / row.seconds / 1e9;
     if (a.json)
-      fmt::print("{}\n", nlohmann::ordered_json{{"model", model},
-                                                {"length", N},
-                                                {"batch", a.batch},
-                                                {"operation", name.substr(0, name.find(' '))},
-                                                {"dtype", name_of(row.dtype)},
-                                                {"calls", row.calls},
-                                                {"ms", row.seconds * 1e3},
-                                                {"bytes", row.cost.bytes},
-                                                {"flops", row.cost.flops},
-                                                {"gb_s", gb},
-                                                {"gflop_s", gflop}}
+      fmt::print("{}\n", data::Json{{"model", model},
+                                    {"length", N},
+                                    {"batch", a.batch},
+                                    {"operation", name.substr(0, name.find(' '))},
+                                    {"dtype", name_of(row.dtype)},
+                                    {"calls", row.calls},
+                                    {"ms", row.seconds * 1e3},
+                                    {"bytes", row.cost.bytes},
+                                    {"flops", row.cost.flops},
+                                    {"gb_s", gb},
+                                    {"gflop_s", gflop}}
                              .dump());
     else
       fmt::print("  {:24} {:5} calls {:9.3f} ms {:8.1f} GB/s {:9.1f} GFLOP/s\n", name, row.calls, row.seconds * 1e3,

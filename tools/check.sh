@@ -65,13 +65,14 @@ mutations() {
 
 # seeds DIR: a few valid files for each parser to start from.
 seeds() {
-  mkdir -p "$1/recipe" "$1/safetensors" "$1/tsv" "$1/png"
+  mkdir -p "$1/recipe" "$1/safetensors" "$1/tsv" "$1/png" "$1/json"
   local recipe
   find recipes -name '*.yaml' | while read -r recipe; do cp "$recipe" "$1/recipe/${recipe//\//_}"; done
   find tests/golden -name '*.safetensors' -size -16k | sort | head -n 40 | xargs -I{} cp {} "$1/safetensors/"
   printf '\1Source\tTarget\n( ( ( [MAX 5 ) 7 ) ] )\t7\r\n( ( ( ( [SM 5 ) 7 ) 0 ) ] )\t2\n' >"$1/tsv/plain"
   printf '\0( ( ( [MED 5 ) ( ( ( [MIN 3 ) 4 ) ] ) ) ] )\t4\n' >"$1/tsv/nested"
   printf '\0020.0\tA00-1\tP01-2\tone\ttwo\n1.0\tx\ty\tz\tz\n' >"$1/tsv/pairs"
+  printf '{"a":[1,-2.5e3,null,true,"\\u00e9\\n"],"b":{"c":{}},"d":[]}' >"$1/json/all"
   base64 -d >"$1/png/grey" <<<'iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR42mMQaGD4zwAABFQBkLHQNkIAAAAASUVORK5CYII='
   base64 -d >"$1/png/colour" <<<'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mMQaPgPAAIzAZDT4xAaAAAAAElFTkSuQmCC'
 }
@@ -82,7 +83,7 @@ fuzz() {
   CXX=$cxx tools/configure.sh build-fuzz "${common[@]}" -Dfuzz=true -Dopenmp=false -Doptimization=1 \
     -Db_sanitize=address,undefined -Db_lundef=false \
     "-Dcpp_args=['-g1', '-fsanitize=fuzzer-no-link', '-fno-sanitize-recover=all']"
-  ninja -C build-fuzz tests/fuzz_recipe tests/fuzz_safetensors tests/fuzz_tsv tests/fuzz_png
+  ninja -C build-fuzz tests/fuzz_recipe tests/fuzz_safetensors tests/fuzz_tsv tests/fuzz_png tests/fuzz_json
   seeds build-fuzz/corpus
   test_in build-fuzz --suite fuzz
 }

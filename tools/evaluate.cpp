@@ -5,15 +5,16 @@
 #include <cmath>
 #include <filesystem>
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "data/baselines.h"
 #include "data/durable_file.h"
 #include "data/image.h"
+#include "data/json.h"
 #include "data/machine.h"
 #include "data/own_examples.h"
 #include "data/prepared.h"
+#include "data/printable.h"
 #include "data/same_file.h"
 #include "data/stop.h"
 #include "engine/threads.h"
@@ -194,33 +195,37 @@ struct Findings {
 };
 
 void print_json(const Arguments& a, const Given& given, const train::Score& s, const Findings& found) {
-  nlohmann::ordered_json j{{"checkpoint", a.checkpoint},
-                           {"data", given.set->name},
-                           {"examples", given.own ? given.set->examples() : s.examples}};
+  data::Json j{{"checkpoint", a.checkpoint},
+               {"data", given.set->name},
+               {"examples", given.own ? given.set->examples() : s.examples}};
   if (s.examples > 0)
     j.update({{"accuracy", s.accuracy},
               {"loss", s.loss},
               {"perplexity", std::exp(s.loss)},
               {"examples_per_s", double(s.examples) / s.seconds},
               {"confusion", found.confusion.counts()}});
+  data::Json::List by_length, answers;
   for (const train::LengthBucket& b : found.confusion.by_length())
-    j["by_length"].push_back(
+    by_length.push_back(
         {{"shortest", b.shortest}, {"longest", b.longest}, {"examples", b.examples}, {"correct", b.correct}});
   for (const train::Answer& answer : found.answers)
-    j["answers"].push_back(
+    answers.push_back(
         {{"class", given.set->kind->class_names[size_t(answer.label)]}, {"probability", answer.probability}});
-  if (found.base) j["majority_class"] = found.base->majority;
-  if (found.base && given.set->kind->name == "listops") j["first_operator"] = found.base->first_symbol;
+  if (!by_length.empty()) j.set("by_length", std::move(by_length));
+  if (!answers.empty()) j.set("answers", std::move(answers));
+  if (found.base) j.set("majority_class", found.base->majority);
+  if (found.base && given.set->kind->name == "listops") j.set("first_operator", found.base->first_symbol);
   fmt::print("{}\n", j.dump());
 }
 
 void print(const Arguments& a, const Given& given, const train::Score& s, const Findings& found) {
   if (a.json) return print_json(a, given, s, found);
   for (size_t i = 0; i < found.answers.size(); ++i)
-    fmt::print("{}  {:.4f}  {:.60}\n", given.set->kind->class_names[size_t(found.answers[i].label)],
-               found.answers[i].probability, data::example_text(*given.set, int64_t(i)));
+    fmt::print("{}  {:.4f}  {}\n", given.set->kind->class_names[size_t(found.answers[i].label)],
+               found.answers[i].probability, data::shown_bare(data::example_text(*given.set, int64_t(i))));
   if (s.examples == 0) return;
-  fmt::print("{}: {} examples, {:.0f} a second\n", given.set->name, s.examples, double(s.examples) / s.seconds);
+  fmt::print("{}: {} examples, {:.0f} a second\n", data::printable(given.set->name), s.examples,
+             double(s.examples) / s.seconds);
   fmt::print("accuracy        {:.4f}\nloss            {:.4f} nats (perplexity {:.3f})\n", s.accuracy, s.loss,
              std::exp(s.loss));
   if (found.base) fmt::print("majority class  {:.4f}\n", found.base->majority);

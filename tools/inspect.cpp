@@ -2,12 +2,12 @@
 // set.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string>
 
+#include "data/json.h"
 #include "data/prepared.h"
+#include "data/printable.h"
 #include "kernels/error.h"
 #include "tools/inspect_data.h"
 #include "tools/program.h"
@@ -18,8 +18,8 @@
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::ordered_json;
 using selene::Error;
+using selene::data::Json;
 using selene::data::SafetensorsFile;
 
 struct Options {
@@ -35,13 +35,10 @@ std::string grouped(uint64_t n) {
   return text;
 }
 
-void line(const std::string& text) { std::printf("%s\n", text.c_str()); }
+using selene::print_line;
 
-/// A metadata string exactly as it is, so that a printed recipe is a recipe.
-void print_string(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  if (!text.ends_with('\n')) std::putchar('\n');
-}
+/// A metadata string line for line: what this program writes has no character that is changed here.
+void print_string(const std::string& text) { selene::print(text.ends_with('\n') ? text : text + "\n"); }
 
 std::string padded(std::string text, size_t width) {
   text.resize(std::max(width, text.size()), ' ');
@@ -59,16 +56,20 @@ std::string verdict_on(const SafetensorsFile& file) {
   }
 }
 
-/// A metadata string as JSON if it is JSON, otherwise as it is.
-ordered_json string_as_json(const std::string& text) {
-  const ordered_json value = ordered_json::parse(text, nullptr, false);
-  return value.is_object() || value.is_array() ? value : ordered_json(text);
+/// A metadata string as JSON if it is an object or a list, otherwise as it is.
+Json string_as_json(const std::string& text) {
+  if (!text.starts_with('{') && !text.starts_with('[')) return text;
+  try {
+    return selene::data::parse_json(text, "");
+  } catch (const Error&) {
+    return text;
+  }
 }
 
-ordered_json describe(const SafetensorsFile& file) {
-  ordered_json all{{"file", file.path()}, {"bytes", file.size()}, {"checkpoint", verdict_on(file)}};
+Json describe(const SafetensorsFile& file) {
   uint64_t elements = 0;
-  ordered_json tensors = ordered_json::array(), metadata = ordered_json::object();
+  Json::List tensors;
+  Json::Members metadata;
   for (const auto& e : file.entries()) {
     elements += uint64_t(e.numel());
     tensors.push_back({{"name", e.name},
@@ -77,17 +78,14 @@ ordered_json describe(const SafetensorsFile& file) {
                        {"elements", e.numel()},
                        {"bytes", e.end - e.begin}});
   }
-  for (const auto& [key, value] : file.metadata()) metadata[key] = string_as_json(value);
-  all["elements"] = elements;
-  all["tensors"] = std::move(tensors);
-  all["metadata"] = std::move(metadata);
-  return all;
+  for (const auto& [key, value] : file.metadata()) metadata.emplace_back(key, string_as_json(value));
+  return {{"file", file.path()},  {"bytes", file.size()},          {"checkpoint", verdict_on(file)},
+          {"elements", elements}, {"tensors", std::move(tensors)}, {"metadata", Json(std::move(metadata))}};
 }
 
 /// One line for a metadata string: short ones whole, long ones by size.
 std::string brief(const std::string& key, const std::string& value) {
-  const bool plain = std::none_of(value.begin(), value.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
-  if (value.size() <= 80 && plain) return value;
+  if (value.size() <= 80 && selene::data::printable(value) == value) return value;
   return grouped(value.size()) + " bytes (--show " + key + ")";
 }
 
@@ -95,14 +93,14 @@ void print_tensors(const SafetensorsFile& file) {
   size_t width = 6;
   uint64_t elements = 0;
   for (const auto& e : file.entries()) width = std::max(width, e.name.size());
-  line(padded("tensor", width) + "  dtype  elements      shape");
+  print_line(padded("tensor", width) + "  dtype  elements      shape");
   for (const auto& e : file.entries()) {
     elements += uint64_t(e.numel());
-    line(padded(e.name, width) + "  " + padded(selene::name_of(e.dtype), 5) + "  " +
-         padded(grouped(uint64_t(e.numel())), 12) + "  " + ordered_json(e.shape).dump());
+    print_line(padded(e.name, width) + "  " + padded(selene::name_of(e.dtype), 5) + "  " +
+               padded(grouped(uint64_t(e.numel())), 12) + "  " + Json(e.shape).dump());
   }
-  line(grouped(file.entries().size()) + " tensors, " + grouped(elements) + " elements, " + grouped(file.size()) +
-       " bytes");
+  print_line(grouped(file.entries().size()) + " tensors, " + grouped(elements) + " elements, " +
+             grouped(file.size()) + " bytes");
 }
 
 void inspect_tensors(const Options& o) {
@@ -115,31 +113,30 @@ void inspect_tensors(const Options& o) {
   }
   const std::string verdict = verdict_on(file);
   if (o.json) {
-    line(describe(file).dump());
+    print_line(describe(file).dump());
   } else {
-    line(o.path + ": " + (verdict == "none" ? "safetensors file, not a checkpoint" : "checkpoint"));
-    for (const auto& [key, value] : file.metadata()) line("  " + padded(key, 16) + " " + brief(key, value));
-    if (verdict == "ok") line("  checksum verified");
+    print_line(o.path + ": " + (verdict == "none" ? "safetensors file, not a checkpoint" : "checkpoint"));
+    for (const auto& [key, value] : file.metadata()) print_line("  " + padded(key, 16) + " " + brief(key, value));
+    if (verdict == "ok") print_line("  checksum verified");
     print_tensors(file);
   }
   if (verdict != "none" && verdict != "ok") throw Error(verdict);
 }
 
-ordered_json describe_run(const std::string& folder) {
-  ordered_json list = ordered_json::array();
+Json describe_run(const std::string& folder) {
+  Json::List list;
   const selene::train::RunCheckpoints all = selene::train::find_checkpoints(folder);
   for (const auto& c : selene::train::list_checkpoints(folder)) {
     const std::string name = fs::path(c.path).filename().string();
     const bool last = all.newest && c.path == all.newest->file.path();
     const bool best = all.validated && c.path == all.best->file.path();
-    ordered_json one{{"update", c.update}, {"file", name}, {"last", last}, {"best", best}};
+    Json one{{"update", c.update}, {"file", name}, {"last", last}, {"best", best}};
     try {
       const SafetensorsFile file(c.path);
       selene::train::verify_checkpoint(file);
-      one["bytes"] = file.size();
-      one["problem"] = "";
+      one.update({{"bytes", file.size()}, {"problem", ""}});
     } catch (const Error& e) {
-      one["problem"] = e.what();
+      one.set("problem", e.what());
     }
     list.push_back(std::move(one));
   }
@@ -153,17 +150,19 @@ void inspect_run(const std::string& folder, const Options& o) {
     print_string(newest.found->metadata(o.string_name));
     return;
   }
-  const ordered_json run = describe_run(folder);
-  if (o.json) return line(run.dump());
-  line(folder + ": " + std::to_string(run["checkpoints"].size()) + " checkpoints, newest first");
-  for (const auto& c : run["checkpoints"]) {
-    const std::string problem = c["problem"];
-    const std::string state = problem.empty() ? grouped(c["bytes"]) + " bytes, verified" : "REFUSED: " + problem;
-    line("  " + c["file"].get<std::string>() + (c["last"] ? "  last" : "") + (c["best"] ? "  best" : "") + "  " +
-         state);
+  const Json run = describe_run(folder);
+  if (o.json) return print_line(run.dump());
+  const Json::List checkpoints = run.get<Json::List>("checkpoints");
+  print_line(folder + ": " + std::to_string(checkpoints.size()) + " checkpoints, newest first");
+  for (const Json& c : checkpoints) {
+    const std::string problem = c.get<std::string>("problem");
+    const std::string state =
+        problem.empty() ? grouped(uint64_t(c.get<int64_t>("bytes"))) + " bytes, verified" : "REFUSED: " + problem;
+    print_line("  " + c.get<std::string>("file") + (c.get<bool>("last") ? "  last" : "") +
+               (c.get<bool>("best") ? "  best" : "") + "  " + state);
   }
-  if (const std::string lost = run["problem"]; !lost.empty())
-    line("  " + lost + "; it was the best one, the newest takes its place");
+  if (const std::string lost = run.get<std::string>("problem"); !lost.empty())
+    print_line("  " + lost + "; it was the best one, the newest takes its place");
 }
 
 void inspect(Options o) {

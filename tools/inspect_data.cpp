@@ -5,21 +5,22 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "data/durable_file.h"
 #include "data/image.h"
+#include "data/json.h"
 #include "data/own_examples.h"
 #include "data/prepared.h"
-#include "data/regular_file.h"
+#include "data/printable.h"
 #include "data/same_file.h"
 #include "kernels/error.h"
+#include "tools/program.h"
 
 namespace selene {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::ordered_json;
+using data::Json;
 
 data::Image image_of(const data::Dataset& d, int64_t example) {
   const auto row = d.row(example);
@@ -29,10 +30,17 @@ data::Image image_of(const data::Dataset& d, int64_t example) {
   return {side, side, 1, {row.begin(), row.end()}};
 }
 
-ordered_json summary(const data::Dataset& d) {
-  ordered_json all{{"file", d.name}, {"kind", d.kind->name}, {"symbols", d.symbols.size()}};
-  all.update(ordered_json::parse(data::facts_json(d)));
+Json summary(const data::Dataset& d) {
+  Json all{{"file", d.name}, {"kind", d.kind->name}, {"symbols", d.symbols.size()}};
+  all.update(data::parse_json(data::facts_json(d), "facts"));
   return all;
+}
+
+/// One line for each member but those left out; a foreign name or value stays on its line.
+void print_members(const Json& object, const char* left_out) {
+  for (const auto& [key, value] : *object.members())
+    if (key != left_out)
+      print_line(fmt::format("  {:<16} {}", data::printable(key), value.text() ? *value.text() : value.dump()));
 }
 
 void print_example(const data::Dataset& d, int64_t i) {
@@ -51,18 +59,17 @@ void write_sheet(const data::Dataset& d, int64_t first, int64_t last, const std:
   const auto bytes =
       data::png_bytes(data::contact_sheet(images, int64_t(std::ceil(std::sqrt(double(last - first))))));
   data::write_durably(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  fmt::print("{}: examples {} to {}, row by row\n", path, first, last - 1);
+  print_line(fmt::format("{}: examples {} to {}, row by row", path, first, last - 1));
 }
 
 }  // namespace
 
 void inspect_prepared(const std::string& path, const DataView& view) {
   const data::Dataset d = data::open_prepared(path);
-  const ordered_json facts = summary(d);
+  const Json facts = summary(d);
   if (view.json) return fmt::print("{}\n", facts.dump());
-  fmt::print("{}: prepared data, checksum verified\n", path);
-  for (const auto& [key, value] : facts.items())
-    if (key != "file") fmt::print("  {:<16} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+  print_line(path + ": prepared data, checksum verified");
+  print_members(facts, "file");
   if (view.examples > 0 && view.from >= d.examples())
     throw Error(fmt::format("{}: --from is {}, the last example is {}", path, view.from, d.examples() - 1));
   const int64_t first = std::min(view.from, d.examples()), last = std::min(first + view.examples, d.examples());
@@ -74,27 +81,18 @@ void inspect_data_folder(const std::string& folder, const DataView& view) {
   data::need_whole(folder);
   const std::string file = (fs::path(folder) / "dataset.json").string();
   if (!fs::exists(file)) throw Error(fmt::format("{}: is no run, and there is no {}", folder, file));
-  const std::string text = data::read_regular_file(file, data::largest_description, "a data set's facts");
-  ordered_json description;
-  try {
-    description = ordered_json::parse(text);
-  } catch (const nlohmann::json::exception& e) {
-    throw Error(fmt::format("{}: is not valid JSON: {}", file, e.what()));
-  }
-  if (view.json) return fmt::print("{}\n", description.dump());
-  fmt::print("{}:\n", file);
-  if (!description.is_object()) return fmt::print("{}\n", description.dump(2));
-  description.erase("splits");  // below, from the files themselves
-  for (const auto& [key, value] : description.items())
-    fmt::print("  {:<16} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+  const data::Description description = data::read_description(folder);
+  if (view.json) return fmt::print("{}\n", description.json.dump());
+  print_line(file + ":");
+  print_members(description.json, "splits");  // those are below, from the files themselves
   DataView brief = view;
   for (const char* split : {"train", "valid", "test"}) {
     const std::string path = data::prepared_path(folder, split);
     if (fs::exists(path)) fmt::print("\n"), inspect_prepared(path, brief);
     brief.examples = 0, brief.png.clear();  // examples of the first split only
   }
-  for (const auto& name : description.value("files", ordered_json::array()))
-    if (const fs::path path = fs::path(folder) / name.get<std::string>(); !fs::exists(path))
+  for (const std::string& name : description.files)
+    if (const fs::path path = fs::path(folder) / name; !fs::exists(path))
       throw Error(fmt::format("{}: is not there, though {} names it", path.string(), file));
 }
 

@@ -31,12 +31,7 @@ struct Command {
 
 template <class T>
 CLI::Option* count(CLI::App* app, const std::string& name, T& value, const std::string& help) {
-  // The library takes -1 and numbers beyond 64 bits for others.
-  const auto whole = [](const std::string& text) -> std::string {
-    const bool good = !text.empty() && text.size() <= 18 && text.find_first_not_of("0123456789") == text.npos;
-    return good ? "" : "'" + text + "', wanted a whole number from 0 to 999999999999999999";
-  };
-  return app->add_option(name, value, help)->check(whole)->capture_default_str()->type_name("N");
+  return app->add_option(name, value, help)->capture_default_str()->type_name("N");
 }
 
 template <class Plan>
@@ -197,9 +192,9 @@ int prepare(const Command& command) {
   const Prepared result = command.make(watch);
   if (progress) progress->finish();
   if (result == Prepared::already_there)
-    fmt::print("{}: already there, made with the same options; nothing to do (--force makes it anew)\n",
-               *command.folder);
-  else fmt::print("{}: made{}\n", *command.folder, command.prepared ? counts_text(*command.folder) : "");
+    selene::print_line(*command.folder +
+                       ": already there, made with the same options; nothing to do (--force makes it anew)");
+  else selene::print_line(*command.folder + ": made" + (command.prepared ? counts_text(*command.folder) : ""));
   return 0;
 }
 

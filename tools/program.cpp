@@ -10,11 +10,13 @@
 #include <cstring>
 #include <filesystem>
 #include <new>
+#include <sstream>
 #include <string>
 #include <system_error>
 
 #include "data/durable_file.h"
 #include "data/machine.h"
+#include "data/printable.h"
 #include "data/stop.h"
 
 namespace selene {
@@ -63,9 +65,24 @@ int run_body(const std::function<int()>& body) {
     problem = std::string("standard output cannot be written: ") + strerror(errno);
     if (reader_is_gone(STDOUT_FILENO)) stopped_by = SIGPIPE, problem.clear();  // like any program in a pipe
   }
-  if (!problem.empty()) status = 1, fprintf(stderr, "error: %s\n", problem.c_str());
+  if (!problem.empty()) status = 1, fprintf(stderr, "error: %s\n", data::printable(problem).c_str());
   if (stopped_by) data::end_by_signal(stopped_by);
   return status;
+}
+
+// The library reads 010 as 8, 0x10 as 16, and numbers beyond 64 bits as others.
+std::string whole_number(const std::string& text) {
+  const bool digits = !text.empty() && text.size() <= 18 && text.find_first_not_of("0123456789") == text.npos;
+  if (digits && (text.size() == 1 || text[0] != '0')) return "";
+  return "'" + text + "', wanted a whole number from 0 to 999999999999999999, without zeros in front";
+}
+
+void check_numbers(CLI::App& app) {
+  for (CLI::Option* option : app.get_options())
+    for (const char* number : {"INT", "UINT", "N"})
+      if (option->get_type_name() == number || option->get_type_name().starts_with(std::string(number) + ":"))
+        option->check(whole_number);
+  for (CLI::App* command : app.get_subcommands({})) check_numbers(*command);
 }
 
 }  // namespace
@@ -75,16 +92,27 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>
   data::ignore_file_size_signal();
   signal(SIGPIPE, SIG_IGN);  // a run goes on when nobody reads its log any more
   app.set_version_flag("--version", app.get_name() + " " SELENE_VERSION);
+  check_numbers(app);
   try {
     app.parse(argc, argv);
     // CLI11's own check comes before an unknown word is named.
     if (!app.get_subcommands(nullptr).empty() && app.get_subcommands().empty())
       throw CLI::RequiredError("A subcommand");
   } catch (const CLI::ParseError& e) {
-    const bool wrong = app.exit(e) != 0;
+    std::ostringstream out, errors;  // they quote the arguments
+    const bool wrong = app.exit(e, out, errors) != 0;
+    print(out.str());
+    fputs(data::printable(errors.str(), "\n").c_str(), stderr);
     return wrong ? 2 : run_body([] { return 0; });
   }
   return run_body(body);
 }
+
+void print(std::string_view text) {
+  const std::string shown = data::printable(text, "\n\t");
+  fwrite(shown.data(), 1, shown.size(), stdout);
+}
+
+void print_line(std::string_view text) { print(data::printable(text) + "\n"); }
 
 }  // namespace selene

@@ -2,6 +2,7 @@
 #pragma once
 #include <functional>
 #include <string>
+#include <string_view>
 
 namespace CLI {
 class App;
@@ -13,9 +14,15 @@ namespace selene {
 /// status: what the body returns; 0 for --help and --version; 2, with the reason, for wrong usage; 1, with one line
 /// "error: ..." on stderr, for an exception and where standard output cannot be written. A body that throws
 /// data::Interrupted ends the process by that signal, a reader of standard output that is gone by SIGPIPE.
-/// Also adds --version, opens closed standard streams on /dev/null, and makes writes beyond a file size limit and to a
-/// pipe without a reader fail instead of killing the program.
+/// Numbers of the command line are whole ones, written in digits alone. Also adds --version, opens closed standard
+/// streams on /dev/null, and makes writes beyond a file size limit and to a pipe without a reader fail instead of
+/// killing the program.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
+
+/// Writes text to standard output as a terminal may have it (data/printable.h); its line ends and TABs stay.
+void print(std::string_view text);
+/// The same for one line, whatever is in it.
+void print_line(std::string_view text);
 
 /// A check for an option that names a file to write: what is wrong with the name, "" if nothing.
 inline std::string named_file(const std::string& name) {

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "data/durable_file.h"
+#include "data/printable.h"
 #include "data/same_file.h"
 #include "kernels/error.h"
 #include "tools/program.h"
@@ -64,10 +65,10 @@ std::string paper_text(const Options& options) {
 
 int report_paper(const Options& options) {
   const std::string text = paper_text(options);
-  if (options.out.empty()) return fmt::print("{}", text), 0;
+  if (options.out.empty()) return print(text), 0;
   selene::data::need_no_input("--out", options.out, options.runs);
   write_page(options.out, text);
-  fmt::print("{}\n", options.out);
+  print_line(options.out);
   return 0;
 }
 
@@ -77,15 +78,15 @@ int report(const Options& options) {
   train::make_names_distinct(runs);
   const std::string page = train::html_report(runs, options.title);
   for (const train::RunData& run : runs)
-    for (const std::string& problem : run.problems) fmt::print(stderr, "warning: {}\n", problem);
-  if (options.text) fmt::print("{}", train::headline_table(runs));
+    for (const std::string& problem : run.problems) fmt::print(stderr, "warning: {}\n", data::printable(problem));
+  if (options.text) print(train::headline_table(runs));
   if (options.text && options.out.empty()) return 0;
   const std::string beside =
       runs.size() == 1 ? (std::filesystem::path(options.runs[0]) / "report.html").string() : "";
   const std::string out = !options.out.empty() ? options.out : beside.empty() ? "report.html" : beside;
   data::need_no_input("--out", out, options.runs);
   write_page(out, page);
-  if (!options.text) fmt::print("{}\n", out);
+  if (!options.text) print_line(out);
   return 0;
 }
 

@@ -47,13 +47,15 @@ int run(const Arguments& a) {
   if (a.recipe.empty()) return fmt::print(stderr, "error: no recipe given; selene-train --help\n"), 2;
   const Recipe recipe = load_recipe(a.recipe, a.sets);
   if (a.print_recipe) return fmt::print("{}", to_yaml(recipe)), 0;
+  if (recipe.name.empty() && a.run.out.empty())
+    throw Error(
+        fmt::format("{}: the run's folder has the name of the recipe's file, and that is no name for it: wanted "
+                    "letters, digits, '_', '-' and '.'; --out FOLDER or --set name=NAME gives another",
+                    a.recipe));
   const train::RunResult result = train::train(recipe, a.run);
   if (a.run.dry_run) return 0;
-  fmt::print("{} update={} checkpoint={}\n",
-             result.finished      ? "finished"
-             : result.interrupted ? "interrupted"
-                                  : "stopped",
-             result.update, result.checkpoint);
+  const char* end = result.finished ? "finished" : result.interrupted ? "interrupted" : "stopped";
+  print_line(fmt::format("{} update={} checkpoint={}", end, result.update, result.checkpoint));
   if (!result.interrupted) return 0;
   train::log_info("go on with the same command: it resumes from that checkpoint");
   return int(recipe.train.preempt_exit_code);

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/printable.h"
 #include "data/progress.h"
 #include "kernels/error.h"
 
@@ -98,6 +99,7 @@ void close_log() {
 void log_line(LogLevel level, std::string_view text) {
   std::string line(text);
   std::replace(line.begin(), line.end(), '\n', ' ');
+  line = data::printable(line);
   Logger& l = logger();
   const std::lock_guard lock(l.mutex);
   const data::AboveProgress above;

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
+#include "data/json.h"
+#include "data/printable.h"
 #include "data/regular_file.h"
 #include "kernels/error.h"
 #include "train/run_data.h"
@@ -43,11 +45,11 @@ const std::string& need(const LraRun& run, const std::string& key) {
 
 int64_t need_integer(const LraRun& run, const std::string& key) {
   const std::string& text = need(run, key);
-  try {
-    return std::stoll(text);
-  } catch (const std::exception&) {
-    throw Error(fmt::format("{}/recipe.yaml: {} is {}, wanted a whole number", run.folder, key, text));
-  }
+  int64_t value = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem == std::errc() && end == text.data() + text.size()) return value;
+  throw Error(
+      fmt::format("{}/recipe.yaml: {} is {}, wanted a whole number", run.folder, key, data::shown_bare(text)));
 }
 
 // Task, model, sentence vector and seed.
@@ -60,22 +62,24 @@ void take_recipe(LraRun& run) {
   run.seed = need_integer(run, "train.seed");
 }
 
-RunStatus status_named(const std::string& path, const std::string& name) {
+RunStatus status_named(const std::string& name) {
   for (size_t i = 0; i < std::size(status_names); ++i)
     if (name == status_names[i]) return RunStatus(i);
-  throw Error(fmt::format("{}: status is \"{}\", wanted done, failed, no data or unfinished", path, name));
+  throw Error(fmt::format("status is {}, wanted done, failed, no data or unfinished", data::shown(name)));
 }
 
 void take_notes(LraRun& run, const std::string& path) {
   try {
-    const nlohmann::json j =
-        nlohmann::json::parse(data::read_regular_file(path, largest_notes, "what tools/reproduce.sh writes"));
-    run.status = status_named(path, j.at("status"));
-    run.task = j.at("task"), run.model = j.at("model"), run.p = j.at("p"), run.seed = j.at("seed");
-    run.stand_in = j.at("stand_in"), run.scale = j.at("scale"), run.why = j.at("why");
-    run.command = j.at("command"), run.device = j.at("device"), run.machine = j.at("machine");
-    run.commit = j.at("commit"), run.date = j.at("date");
-  } catch (const nlohmann::json::exception& e) {
+    const data::Json j =
+        data::parse_json(data::read_regular_file(path, largest_notes, "what tools/reproduce.sh writes"), "JSON");
+    run.status = status_named(j.get<std::string>("status"));
+    run.task = j.get<std::string>("task"), run.model = j.get<std::string>("model"), run.p = j.get<bool>("p");
+    run.seed = j.get<int64_t>("seed"), run.stand_in = j.get<bool>("stand_in");
+    run.scale = j.get<std::string>("scale"), run.why = j.get<std::string>("why");
+    run.command = j.get<std::string>("command"), run.device = j.get<std::string>("device");
+    run.machine = j.get<std::string>("machine"), run.commit = j.get<std::string>("commit");
+    run.date = j.get<std::string>("date");
+  } catch (const Error& e) {
     throw Error(fmt::format("{}: {}; wanted what tools/reproduce.sh writes", path, e.what()));
   }
 }

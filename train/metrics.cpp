@@ -9,15 +9,19 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <set>
 
 #include "data/durable_file.h"
+#include "data/json.h"
+#include "data/printable.h"
 #include "data/regular_file.h"
 #include "kernels/error.h"
 
 namespace selene::train {
 namespace {
 
+constexpr size_t most_names = 100;                    // each gets a curve; a run has some fifteen
+constexpr int64_t most_problems = 20;                 // that are said one by one
 constexpr uint64_t largest_file = uint64_t(1) << 32;  // bytes; some ten million rows
 
 Error failed(const std::string& path, const char* what) {
@@ -32,15 +36,14 @@ std::string number(double value) {
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
-double number_of(const nlohmann::ordered_json& value, const std::string& name) {
-  if (value.is_number()) return value.get<double>();
-  if (value == "nan") return std::numeric_limits<double>::quiet_NaN();
-  if (value == "inf") return std::numeric_limits<double>::infinity();
-  if (value == "-inf") return -std::numeric_limits<double>::infinity();
-  throw Error(fmt::format("\"{}\" is {}, not a number", name, value.dump()));
+double number_of(const data::Json& value, const std::string& name) {
+  if (const auto number = value.number()) return *number;
+  const std::string* text = value.text();
+  if (text && *text == "nan") return std::numeric_limits<double>::quiet_NaN();
+  if (text && *text == "inf") return std::numeric_limits<double>::infinity();
+  if (text && *text == "-inf") return -std::numeric_limits<double>::infinity();
+  throw Error(fmt::format("{} is {}, not a number", data::shown(name), data::shown_bare(value.dump())));
 }
-
-std::string quoted(const std::string& text) { return nlohmann::json(text).dump(); }
 
 /// All bytes go out or Error is thrown; interrupted and partial writes are continued.
 void write_all(int fd, std::string_view bytes, const std::string& path) {
@@ -84,46 +87,50 @@ std::optional<double> MetricsRow::find(std::string_view name) const {
 bool is_time(std::string_view name) { return name.size() > 2 && name.substr(name.size() - 2) == "_s"; }
 
 std::string to_json(const MetricsRow& row, Times times) {
-  std::string text = fmt::format("{{\"kind\":{},\"update\":{}", quoted(row.kind), row.update);
+  std::string text = fmt::format("{{\"kind\":{},\"update\":{}", data::quoted_json(row.kind), row.update);
   for (bool time : {false, true}) {
     if (time && times == Times::drop) break;
     for (const Metric& m : row.values)
-      if (is_time(m.name) == time) text += fmt::format(",{}:{}", quoted(m.name), number(m.value));
+      if (is_time(m.name) == time) text += fmt::format(",{}:{}", data::quoted_json(m.name), number(m.value));
   }
   return text + '}';
 }
 
 MetricsRow parse_row(std::string_view line) {
-  nlohmann::ordered_json object;
+  data::Json object;
   try {
-    object = nlohmann::ordered_json::parse(line);
-  } catch (const nlohmann::json::exception&) {
+    object = data::parse_json(line, "");
+  } catch (const Error&) {
     throw Error("not a JSON object");
   }
-  if (!object.is_object()) throw Error("not a JSON object");
-  MetricsRow row;
-  const auto kind = object.find("kind"), update = object.find("update");
-  if (kind == object.end() || !kind->is_string()) throw Error("no \"kind\" with a text");
-  if (update == object.end() || !update->is_number_integer() || update->get<double>() < 0 ||
-      update->get<double>() > 9e18)
-    throw Error("no \"update\" with a count");
-  row.kind = kind->get<std::string>();
-  row.update = update->get<int64_t>();
-  for (const auto& [name, value] : object.items())
-    if (name != "kind" && name != "update") row.add(name, number_of(value, name));
+  if (!object.members()) throw Error("not a JSON object");
+  const data::Json *kind = object.find("kind"), *update = object.find("update");
+  if (!kind || !kind->text()) throw Error("no \"kind\" with a text");
+  if (!update || update->integer().value_or(-1) < 0) throw Error("no \"update\" with a count");
+  MetricsRow row{*kind->text(), *update->integer(), {}};
+  for (const auto& [name, value] : *object.members())
+    if (&value != kind && &value != update) row.add(name, number_of(value, name));
   return row;
 }
 
 MetricsFile read_metrics(const std::string& path) {
   MetricsFile file;
+  std::set<std::string> names;
+  int64_t bad = 0;
   for_lines(read_text(path), [&](int64_t n, std::string_view line, bool ended) {
     try {
-      file.rows.push_back(parse_row(line));
+      MetricsRow row = parse_row(line);
+      for (const Metric& m : row.values)
+        if (names.size() < most_names) names.insert(m.name);
+        else if (!names.count(m.name)) throw Error(fmt::format("has metrics beyond the first {}", most_names));
+      file.rows.push_back(std::move(row));
     } catch (const Error& error) {
-      if (ended) file.problems.push_back(fmt::format("{}:{}: {}", path, n, error.what()));
+      if (ended && ++bad <= most_problems) file.problems.push_back(fmt::format("{}:{}: {}", path, n, error.what()));
       file.cut = file.cut || !ended;
     }
   });
+  if (bad > most_problems)
+    file.problems.push_back(fmt::format("{}: {} more lines that cannot be used", path, bad - most_problems));
   return file;
 }
 

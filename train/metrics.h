@@ -49,7 +49,8 @@ struct MetricsFile {
   bool cut = false;  // the last line had no end and could not be read: the run was killed while writing it
 };
 
-/// Reads a whole file. A bad line is reported and left out, a cut last one is only marked. Throws Error if the file
+/// Reads a whole file. A bad line, and one that brings the metrics beyond 100 names, is reported and left out, a cut
+/// last one is only marked. Throws Error if the file
 /// cannot be read.
 MetricsFile read_metrics(const std::string& path);
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "data/printable.h"
+
 namespace selene::train {
 namespace {
 
@@ -190,7 +192,7 @@ std::string with_commas(int64_t value) {
 
 std::string escape_html(std::string_view text) {
   std::string out;
-  for (char c : text) switch (c) {
+  for (char c : data::printable(text, "\n\t")) switch (c) {
       case '&':
         out += "&amp;";
         break;
@@ -207,7 +209,7 @@ std::string escape_html(std::string_view text) {
         out += "&#39;";
         break;
       default:
-        out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? '?' : c;
+        out += c;
     }
   return out;
 }

@@ -65,6 +65,12 @@ void apply(Recipe& out, Places& places, const Document& document) {
   }
 }
 
+/// Without the spaces around it.
+std::string without_blanks(const std::string& text) {
+  const size_t first = text.find_first_not_of(' '), last = text.find_last_not_of(' ');
+  return first == text.npos ? "" : text.substr(first, last - first + 1);
+}
+
 /// "[1, 2]", "1,2" and "" are lists; everything else stays as it is.
 recipe::Value set_value(const std::string& place, std::string text, bool list) {
   recipe::Value value{.place = place, .list = list};
@@ -72,12 +78,12 @@ recipe::Value set_value(const std::string& place, std::string text, bool list) {
     value.items = {text}, value.places = {place};
     return value;
   }
+  text = without_blanks(text);
   if (text.size() >= 2 && text.front() == '[' && text.back() == ']') text = text.substr(1, text.size() - 2);
-  std::erase(text, ' ');
-  for (size_t begin = 0; begin < text.size();) {
+  for (size_t begin = 0; text.find_first_not_of(' ', begin) != text.npos;) {
     const size_t end = std::min(text.find(',', begin), text.size());
-    value.items.push_back(text.substr(begin, end - begin)), value.places.push_back(place);
-    begin = end + 1;
+    value.items.push_back(without_blanks(text.substr(begin, end - begin))), value.places.push_back(place);
+    begin = std::min(end + 1, text.size());
   }
   return value;
 }
@@ -108,7 +114,8 @@ Recipe load_recipe(const std::string& path, const std::vector<std::string>& sets
   const std::vector<Source> chain = read_chain(path);
   for (auto source = chain.rbegin(); source != chain.rend(); ++source) {
     // A run's folder is its own: a parent's name is not inherited.
-    out.name = fs::path(source->path).stem().string();
+    const std::string stem = fs::path(source->path).stem().string();
+    out.name = recipe::is_run_name(stem) ? stem : "";
     places.erase("name");
     apply(out, places, source->document);
   }

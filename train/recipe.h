@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "models/config.h"
@@ -95,6 +96,11 @@ Recipe load_recipe(const std::string& path, const std::vector<std::string>& sets
 /// The same for text that is not a file (a recipe stored in a checkpoint): `origin` stands for the file's name in
 /// errors, `extends` is refused, and a missing name stays empty.
 Recipe parse_recipe(std::string_view text, const std::string& origin, const std::vector<std::string>& sets = {});
+
+/// Every value of a recipe's text under its dotted name, items of a list under their numbers (schedule.milestones.0),
+/// whatever the keys are: recipes of another version too. Throws Error as parse_recipe does for YAML syntax, depth,
+/// size, aliases and repeated keys.
+std::vector<std::pair<std::string, std::string>> recipe_values(std::string_view text, const std::string& origin);
 
 /// Every key with its value, as YAML; parse_recipe(to_yaml(r), ...) == r for each r that parse_recipe or load_recipe
 /// made.

@@ -116,14 +116,8 @@ class Checker {
         fmt::format("schedule.milestones begin at {}, wanted updates after the warmup ({})", list.front(), s.warmup));
   }
 
-  /// The name becomes a folder.
   void name() const {
-    const auto inside = [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-             c == '-';
-    };
-    const bool good = std::all_of(r_.name.begin(), r_.name.end(), inside) && !r_.name.starts_with('.');
-    need(good && r_.name.size() <= 200, {"name"},
+    need(is_run_name(r_.name) || r_.name.empty(), {"name"},
          fmt::format("name is {}, wanted at most 200 letters, digits, '_', '-' and '.', and no '.' in front",
                      shown(r_.name)));
   }
@@ -134,6 +128,15 @@ class Checker {
 };
 
 }  // namespace
+
+bool is_run_name(std::string_view text) {
+  const auto inside = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+  };
+  return !text.empty() && text.size() <= 200 && !text.starts_with('.') &&
+         std::all_of(text.begin(), text.end(), inside);
+}
 
 void check(const Recipe& recipe, const Places& places, const std::string& origin) {
   Checker(recipe, places, origin).run();

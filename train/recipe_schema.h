@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "data/printable.h"
 #include "train/recipe.h"
 
 namespace selene::recipe {
@@ -67,12 +68,11 @@ std::string join(const Texts& texts, std::string_view between) {
   for (const auto& text : texts) out.append(&text == &*texts.begin() ? "" : between).append(text);
   return out;
 }
-/// Bytes of the UTF-8 character that `text` begins with (Unicode 15, table 3-7); 0 where it begins with none.
-size_t utf8_size(std::string_view text);
-/// Foreign text for an error line: quoted, control characters and what is not UTF-8 as '?', cut to about 60 bytes.
-std::string shown(std::string_view text);
-/// The same without the quotes.
-std::string shown_bare(std::string_view text);
+using data::shown;
+using data::shown_bare;
+
+/// Whether a text can be `name`, that of a run's folder.
+bool is_run_name(std::string_view text);
 
 /// Where each key that was given got its value from.
 using Places = std::map<std::string, std::string, std::less<>>;

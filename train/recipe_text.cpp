@@ -46,32 +46,6 @@ size_t name_distance(std::string_view name, std::string_view known) {
 
 }  // namespace
 
-size_t utf8_size(std::string_view text) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const unsigned first = byte(0);
-  if (text.empty() || (first >= 0x80 && first < 0xc2) || first > 0xf4) return 0;
-  const size_t size = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  for (size_t i = 1; i < size; ++i)
-    if (byte(i) < 0x80 || byte(i) > 0xbf) return 0;
-  const bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
-  const bool surrogate = first == 0xed && byte(1) > 0x9f, beyond = first == 0xf4 && byte(1) > 0x8f;
-  return overlong || surrogate || beyond ? 0 : size;
-}
-
-std::string shown_bare(std::string_view text) {
-  std::string out;
-  while (!text.empty() && out.size() < 60) {
-    const size_t size = utf8_size(text);
-    const bool control = static_cast<unsigned char>(text[0]) < 0x20 || text[0] == 0x7f;
-    if (size == 0 || control) out += '?';
-    else out += text.substr(0, size);
-    text.remove_prefix(std::max<size_t>(size, 1));
-  }
-  return text.empty() ? out : out + "...";
-}
-
-std::string shown(std::string_view text) { return fmt::format("\"{}\"", shown_bare(text)); }
-
 std::string suggest_key(std::string_view name) {
   if (name.size() > LONGEST_GUESS) return "";
   std::string_view nearest;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <type_traits>
 
 #include <fmt/format.h>
 
@@ -20,7 +21,12 @@ constexpr const char* YAML_WORDS[] = {"null", "Null", "NULL", "true", "false", "
 
 template <class T>
 bool read_number(std::string_view text, T& out) {
-  if (text.starts_with('+')) text.remove_prefix(1);
+  if (text.starts_with('+')) {
+    text.remove_prefix(1);
+    if (text.starts_with('-')) return false;
+  }
+  const std::string_view digits = text.substr(text.starts_with('-'));
+  if (std::is_integral_v<T> && digits.size() > 1 && digits[0] == '0') return false;  // 010 is 8 to some YAML readers
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), out);
   return status == std::errc() && end == text.data() + text.size();
 }
@@ -62,10 +68,11 @@ std::string read_text(const std::string& place, const Key& key, const std::strin
   const auto& choices = key.choices;
   if (!choices.empty() && std::find(choices.begin(), choices.end(), text) == choices.end())
     fail(place, key, shown(text), fmt::format("one of {}", join(choices, ", ")));
-  for (size_t i = 0, size = 0; i < text.size(); i += size) {
-    size = utf8_size(std::string_view(text).substr(i));
-    const bool control = (static_cast<unsigned char>(text[i]) < 0x20 && text[i] != '\n') || text[i] == 0x7f;
-    if (size == 0 || control) fail(place, key, shown(text), "UTF-8 text without control characters");
+  for (std::string_view rest = text; !rest.empty();) {
+    const data::Character c = data::first_character(rest);
+    const bool control = (c.code < 0x20 && c.code != '\n') || (c.code >= 0x7f && c.code < 0xa0);
+    rest.remove_prefix(c.bytes);
+    if (!c.valid || control) fail(place, key, shown(text), "UTF-8 text without control characters");
   }
   return text;
 }
@@ -83,9 +90,13 @@ bool plain(std::string_view text) {
 std::string quote(const std::string& text) {
   if (plain(text)) return text;
   std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c == '\n' ? std::string("\\n") : std::string(1, c);
+  for (std::string_view rest = text; !rest.empty();) {
+    const data::Character c = data::first_character(rest);
+    if (c.code == '"' || c.code == '\\') out += '\\';
+    if (c.code == '\n') out += "\\n";
+    else if (c.visible()) out += rest.substr(0, c.bytes);
+    else out += fmt::format("\\U{:08x}", unsigned(c.code));
+    rest.remove_prefix(c.bytes);
   }
   return out + '"';
 }

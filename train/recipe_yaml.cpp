@@ -1,6 +1,8 @@
 // YAML text to a flat list of recipe values. yaml-cpp's events are read directly: they carry every mark, show
 // repeated keys, and let nesting be refused before it is followed.
+#include <cstdlib>
 #include <istream>
+#include <set>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -181,12 +183,73 @@ class Flattener {
   std::map<std::string, int> lines_;  // of the names seen so far
 };
 
+/// What stands in front of the error's place and cannot be seen: pasted from a web page it looks right. "" if
+/// nothing.
+std::string unseen(std::string_view text, const std::string& origin, std::string_view message) {
+  if (message.find("<U+") != message.npos || !message.starts_with(origin + ":")) return "";
+  const int last = std::atoi(std::string(message.substr(origin.size() + 1)).c_str());
+  std::string found;
+  std::string_view rest = text;
+  for (int line = 1, column = 1; line <= last && !rest.empty();) {
+    const data::Character c = data::first_character(rest);
+    const bool indents = c.code == '\t' && rest.data() > text.data() && rest.data()[-1] == '\n';
+    if (indents) found = fmt::format("; line {} begins with a TAB, wanted spaces", line);
+    else if (c.code >= 0x80 && !c.visible() && !(line == 1 && column == 1))
+      found = fmt::format("; column {} of line {} is {}, which cannot be seen", column, line,
+                          data::printable(rest.substr(0, c.bytes)));
+    if (c.code == '\n') ++line, column = 1;
+    else ++column;
+    rest.remove_prefix(c.bytes);
+  }
+  return found;
+}
+
+/// Calls f and adds to its errors what cannot be seen in the text.
+template <class F>
+auto naming_unseen(std::string_view text, const std::string& origin, const F& f) {
+  try {
+    return f();
+  } catch (const Error& e) {
+    throw Error(e.what() + unseen(text, origin, e.what()));
+  }
+}
+
+using Values = std::vector<std::pair<std::string, std::string>>;
+
+/// Maps and lists to "model.layers" and "schedule.milestones.0", in the text's order.
+void flatten(const Node& node, const std::string& name, const std::string& origin, Values& out) {
+  const auto below = [&](const std::string& key) { return name.empty() ? key : name + "." + key; };
+  std::set<std::string> names;
+  for (size_t i = 0; i < node.children.size(); ++i) {
+    const Node& child = node.children[i];
+    if (node.kind == Node::list) {
+      flatten(child, below(std::to_string(i)), origin, out);
+    } else if (i % 2 == 0) {
+      if (child.kind != Node::scalar || !names.insert(child.text).second)
+        throw Error(place_of(origin, child.mark) + ": a key that is no name or given twice");
+      flatten(node.children[i + 1], below(child.text), origin, out);
+    }
+  }
+  if (node.kind == Node::scalar || node.kind == Node::null) out.emplace_back(name, node.text);
+}
+
 }  // namespace
 
 Document read_document(std::string_view text, const std::string& origin) {
-  Flattener flattener(origin);
-  flattener.top(parse_tree(text, origin));
-  return std::move(flattener.document);
+  return naming_unseen(text, origin, [&] {
+    Flattener flattener(origin);
+    flattener.top(parse_tree(text, origin));
+    return std::move(flattener.document);
+  });
 }
 
 }  // namespace selene::recipe
+
+std::vector<std::pair<std::string, std::string>> selene::recipe_values(std::string_view text,
+                                                                       const std::string& origin) {
+  return recipe::naming_unseen(text, origin, [&] {
+    recipe::Values values;
+    recipe::flatten(recipe::parse_tree(text, origin), "", origin, values);
+    return values;
+  });
+}

@@ -227,7 +227,7 @@ std::vector<Plot> plots_of(const std::vector<RunData>& runs) {
 
 std::string html_report(const std::vector<RunData>& runs, const std::string& title) {
   if (std::all_of(runs.begin(), runs.end(), [](const RunData& r) { return r.rows.empty(); }))
-    throw Error(runs.size() == 1 ? fmt::format("{}/metrics.jsonl: has no rows yet: nothing to report", runs[0].path)
+    throw Error(runs.size() == 1 ? runs[0].problems[0] + ": nothing to report"
                                  : std::string("none of the runs has a row in its metrics.jsonl: nothing to report"));
   const std::string head = !title.empty()     ? title
                            : runs.size() == 1 ? runs[0].name

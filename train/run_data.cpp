@@ -1,12 +1,12 @@
 #include "train/run_data.h"
 
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 
+#include "data/printable.h"
 #include "data/regular_file.h"
 #include "data/safetensors.h"
 #include "kernels/error.h"
@@ -25,27 +25,11 @@ std::string name_of(const std::string& folder) {
   return path.filename().empty() ? folder : path.filename().string();
 }
 
-/// Maps and lists to "model.layers" and "schedule.milestones.0", in the file's order.
-void flatten(const YAML::Node& node, const std::string& prefix,
-             std::vector<std::pair<std::string, std::string>>& keys) {
-  const auto below = [&](const std::string& key) { return prefix.empty() ? key : prefix + "." + key; };
-  if (node.IsMap()) {
-    for (const auto& item : node) flatten(item.second, below(item.first.as<std::string>("?")), keys);
-  } else if (node.IsSequence()) {
-    for (size_t i = 0; i < node.size(); ++i) flatten(node[i], below(fmt::format("{}", i)), keys);
-  } else {
-    keys.emplace_back(prefix, node.IsScalar() ? node.Scalar() : "");
-  }
-}
-
 void read_recipe(RunData& run) {
   const std::string path = (fs::path(run.path) / "recipe.yaml").string();
   try {
     run.recipe = data::read_regular_file(path, largest_recipe, "a recipe");
-    flatten(YAML::Load(run.recipe), "", run.keys);
-  } catch (const YAML::Exception& error) {
-    run.keys.clear();
-    run.problems.push_back(fmt::format("{}:{}:{}: {}", path, error.mark.line + 1, error.mark.column + 1, error.msg));
+    run.keys = recipe_values(run.recipe, path);
   } catch (const Error& error) {
     run.problems.emplace_back(error.what());
   }
@@ -153,7 +137,7 @@ RunData load_run(const std::string& folder) {
   if (!fs::exists(metrics) || fs::is_directory(metrics))
     throw Error(fmt::format("{}: is not a run: has no metrics.jsonl (selene-train makes runs/NAME)", folder));
   RunData run;
-  run.name = name_of(folder);
+  run.name = data::printable(name_of(folder));
   run.path = folder;
   MetricsFile file = read_metrics(metrics);
   run.rows = std::move(file.rows);

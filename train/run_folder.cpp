@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "data/durable_file.h"
+#include "data/json.h"
 #include "kernels/error.h"
 
 namespace selene::train {
@@ -22,10 +22,14 @@ std::string path_of(const std::string& folder, int64_t update) {
 std::optional<int64_t> recorded_best(const Checkpoint& checkpoint) {
   const auto text = checkpoint.file.metadata().find("state");
   if (text == checkpoint.file.metadata().end()) return std::nullopt;
-  const nlohmann::json state = nlohmann::json::parse(text->second, nullptr, false);
-  if (!state.is_object() || state.value("has_best", nlohmann::json()) != true) return std::nullopt;
-  const nlohmann::json update = state.value("best_update", nlohmann::json());
-  return update.is_number_integer() && update >= 0 ? std::optional(update.get<int64_t>()) : std::nullopt;
+  try {
+    const data::Json state = data::parse_json(text->second, "state");
+    if (!state.get<bool>("has_best")) return std::nullopt;
+    const int64_t update = state.get<int64_t>("best_update");
+    return update >= 0 ? std::optional(update) : std::nullopt;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
 /// Removes folder/name if it is a link of either kind.

@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <cstring>
-#include <nlohmann/json.hpp>
 
+#include "data/json.h"
+#include "data/printable.h"
 #include "kernels/error.h"
 #include "train/log.h"
 
@@ -15,21 +16,21 @@ constexpr const char* kMoment1 = "optimizer.exp_avg.";
 constexpr const char* kMoment2 = "optimizer.exp_avg_sq.";
 
 std::string to_json(const RunState& s) {
-  const nlohmann::json j{{"update", s.update},
-                         {"loss_sums", {s.sums.loss, s.sums.nll, s.sums.count, s.sums.correct}},
-                         {"has_best", s.has_best},
-                         {"best", s.best},
-                         {"best_update", s.best_update},
-                         {"worse_validations", s.worse_validations},
-                         {"wall_s", s.wall_s},
-                         {"validation_due", s.validation_due},
-                         {"train_data", s.train_data},
-                         {"valid_data", s.valid_data},
-                         {"test_data", s.test_data},
-                         {"isa", instruction_set()},
-                         {"loss_scale", s.scaling.scale},
-                         {"good_updates", s.scaling.good},
-                         {"skipped_updates", s.scaling.skipped}};
+  const data::Json j{{"update", s.update},
+                     {"loss_sums", std::vector<double>{s.sums.loss, s.sums.nll, s.sums.count, s.sums.correct}},
+                     {"has_best", s.has_best},
+                     {"best", s.best},
+                     {"best_update", s.best_update},
+                     {"worse_validations", s.worse_validations},
+                     {"wall_s", s.wall_s},
+                     {"validation_due", s.validation_due},
+                     {"train_data", s.train_data},
+                     {"valid_data", s.valid_data},
+                     {"test_data", s.test_data},
+                     {"isa", instruction_set()},
+                     {"loss_scale", s.scaling.scale},
+                     {"good_updates", s.scaling.good},
+                     {"skipped_updates", s.scaling.skipped}};
   return j.dump();
 }
 
@@ -43,26 +44,39 @@ void need_state(const std::string& path, const RunState& s) {
   need(s.scaling.skipped >= 0 && s.scaling.skipped <= s.update, "skipped_updates", s.scaling.skipped, "0 to update");
 }
 
-RunState state_from_json(const std::string& path, const std::string& text) {
-  try {
-    const nlohmann::json j = nlohmann::json::parse(text);
-    RunState s;
-    s.update = j.at("update"), s.has_best = j.at("has_best"), s.best = j.at("best"),
-    s.best_update = j.at("best_update");
-    s.worse_validations = j.at("worse_validations"), s.wall_s = j.at("wall_s"), s.train_data = j.at("train_data");
-    s.validation_due = j.at("validation_due"), s.valid_data = j.at("valid_data"), s.test_data = j.at("test_data");
-    s.scaling.scale = j.at("loss_scale"), s.scaling.good = j.at("good_updates");
-    s.scaling.skipped = j.at("skipped_updates");
-    const auto& sums = j.at("loss_sums");
-    s.sums = {sums.at(0), sums.at(1), sums.at(2), sums.at(3)};
-    need_state(path, s);
-    if (const std::string isa = j.at("isa"); isa != instruction_set())
-      log_warning(fmt::format("{}: written on {}, this machine computes with {}: results agree within rounding only",
-                              path, isa, instruction_set()));
-    return s;
-  } catch (const nlohmann::json::exception& e) {
-    throw Error(fmt::format("{}: its state is not what this program writes ({})", path, e.what()));
+LossSums sums_from(const data::Json::List& list) {
+  double sums[4] = {};
+  if (list.size() != std::size(sums)) throw Error(fmt::format("loss_sums has {} numbers, wanted 4", list.size()));
+  for (size_t i = 0; i < list.size(); ++i) {
+    const auto number = list[i].number();
+    if (!number) throw Error(fmt::format("loss_sums has {}, wanted a number", data::shown_bare(list[i].dump())));
+    sums[i] = *number;
   }
+  return {sums[0], sums[1], sums[2], sums[3]};
+}
+
+RunState state_from_json(const std::string& path, const std::string& text) {
+  RunState s;
+  std::string isa;
+  try {
+    const data::Json j = data::parse_json(text, "JSON");
+    s.update = j.get<int64_t>("update"), s.has_best = j.get<bool>("has_best"), s.best = j.get<double>("best");
+    s.best_update = j.get<int64_t>("best_update"), s.worse_validations = j.get<int64_t>("worse_validations");
+    s.wall_s = j.get<double>("wall_s"), s.train_data = j.get<std::string>("train_data");
+    s.validation_due = j.get<bool>("validation_due"), s.valid_data = j.get<std::string>("valid_data");
+    s.test_data = j.get<std::string>("test_data");
+    s.scaling.scale = float(j.get<double>("loss_scale")), s.scaling.good = j.get<int64_t>("good_updates");
+    s.scaling.skipped = j.get<int64_t>("skipped_updates");
+    s.sums = sums_from(j.get<data::Json::List>("loss_sums"));
+    isa = j.get<std::string>("isa");
+  } catch (const Error& e) {
+    throw Error(fmt::format("{}: its state is not what this program writes: {}", path, e.what()));
+  }
+  need_state(path, s);
+  if (isa != instruction_set())
+    log_warning(fmt::format("{}: written on {}, this machine computes with {}: results agree within rounding only",
+                            path, isa, instruction_set()));
+  return s;
 }
 
 const data::TensorEntry& entry_of(const data::SafetensorsFile& file, const std::string& name, const Shape& wanted) {

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "data/json.h"
 #include "data/regular_file.h"
 #include "kernels/error.h"
 #include "train/paper.h"
@@ -16,22 +16,22 @@ namespace {
 constexpr uint64_t largest_file = uint64_t(1) << 28;  // bytes; a line has some hundred
 
 // Into `value` if the line has the key.
-void take(const nlohmann::json& j, const char* key, std::string& value) {
-  if (j.contains(key)) value = j.at(key);
+void take(const data::Json& j, const char* key, std::string& value) {
+  if (j.find(key)) value = j.get<std::string>(key);
 }
 
 StepTime parse_line(const std::string& line) {
-  const nlohmann::json j = nlohmann::json::parse(line);
+  const data::Json j = data::parse_json(line, "JSON");
   StepTime t;
-  t.model = j.at("model"), t.length = j.at("length"), t.dtype = j.at("dtype");
-  t.batch = j.at("batch");
+  t.model = j.get<std::string>("model"), t.length = j.get<int64_t>("length"), t.dtype = j.get<std::string>("dtype");
+  t.batch = j.get<int64_t>("batch");
   take(j, "why", t.why), take(j, "command", t.command), take(j, "machine", t.machine);
   take(j, "commit", t.commit), take(j, "date", t.date), take(j, "scale", t.scale);
-  t.timed_steps = j.value("timed_steps", int64_t(0));
+  if (j.find("timed_steps")) t.timed_steps = j.get<int64_t>("timed_steps");
   if (!t.why.empty()) return t;
-  t.device = j.at("device");
-  t.best_ms = j.at("step_ms"), t.median_ms = j.at("step_median_ms");
-  t.slab_mib = j.at("slab_mib"), t.rss_mib = j.at("rss_mib");
+  t.device = j.get<std::string>("device");
+  t.best_ms = j.get<double>("step_ms"), t.median_ms = j.get<double>("step_median_ms");
+  t.slab_mib = j.get<double>("slab_mib"), t.rss_mib = j.get<double>("rss_mib");
   if (!(t.best_ms > 0 && t.median_ms > 0 && t.slab_mib > 0))
     throw Error(fmt::format("step_ms {}, step_median_ms {}, slab_mib {}, wanted numbers above 0", t.best_ms,
                             t.median_ms, t.slab_mib));
@@ -73,7 +73,7 @@ std::vector<StepTime> load_step_times(const std::string& path) {
     ++number;
     try {
       times.push_back(parse_line(line));
-    } catch (const std::exception& e) {
+    } catch (const Error& e) {
       throw Error(fmt::format("{}:{}: {}; wanted a line of selene-bench step --json", path, number, e.what()));
     }
   }
