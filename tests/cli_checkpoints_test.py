@@ -112,6 +112,14 @@ class Best(Case):
             self.succeeds(run('selene-evaluate', given, cwd=self.folder), 'no best checkpoint before the first validation',
                           'the newest one, takes its place', 'accuracy')
 
+    def test_how_to_go_on_from_a_named_one(self):
+        values = {**STILL, 'train.updates': 10 ** 8}
+        with subprocess.Popen([program('selene-train'), *self.command('forked', values, '--resume', 'made')], cwd=self.folder,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            wait_for_update(process, self.path('forked/metrics.jsonl'), 4)
+            process.send_signal(signal.SIGTERM)
+            self.assertIn('go on with the same command without --resume', process.communicate(timeout=TIMEOUT)[1])
+
     def test_folders_without_checkpoints(self):
         os.makedirs(self.path('none/checkpoints'))
         for given in ('none', 'none/checkpoints', 'data'):

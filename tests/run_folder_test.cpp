@@ -68,6 +68,15 @@ TEST_CASE("run folder: the newest stands for a best one that is gone or damaged,
   CHECK(!find_checkpoints(empty.file("none")).newest);
 }
 
+TEST_CASE("run folder: a file under another update's name is not taken for that") {
+  const Folder folder;
+  const std::string best = write(folder, 10, 10);
+  fs::copy_file(best, folder.file(checkpoint_name(30)));
+  CHECK(find(folder).newest->update == 10);
+  REQUIRE(find(folder).refused.size() == 1);
+  CHECK_THAT(find(folder).refused[0].reason, containing("holds update 10, which is not what its name says"));
+}
+
 TEST_CASE("run folder: a run, its checkpoints, and what is neither") {
   const Folder folder;
   CHECK(checkpoint_folder(folder.path.string()) == "");

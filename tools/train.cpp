@@ -26,8 +26,9 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_option("RECIPE", a.recipe, "YAML recipe (recipes/, docs/recipes.md)");
   app.add_option("--set", a.sets, "key=value, overrides the recipe; repeatable")->take_all()->allow_extra_args(false);
   app.add_option("--out", a.run.out, "run folder (default: runs/<name of the recipe>)");
-  app.add_option("--resume", a.run.resume,
-                 "auto: newest valid checkpoint of the run folder | none | a checkpoint file")
+  app.add_option(
+         "--resume", a.run.resume,
+         "auto: newest valid checkpoint of the run folder | none | a checkpoint, or a run's folder (its newest)")
       ->capture_default_str();
   app.add_option("--device", a.run.device, "auto | cpu | cuda | a module's file")->capture_default_str();
   app.add_flag("!--no-graph", a.run.graph,
@@ -57,7 +58,8 @@ int run(const Arguments& a) {
   const char* end = result.finished ? "finished" : result.interrupted ? "interrupted" : "stopped";
   print_line(fmt::format("{} update={} checkpoint={}", end, result.update, result.checkpoint));
   if (!result.interrupted) return 0;
-  train::log_info("go on with the same command: it resumes from that checkpoint");
+  train::log_info(fmt::format("go on with the same command{}: it resumes from that checkpoint",
+                              a.run.resume == "auto" ? "" : " without --resume"));
   return int(recipe.train.preempt_exit_code);
 }
 

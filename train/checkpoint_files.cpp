@@ -95,6 +95,13 @@ Checkpoint open_checkpoint(const std::string& path) {
   return {std::move(file), update};
 }
 
+Checkpoint open_checkpoint(const CheckpointName& name) {
+  Checkpoint found = open_checkpoint(name.path);
+  if (found.update != name.update)
+    throw Error(fmt::format("{}: holds update {}, which is not what its name says", name.path, found.update));
+  return found;
+}
+
 std::vector<CheckpointName> list_checkpoints(const std::string& folder) {
   std::vector<CheckpointName> found;
   std::error_code error;
@@ -112,7 +119,7 @@ NewestCheckpoint newest_valid_checkpoint(const std::string& folder) {
   NewestCheckpoint newest;
   for (const CheckpointName& name : list_checkpoints(folder)) {
     try {
-      newest.found = open_checkpoint(name.path);
+      newest.found = open_checkpoint(name);
       break;
     } catch (const Error& e) {
       newest.refused.push_back({name.path, e.what()});

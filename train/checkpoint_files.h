@@ -51,6 +51,9 @@ struct CheckpointName {
   std::string path;
 };
 
+/// open_checkpoint of a listed file. Error also where it holds another update than its name says.
+Checkpoint open_checkpoint(const CheckpointName& name);
+
 /// The files of a folder that are named like checkpoints, newest (largest update) first. None if there is no such
 /// folder.
 std::vector<CheckpointName> list_checkpoints(const std::string& folder);

@@ -14,10 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string path_of(const std::string& folder, int64_t update) {
-  return (fs::path(folder) / checkpoint_name(update)).string();
-}
-
 /// What the checkpoint's state says of the best one; nothing where it says nothing.
 std::optional<int64_t> recorded_best(const Checkpoint& checkpoint) {
   const auto text = checkpoint.file.metadata().find("state");
@@ -51,7 +47,7 @@ std::string checkpoint_folder(const std::string& path) {
 
 BestCheckpoint best_checkpoint(const std::string& folder, int64_t recorded) {
   try {
-    return {open_checkpoint(path_of(folder, recorded)), ""};
+    return {open_checkpoint(CheckpointName{recorded, (fs::path(folder) / checkpoint_name(recorded)).string()}), ""};
   } catch (const Error& error) {
     return {newest_valid_checkpoint(folder).found, error.what()};
   }

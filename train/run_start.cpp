@@ -131,7 +131,8 @@ void Run::take(const Checkpoint& from, bool of_this_folder) {
 }
 
 void Run::take_named() {
-  const MeantFile meant = meant_file(options_.resume);
+  const std::string run = checkpoint_folder(options_.resume);  // means its newest here
+  const MeantFile meant = meant_file(run.empty() ? options_.resume : run + "/last");
   tell_once(meant.told);
   const fs::path folder = fs::path(meant.path).parent_path();
   take(open_checkpoint(meant.path),
