@@ -73,6 +73,15 @@ class Best(Case):
             with self.subTest(number):
                 out = f'lost-{number}'
                 damage(self.copy(out)(name(2))[0])
+                # Twice before the next validation: said once, and the one that took the place is kept.
+                seldom = {**STILL, 'train.validate_every': 100, 'train.keep': 1}
+                shutil.copytree(self.path(out), self.path(f'{out}-twice'), symlinks=True)
+                for updates, told in ((8, 1), (12, 0)):
+                    result = self.train(f'{out}-twice', {**seldom, 'train.updates': 10 ** 6}, '--profile', 4)
+                    self.assertEqual(result.stderr.count('takes its place'), told, result.stderr)
+                    self.assertEqual(self.links(f'{out}-twice'), {'best': name(4), 'last': name(updates)})
+                self.succeeds(self.train(f'{out}-twice', {**seldom, 'train.updates': 14}), 'finished update=14')
+                self.assertEqual(self.best_tested(f'{out}-twice'), [14])
                 shutil.copytree(self.path(out), self.path(f'{out}-named'), symlinks=True)
                 self.succeeds(self.train(f'{out}-named', {**STILL, 'train.updates': 6}, '--resume', f'{out}-named/checkpoints/last'),
                               'update 4 takes its place')

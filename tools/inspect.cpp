@@ -132,9 +132,7 @@ Json describe_run(const std::string& folder) {
     const bool best = all.validated && c.path == all.best->file.path();
     Json one{{"update", c.update}, {"file", name}, {"last", last}, {"best", best}};
     try {
-      const SafetensorsFile file(c.path);
-      selene::train::verify_checkpoint(file);
-      one.update({{"bytes", file.size()}, {"problem", ""}});
+      one.update({{"bytes", selene::train::open_checkpoint(c).file.size()}, {"problem", ""}});
     } catch (const Error& e) {
       one.set("problem", e.what());
     }
