@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "data/durable_file.h"
+#include "data/lines.h"
 #include "data/printable.h"
-#include "data/stop.h"
 #include "kernels/error.h"
 
 namespace selene::data {
@@ -61,22 +61,20 @@ Dataset read_aan(std::istream& in, const std::string& name, int64_t max_bytes, c
   if (max_bytes < 1) throw Error(fmt::format("{}: keep {} bytes of a text, wanted at least 1", name, max_bytes));
   DatasetBuilder builder;
   int64_t taken = 0;  // bytes
-  std::string line;
   const auto tell = [&](int64_t pairs) {
     if (watch) watch(taken >> 20, size >> 20, fmt::format("{} pairs", pairs));
   };
-  for (int64_t number = 1; std::getline(in, line); ++number) {
-    check_stop();
-    if (number % watch_every == 1) tell(number - 1);
+  Lines lines(in, name);
+  for (std::string line; lines.next(line);) {
+    if (builder.examples() % watch_every == 0) tell(builder.examples());
     try {
       append_aan(line, max_bytes, builder);
     } catch (const Error& e) {
-      throw Error(fmt::format("{}:{}: {}", name, number, e.what()));
+      throw Error(fmt::format("{}: {}", lines.place(), e.what()));
     }
     taken += int64_t(line.size()) + 1;
   }
   tell(builder.examples());
-  if (in.bad()) throw Error(fmt::format("{}: cannot be read: {}", name, std::strerror(errno)));
   if (builder.examples() == 0) throw Error(fmt::format("{}: no examples, wanted at least one line", name));
   return builder.finish(kind_named("retrieval"), name);
 }

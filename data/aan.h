@@ -18,9 +18,9 @@ constexpr int64_t aan_max_bytes = 4000;
 /// them: label (0.0 or 1.0), two ids, two texts. The texts stand there as Python prints byte strings (b'...' with
 /// \n and \xNN) and are taken as they stand, escapes and all, as the Long Range Arena takes them. Row 0 of an
 /// example is the first `max_bytes` bytes of the first text, row 1 those of the second; raw symbol = byte; class 1
-/// is related. Lines end in LF or CR LF. `watch` (may be empty) hears of MiB, of how many, and of pairs. Throws
-/// Error with file and line for another number of columns, another label and an empty text, and for a file without
-/// examples.
+/// is related. Lines are those of data/lines.h. `watch` (may be empty) hears of MiB, of how many, and of pairs.
+/// Throws Error with file and line for another number of columns, another label and an empty text, and for a file
+/// without examples.
 Dataset read_aan(const std::string& path, int64_t max_bytes = aan_max_bytes, const Watch& watch = {});
 /// The same from a stream of `size` bytes (0: not known); `name` stands for the path in messages.
 Dataset read_aan(std::istream& in, const std::string& name, int64_t max_bytes = aan_max_bytes,

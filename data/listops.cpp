@@ -10,8 +10,8 @@
 #include <istream>
 
 #include "data/durable_file.h"
+#include "data/lines.h"
 #include "data/printable.h"
-#include "data/stop.h"
 #include "kernels/error.h"
 
 namespace selene::data {
@@ -163,20 +163,19 @@ std::string listops_text(std::span<const uint8_t> symbols) {
 
 Dataset read_listops(std::istream& in, const std::string& name) {
   DatasetBuilder data;
-  std::string line;
-  for (int64_t number = 1; std::getline(in, line); ++number) {
-    check_stop();
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (number == 1 && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);  // a byte order mark
+  Lines lines(in, name);
+  bool header = false;
+  for (std::string line; lines.next(line);) {
+    while (line.ends_with(' ')) line.pop_back();
     try {
-      if (number > 1) append_line(line, data);
+      if (header) append_line(line, data);
       else if (line != "Source\tTarget")
         throw Error(fmt::format("header '{}', wanted 'Source', a TAB and 'Target'", shown_bare(line)));
     } catch (const Error& e) {
-      throw Error(fmt::format("{}:{}: {}", name, number, e.what()));
+      throw Error(fmt::format("{}: {}", lines.place(), e.what()));
     }
+    header = true;
   }
-  if (in.bad()) throw Error(fmt::format("{}: cannot be read: {}", name, std::strerror(errno)));
   if (data.examples() == 0) throw Error(fmt::format("{}: no examples, wanted a header and at least one line", name));
   return data.finish(kind_named("listops"), name);
 }

@@ -35,8 +35,9 @@ int listops_value(std::string_view expression);
 std::string listops_text(std::span<const uint8_t> symbols);
 
 /// Reads a file of the official form: header "Source TAB Target", then one expression and its label, 0 to 9, a line;
-/// lines end in LF or CR LF. Throws Error with file and line for an empty or malformed line, a wrong header, an
-/// unknown token, a label that is not the expression's value, and for a file without examples.
+/// blanks at the end of a line and what data/lines.h leaves out do not count. Throws Error with file and line for
+/// what data/lines.h refuses, a malformed line, a wrong header, an unknown token, a label that is not the
+/// expression's value, and for a file without examples.
 Dataset read_listops(const std::string& path);
 /// The same from a stream; `name` stands for the path in messages.
 Dataset read_listops(std::istream& in, const std::string& name);

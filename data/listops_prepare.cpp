@@ -8,6 +8,7 @@
 #include "data/durable_file.h"
 #include "data/json.h"
 #include "data/listops.h"
+#include "data/source.h"
 #include "data/stop.h"
 #include "kernels/error.h"
 
@@ -76,6 +77,8 @@ Json generate(const ListopsPlan& plan, const std::string& folder, const Watch& w
 }
 
 Json convert(const ListopsPlan& plan, const std::string& folder, const Watch& watch) {
+  need_source(plan.from, "basic_train.tsv",
+              "the folder of basic_train.tsv, basic_val.tsv, basic_test.tsv (listops-1000 of the Long Range Arena)");
   int64_t done = 0;
   for (int split = 0; split < 3; ++split) {
     if (watch) watch(done, 0, kSplits[split]);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <tuple>
 
@@ -11,6 +12,7 @@
 #include "data/imdb.h"
 #include "data/json.h"
 #include "data/order.h"
+#include "data/source.h"
 #include "data/stop.h"
 #include "kernels/error.h"
 
@@ -41,6 +43,11 @@ std::string write_text(const TextPlan& plan, const std::string& folder, const st
   const auto write = [&](const char* split, const Dataset& source, std::span<const int64_t> order, int64_t cap) {
     write_split(folder, split, source, order, cap, options);
   };
+  need_source(plan.from, "train/neg",
+              "the folder aclImdb of aclImdb_v1.tar.gz (ai.stanford.edu/~amaas/data/sentiment)",
+              std::array<OtherForm, 3>{{{"IMDB Dataset.csv", "the reviews as one table"},
+                                        {"imdb.npz", "the reviews as word numbers"},
+                                        {"plain_text", "the reviews as tables of another publisher"}}});
   int64_t skipped = 0, before = 0;  // before: reviews of the parts read so far
   const auto read = [&](const char* part) {
     const auto note = [&](int64_t done, int64_t, const std::string& text) { watch(before + done, 0, text); };
@@ -68,6 +75,15 @@ std::string write_image(const ImagePlan& plan, const std::string& folder, const 
   const auto write = [&](const char* split, const Dataset& source, std::span<const int64_t> order, int64_t cap) {
     write_split(folder, split, source, order, cap, options);
   };
+  need_source(plan.from, "data_batch_1.bin",
+              "the folder cifar-10-batches-bin of the binary version, cifar-10-binary.tar.gz "
+              "(www.cs.toronto.edu/~kriz/cifar.html)",
+              std::array<OtherForm, 6>{{{"data_batch_1", "CIFAR-10's Python version"},
+                                        {"data_batch_1.mat", "CIFAR-10's Matlab version"},
+                                        {"train.bin", "CIFAR-100"},
+                                        {"fine_label_names.txt", "CIFAR-100"},
+                                        {"train.mat", "CIFAR-100"},
+                                        {"meta", "CIFAR-100"}}});
   const Dataset train = read_cifar10(plan.from, "train", watch);
   const int64_t valid = train.examples() / 10;
   if (valid < 1)
@@ -91,6 +107,9 @@ std::string write_retrieval(const RetrievalPlan& plan, const std::string& folder
   const std::tuple<const char*, int64_t, OrderOf> splits[] = {{"train", plan.caps.train, OrderOf::train},
                                                               {"valid", plan.caps.valid, OrderOf::valid},
                                                               {"test", plan.caps.test, OrderOf::test}};
+  need_source(
+      plan.from, "new_aan_pairs.train.tsv",
+      "the folder tsv_data of the Long Range Arena's release, with new_aan_pairs.train.tsv, .eval.tsv, .test.tsv");
   int64_t before = 0, total = 0;  // MiB of the files read so far, of all files
   const auto mib = [&](const char* split) {
     std::error_code ignored;

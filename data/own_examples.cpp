@@ -9,6 +9,7 @@
 
 #include "data/aan.h"
 #include "data/image.h"
+#include "data/lines.h"
 #include "data/listops.h"
 #include "data/printable.h"
 #include "data/regular_file.h"
@@ -82,6 +83,7 @@ Dataset read_image(const std::string& path, const Kind& kind, int64_t side) {
 Dataset read_own(std::istream& in, const std::string& name, const Kind& kind) {
   if (kind.image) throw Error(fmt::format("{}: an example of {} is a PNG file, not lines of text", name, kind.name));
   std::string text(std::istreambuf_iterator<char>(in), {});
+  if (const char* what = foreign_form(text)) throw Error(fmt::format("{}: is {}", name, what));
   if (const size_t nul = text.find('\0'); nul != text.npos)
     throw Error(fmt::format("{}: byte {} is 0, wanted lines of text", name, nul + 1));
   if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);  // a byte order mark, as some editors write it

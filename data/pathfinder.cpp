@@ -11,9 +11,12 @@
 #include <iterator>
 #include <memory>
 #include <numeric>
+#include <sstream>
 #include <string_view>
 
+#include "data/clutter.h"
 #include "data/durable_file.h"
+#include "data/lines.h"
 #include "data/printable.h"
 #include "data/rounds.h"
 #include "data/stop.h"
@@ -37,7 +40,7 @@ std::vector<int32_t> batches_of(const std::string& level_folder) {
   std::vector<int32_t> batches;
   if (fs::is_directory(folder))
     for (const auto& entry : fs::directory_iterator(folder)) {
-      if (entry.path().extension() != ".npy") continue;
+      if (entry.path().extension() != ".npy" || is_clutter(entry.path().filename().string())) continue;
       const std::string stem = entry.path().stem().string();
       int32_t batch = -1;
       const auto [end, error] = std::from_chars(stem.data(), stem.data() + stem.size(), batch);
@@ -58,7 +61,7 @@ void check_listed(const std::string& level_folder) {
   if (!fs::is_directory(images)) return;
   for (const auto& entry : fs::directory_iterator(images)) {
     const fs::path metadata = fs::path(level_folder) / "metadata" / (entry.path().filename().string() + ".npy");
-    if (entry.is_directory() && !fs::exists(metadata))
+    if (entry.is_directory() && !is_clutter(entry.path().filename().string()) && !fs::exists(metadata))
       throw Error(
           fmt::format("{}: is not there, wanted the metadata of {}", metadata.string(), entry.path().string()));
   }
@@ -99,22 +102,20 @@ PathfinderPool::Entry entry_of(std::string_view line) {
 
 void append_batch(PathfinderPool& pool, int32_t batch) {
   const std::string path = metadata_path(pool.folder, batch), text = read_metadata(path);
-  int64_t number = 1;
-  for (size_t first = 0; first < text.size(); ++number) {
-    check_stop();
-    const size_t end = std::min(text.find('\n', first), text.size());
+  std::istringstream in(text);
+  Lines lines(in, path);
+  for (std::string line; lines.next(line);) {
     try {
-      PathfinderPool::Entry entry = entry_of(std::string_view(text).substr(first, end - first));
-      entry.image = pool.folder + "/" + entry.image, entry.batch = batch, entry.line = number;
+      PathfinderPool::Entry entry = entry_of(line);
+      entry.image = pool.folder + "/" + entry.image, entry.batch = batch, entry.line = lines.number();
       std::error_code error;
       const auto bytes = fs::file_size(entry.image, error);
       if (error) throw Error(fmt::format("{}: {}", entry.image, error.message()));
       if (bytes > 0) pool.entries.push_back(std::move(entry));
       else ++pool.empty_files;
     } catch (const Error& e) {
-      throw Error(fmt::format("{}:{}: {}", path, number, e.what()));
+      throw Error(fmt::format("{}: {}", lines.place(), e.what()));
     }
-    first = end + 1;
   }
 }
 

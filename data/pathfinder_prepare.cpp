@@ -15,6 +15,7 @@
 #include "data/order.h"
 #include "data/pathfinder.h"
 #include "data/rounds.h"
+#include "data/source.h"
 #include "data/stop.h"
 #include "kernels/error.h"
 
@@ -96,6 +97,9 @@ Json generate(const PathfinderPlan& plan, const std::string& folder, const Watch
 }
 
 Json convert(const PathfinderPlan& plan, const std::string& folder, const Watch& watch) {
+  need_source(plan.from, "metadata",
+              "the folder of one level of Pathfinder in the Long Range Arena's release, such as "
+              "pathfinder32/curv_contour_length_14, with metadata/ and imgs/");
   const PathfinderPool pool = list_pathfinder(plan.from);
   const Source source = [&](std::span<const int64_t> chosen, const Watch& within) {
     return read_pathfinder(pool, chosen, plan.threads, within);

@@ -68,7 +68,7 @@ TEST_CASE("aan: only the first bytes of a text are kept") {
 TEST_CASE("aan: every error has its file and line") {
   const std::string good = "0.0\ta\tb\tx\ty\n", wanted = ", wanted 5: label, id1, id2, text1, text2";
   CHECK(refused("") == "a.tsv: no examples, wanted at least one line");
-  CHECK(refused(good + "\n" + good) == "a.tsv:2: 1 columns" + wanted);
+  CHECK(refused(good + "\n" + good) == "a.tsv:2: is empty, wanted an example");
   CHECK(refused(good + "0.0\ta\tb\tx\n") == "a.tsv:2: 4 columns" + wanted);
   CHECK(refused(good + good + "0.0\ta\tb\tx\ty\tz\tw\n") == "a.tsv:3: 7 columns" + wanted);
   CHECK(refused(good + "2.0\ta\tb\tx\ty\n") == "a.tsv:2: label '2.0', wanted 0.0 or 1.0");

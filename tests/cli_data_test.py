@@ -123,6 +123,60 @@ class Tasks(Prepared):
             os.rename(self.path('prepared/away'), self.path('prepared/text'))
 
 
+class Sources(Prepared):
+    """What people give for --from in the place of the right folder."""
+
+    def given(self, kind, *names):
+        """A folder with these files, given for the official one."""
+        shutil.rmtree(self.path('given'), ignore_errors=True)
+        for name in names:
+            os.makedirs(os.path.dirname(self.path('given', name)), exist_ok=True)
+            self.write(f'given/{name}', 'x')
+        return self.prepare(kind, 'unmade', raw='given')
+
+    def test_other_forms_and_other_data(self):
+        binary = 'cifar-10-binary.tar.gz'
+        for kind, name, wanted in (('image', 'data_batch_1', ("CIFAR-10's Python version", binary)),
+                                   ('image', 'data_batch_1.mat', ('Matlab version', binary)),
+                                   ('image', 'train.bin', ('CIFAR-100', binary)), ('image', 'meta', ('CIFAR-100', binary)),
+                                   ('image', 'cat.png', ('has no data_batch_1.bin', binary)),
+                                   ('text', 'IMDB Dataset.csv', ('one table', 'aclImdb_v1.tar.gz')),
+                                   ('text', 'unsup/1_0.txt', ('has no train/neg', 'aclImdb_v1.tar.gz')),
+                                   ('retrieval', 'aan.csv', ('new_aan_pairs.train.tsv', 'tsv_data')),
+                                   ('listops', 'train_d20s.tsv', ('basic_train.tsv', 'listops-1000')),
+                                   ('pathfinder', 'imgs/0/sample_0.png', ('has no metadata', 'curv_contour_length_14'))):
+            with self.subTest(f'{kind}: {name}'):
+                self.refuses(self.given(kind, name), 'given: ', *wanted)
+                self.assertFalse(os.path.exists(self.path('unmade')))
+
+    def test_a_level_too_high_or_too_low_and_archives(self):
+        os.makedirs(self.path('deep'), exist_ok=True)
+        for kind, below in (('text', 'train'), ('image', 'sub'), ('retrieval', 'sub'), ('pathfinder', 'imgs')):
+            with self.subTest(kind):
+                right = self.path('deep', kind)
+                shutil.copytree(self.path(self.raw(kind)), right)
+                self.refuses(self.prepare(kind, 'unmade', raw='deep'), 'deep: has no', f'deep/{kind} has; give that')
+                os.makedirs(self.path(right, below), exist_ok=True)
+                self.refuses(self.prepare(kind, 'unmade', raw=f'deep/{kind}/{below}'), f'deep/{kind} has; give that')
+                shutil.rmtree(right)
+                self.refuses(self.prepare(kind, 'unmade', raw=self.write('all.tar.gz', 'x')), 'is a file', 'unpacked')
+                self.refuses(self.prepare(kind, 'unmade', raw='nowhere'), 'nowhere: is not there, wanted the folder')
+
+    def test_texts_of_other_tools(self):
+        os.makedirs(self.path('texts'))
+        good = 'Source\tTarget\n[MAX 2 9 ]\t9\n'
+        for part in ('val', 'test'):
+            self.write(f'texts/basic_{part}.tsv', good)
+        for text in (good.encode('utf-8-sig'), '\n' + good + '\r\n\n', good.replace('\n', ' \r\n'), good.rstrip()):
+            self.write('texts/basic_train.tsv', text)
+            self.succeeds(self.prepare('listops', 'from-texts', '--force', raw='texts'), '1 train')
+        for text, wanted in ((good.encode('utf-16'), 'is UTF-16 text'), (good.encode('utf-16-le'), 'UTF-16'),
+                             (b'\x1f\x8b\x08', 'compressed by gzip'), (good.replace('\n', '\r'), 'CR alone'),
+                             ('\n\n' + good + '[MAX 2 9 ]\t8\n', 'basic_train.tsv:5: label 8')):
+            self.write('texts/basic_train.tsv', text)
+            self.refuses(self.prepare('listops', 'unmade', raw='texts'), 'basic_train.tsv', wanted)
+
+
 class Damaged(Prepared):
     """Each case changes a copy of good raw files; nothing may be left of what was being made."""
 

@@ -113,8 +113,8 @@ TEST_CASE("listops reader: every error has its file and line") {
   CHECK(refused("") == "a.tsv: no examples, wanted a header and at least one line");
   CHECK(refused("Source\tTarget\r\n") == "a.tsv: no examples, wanted a header and at least one line");
   CHECK(refused("[MAX 2 9 ]\t9\n") == "a.tsv:1: header '[MAX 2 9 ]\\t9', wanted 'Source', a TAB and 'Target'");
-  CHECK(refused(head + "\r\n5\t5\r\n") == "a.tsv:3: empty line, wanted an expression, a TAB and a label");
-  CHECK(refused(head + "5\t5\n\n") == "a.tsv:4: empty line, wanted an expression, a TAB and a label");
+  CHECK(refused(head + "\r\n5\t5\r\n") == "a.tsv:3: is empty, wanted an example");
+  CHECK(refused(head + "   \n5\t5\n") == "a.tsv:3: empty line, wanted an expression, a TAB and a label");
   CHECK(refused(head + "5 5\n") == "a.tsv:3: 1 columns, wanted 2: an expression, a TAB and a label");
   CHECK(refused(head + "5\t5\t5\n") == "a.tsv:3: 3 columns, wanted 2: an expression, a TAB and a label");
   CHECK(refused(head + "\t5\n") == "a.tsv:3: empty expression");

@@ -133,7 +133,7 @@ TEST_CASE("pathfinder reader: batches by number, lines in order, empty images le
 TEST_CASE("pathfinder reader: every error has its file and line") {
   Level level;
   const std::string good = level.lines[1];
-  CHECK(level.refused("") == "metadata/2.npy:2: 0 columns, wanted 11");
+  CHECK(level.refused("") == "metadata/2.npy:2: is empty, wanted an example");
   CHECK(level.refused(good + " 1") == "metadata/2.npy:2: 12 columns, wanted 11");
   CHECK(level.refused("imgs/2 sample_1.png 1 0") == "metadata/2.npy:2: 4 columns, wanted 11");
   CHECK(level.refused(Level::line(2, 1, "2")) == "metadata/2.npy:2: label '2', wanted 0 or 1");
@@ -293,7 +293,7 @@ TEST_CASE("pathfinder prepare: options out of range are refused") {
   CHECK(message({.threads = 0}) == "pathfinder: threads is 0, wanted 1 to 1024");
   Level level;
   CHECK(message({.from = level.path}) == "pathfinder: 4 images, wanted at least 10");
-  CHECK(holds(message({.from = folder.file("none")}), "no metadata/<number>.npy"));
+  CHECK(holds(message({.from = folder.file("none")}), "none: is not there, wanted the folder of one level"));
   CHECK(message_of([&] { prepare_pathfinder_images({.folder = folder.file("d"), .per_batch = 0}); }) ==
         "pathfinder: per_batch is 0, wanted 1 to 1000000000");
   CHECK(entries_in(folder.path) == 0);

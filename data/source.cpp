@@ -1,0 +1,55 @@
+#include "data/source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+#include "kernels/error.h"
+
+namespace fs = std::filesystem;
+
+namespace selene::data {
+namespace {
+
+std::vector<fs::path> folders_in(const fs::path& folder) {
+  std::error_code ignored;
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (entry.is_directory(ignored)) found.push_back(entry.path());
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+/// The folder above, or one or two levels below, that has `wanted`; empty if there is none.
+std::string right_folder(const fs::path& folder, const std::string& wanted) {
+  std::error_code ignored;
+  std::vector<fs::path> near{fs::weakly_canonical(folder, ignored).parent_path()};
+  for (const fs::path& below : folders_in(folder)) {
+    near.push_back(below);
+    for (const fs::path& further : folders_in(below)) near.push_back(further);
+  }
+  for (const fs::path& place : near)
+    if (fs::exists(place / wanted, ignored)) return place.string();
+  return "";
+}
+
+}  // namespace
+
+void need_source(const std::string& folder, const std::string& wanted, const char* form,
+                 std::span<const OtherForm> others) {
+  std::error_code ignored;
+  if (fs::exists(fs::path(folder) / wanted, ignored)) return;
+  if (!fs::exists(folder, ignored)) throw Error(fmt::format("{}: is not there, wanted {}", folder, form));
+  if (!fs::is_directory(folder, ignored))
+    throw Error(fmt::format("{}: is a file, wanted {}; an archive must be unpacked", folder, form));
+  for (const OtherForm& other : others)
+    if (fs::exists(fs::path(folder) / other.has, ignored))
+      throw Error(fmt::format("{}: is {} (it has {}), wanted {}", folder, other.what, other.has, form));
+  if (const std::string right = right_folder(folder, wanted); !right.empty())
+    throw Error(fmt::format("{}: has no {}, but {} has; give that for --from", folder, wanted, right));
+  throw Error(fmt::format("{}: has no {}, wanted {}", folder, wanted, form));
+}
+
+}  // namespace selene::data
