@@ -84,6 +84,8 @@ Dataset read_own(std::istream& in, const std::string& name, const Kind& kind) {
   if (kind.image) throw Error(fmt::format("{}: an example of {} is a PNG file, not lines of text", name, kind.name));
   std::string text(std::istreambuf_iterator<char>(in), {});
   if (const char* what = foreign_form(text)) throw Error(fmt::format("{}: is {}", name, what));
+  if (text.find('\n') == text.npos && text.find('\r') < text.size() - 1)
+    throw Error(fmt::format("{}: its lines end in CR alone, wanted LF or CR LF", name));
   if (const size_t nul = text.find('\0'); nul != text.npos)
     throw Error(fmt::format("{}: byte {} is 0, wanted lines of text", name, nul + 1));
   if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);  // a byte order mark, as some editors write it

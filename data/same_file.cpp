@@ -24,7 +24,7 @@ void need_other_file(const std::string& option, const std::string& output, const
   std::error_code ignored;
   if (fs::equivalent(output, input, ignored))
     throw Error(fmt::format("{} {}: is {}, which is read; give another name", option, output,
-                            input == fs::path(output) ? "a file" : input.string()));
+                            input == fs::path(output) ? "an input" : input.string()));
 }
 
 }  // namespace

@@ -76,6 +76,8 @@ class Tasks(Prepared):
             self.succeeds(self.evaluate('retrieval', '-', stdin=f'{first}\t{second}\n'), f'{first} | {second[:40]}')
         self.refuses(self.evaluate('retrieval', '-', stdin='one text\n'), 'stdin:1', '1 columns')
         self.refuses(self.evaluate('text', '-', stdin=''), 'stdin', 'no example')
+        self.refuses(self.evaluate('text', self.write('lone.txt', b'one\rtwo\r')), 'lone.txt: its lines end in CR alone')
+        self.refuses(self.evaluate('text', self.write('wide.txt', 'one\n'.encode('utf-16'))), 'wide.txt: is UTF-16 text')
         self.refuses(self.evaluate('text', '-', stdin='fine\nPositive\tA fine film.\n'), 'stdin:2', "'Positive'", 'negative')
         self.refuses(self.evaluate('text', 'runs/text/checkpoints/best'), 'runs/text/checkpoints/best', 'byte')
         self.succeeds(self.evaluate('retrieval', '-', stdin='1\ta\tb\tone\ttwo\n'), '1 examples')

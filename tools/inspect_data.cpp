@@ -51,7 +51,7 @@ void print_example(const data::Dataset& d, int64_t i) {
 
 void write_sheet(const data::Dataset& d, int64_t first, int64_t last, const std::string& path) {
   if (!d.kind->image) throw Error(fmt::format("{}: holds {}, no images for --png", d.name, d.kind->name));
-  if (fs::exists(path) && !path.ends_with(".png"))
+  if (fs::exists(path) && !path.ends_with(".png") && !path.ends_with(".PNG"))
     throw Error(fmt::format("{}: is there, and no name for a PNG file; --png wants another", path));
   data::need_no_input("--png", path, {d.name, fs::path(d.name).parent_path().string()});
   std::vector<data::Image> images;
