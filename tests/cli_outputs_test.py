@@ -32,6 +32,17 @@ class ChangedData(Case):
                 self.refuses(result, 'data/train.safetensors', 'was changed while it was in use')
                 self.assertTrue([name for name in self.checkpoints(what) if name.startswith('update-')])
 
+    def test_a_validation_set_that_is_cut(self):
+        path = self.path('data/valid.safetensors')
+        with open(path, 'rb') as file:
+            good = file.read()
+        values = {**MODEL, 'train.updates': 100000, 'train.checkpoint_every': 100000, 'train.validate_every': 40}
+        result = self.train_and_change('valid', values, path, lambda file: file.truncate(100))
+        with open(path, 'wb') as file:
+            file.write(good)
+        self.refuses(result, 'data/valid.safetensors', 'was changed while it was in use')
+        self.assertTrue([name for name in self.checkpoints('valid') if name.startswith('update-')])
+
     def test_the_same_content_once_more_does_no_harm(self):
         path = self.path('data/train.safetensors')
         result = self.train_and_change('same', {**MODEL, 'train.updates': 30}, path, lambda file: os.utime(path))

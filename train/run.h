@@ -30,6 +30,7 @@ class Run {
   void tell_once(const std::vector<std::string>& lines);
   void tidy();
   data::Batch next_batch();
+  void keep_updates();
   void one_update();
   void check_finite();
   std::string broken_parameter();

@@ -116,14 +116,16 @@ Score score(Session& session, const data::Loader& loader, int64_t examples, int6
   session.set_loss_sums({});
   const auto start = std::chrono::steady_clock::now();
   data::Prefetcher ahead([&](int64_t i) { return loader.make_batch(i); }, 0, 1, prefetch, batches);
-  for (int64_t i = 0; i < batches; ++i) {
-    if (data::stop_signal()) {
-      session.set_loss_sums(kept);
-      throw data::Interrupted();
+  try {
+    for (int64_t i = 0; i < batches; ++i) {
+      data::check_stop();
+      const data::Batch batch = ahead.next();
+      const std::vector<float> logits = session.evaluate(batch);
+      if (on_batch) on_batch(batch, logits);
     }
-    const data::Batch batch = ahead.next();
-    const std::vector<float> logits = session.evaluate(batch);
-    if (on_batch) on_batch(batch, logits);
+  } catch (const Error&) {
+    session.set_loss_sums(kept);
+    throw;
   }
   const LossSums sums = session.loss_sums();
   session.set_loss_sums(kept);

@@ -21,9 +21,13 @@ data::Batch Run::next_batch() {
   try {
     return ahead_->next();
   } catch (const Error&) {
-    if (state_.update > 0 && saved_ != state_.update) checkpoint();
+    keep_updates();
     throw;
   }
+}
+
+void Run::keep_updates() {
+  if (state_.update > 0 && saved_ != state_.update) checkpoint();
 }
 
 void Run::one_update() {
@@ -111,6 +115,9 @@ void Run::validate() {
     s = score(*session_, loader, recipe_.train.validate_examples, recipe_.data.prefetch);
   } catch (const data::Interrupted&) {
     return log_warning(fmt::format("update {}: the validation was interrupted", state_.update));
+  } catch (const Error&) {  // the data was changed, as in next_batch
+    keep_updates();
+    throw;
   }
   if (!std::isfinite(s.loss)) diverged("the loss of the validation data");
   MetricsRow row{"valid", state_.update, {}};

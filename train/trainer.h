@@ -58,8 +58,8 @@ data::Loader file_order(std::shared_ptr<const data::Dataset> data, const data::V
                         const Recipe& recipe, int64_t batch_size);
 
 /// Accuracy and mean loss of a data set (of the true labels, whatever train.label_smoothing is), with the session's
-/// model. `on_batch` (may be empty) sees every batch with its logits. Throws data::Interrupted where a signal came;
-/// the session's loss sums are then as before.
+/// model. `on_batch` (may be empty) sees every batch with its logits. Throws data::Interrupted where a signal came,
+/// Error where the data's file was changed; the session's loss sums are then as before.
 struct Score {
   double loss = 0, accuracy = 0;
   int64_t examples = 0;
