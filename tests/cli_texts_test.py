@@ -58,7 +58,7 @@ class Numbers(Case):
 
     def test_settings(self):
         milestones = ['--set', 'schedule.name=milestone', '--set']
-        for value in ('[100 200]', '100 200', '[1 000]', '[010]', '[+-5]', '[5abc]'):
+        for value in ('[100 200]', '100 200', '[1 000]', '[+-5]', '[5abc]'):
             with self.subTest(value):
                 self.refuses(run('selene-train', QUICKSTART, *milestones, f'schedule.milestones={value}', '--print-recipe'),
                              'schedule.milestones', 'wanted an integer')

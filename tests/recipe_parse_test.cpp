@@ -199,13 +199,14 @@ TEST_CASE("recipe: --set with errors") {
 }
 
 TEST_CASE("recipe: no text is taken for another number") {
-  for (const char* bad : {"010", "+-1", "0x10", "1e3", "10abc", "1 000", "1_000", " 7", "7 ", "--7", "+", "-"}) {
+  CHECK(parse_recipe("name: x\n", "r", {"model.dim=0100"}).model.dim == 100);  // as people read it, not in octal
+  for (const char* bad : {"+-1", "0x10", "1e3", "10abc", "1 000", "1_000", " 7", "7 ", "--7", "+", "-"}) {
     INFO(bad);
     CHECK(set_error(std::string("train.seed=") + bad).find("wanted an integer") != std::string::npos);
   }
   for (const char* bad : {"1e999", "+-1", "0x1p3", "1,5", "nan"})
     CHECK(set_error(std::string("optim.lr=") + bad).find("wanted a") != std::string::npos);
-  for (const char* bad : {"[100 200]", "100 200 300", "[1 000]", "[100, 2 00]", "[100, 0200]", "[100\t,200]"}) {
+  for (const char* bad : {"[100 200]", "100 200 300", "[1 000]", "[100, 2 00]", "[100\t,200]"}) {
     INFO(bad);
     CHECK(set_error(std::string("schedule.milestones=") + bad).find("wanted an integer") != std::string::npos);
   }

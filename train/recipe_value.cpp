@@ -25,8 +25,6 @@ bool read_number(std::string_view text, T& out) {
     text.remove_prefix(1);
     if (text.starts_with('-')) return false;
   }
-  const std::string_view digits = text.substr(text.starts_with('-'));
-  if (std::is_integral_v<T> && digits.size() > 1 && digits[0] == '0') return false;  // 010 is 8 to some YAML readers
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), out);
   return status == std::errc() && end == text.data() + text.size();
 }
