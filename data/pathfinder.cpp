@@ -201,25 +201,27 @@ Dataset read_pathfinder(const std::string& level_folder, const Watch& watch) {
 Dataset collect_pathfinder(const std::string& name, int64_t count, int64_t size, int threads,
                            const std::function<int32_t(int64_t, std::span<uint8_t>)>& fill, const Watch& watch) {
   struct Storage {
-    std::vector<uint8_t> symbols;
+    std::unique_ptr<uint8_t[]> memory;
     std::vector<int64_t> offsets;
     std::vector<int32_t> labels;
   };
   const size_t pixels = size_t(size * size);
   const auto storage = std::make_shared<Storage>();
-  storage->symbols.resize(size_t(count) * pixels);
+  // Gigabytes, which would take seconds to fill with zeros, and no signal could stop that.
+  storage->memory = std::make_unique_for_overwrite<uint8_t[]>(size_t(count) * pixels);
+  const std::span symbols(storage->memory.get(), size_t(count) * pixels);
   storage->labels.resize(size_t(count));
   for (int64_t i = 0; i <= count; ++i) storage->offsets.push_back(i * int64_t(pixels));
   const auto work = [&](int64_t first, int64_t end) {
     for (int64_t i = first; i < end; ++i) {
       check_stop();
-      storage->labels[size_t(i)] = fill(i, std::span(storage->symbols).subspan(size_t(i) * pixels, pixels));
+      storage->labels[size_t(i)] = fill(i, symbols.subspan(size_t(i) * pixels, pixels));
     }
   };
   work_in_rounds(count, chunk, threads, work, [&](int64_t done) {
     if (watch) watch(done, count, name);
   });
-  return {name, &kind_named("pathfinder"), storage->symbols, storage->offsets, storage->labels, storage};
+  return {name, &kind_named("pathfinder"), symbols, storage->offsets, storage->labels, storage};
 }
 
 }  // namespace selene::data
