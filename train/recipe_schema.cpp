@@ -161,7 +161,8 @@ const std::vector<Key> KEYS = {
     {"train.threads", AT(train.threads), "threads", {.min = 0, .max = 4096}, {}, FREE,
      "CPU threads; 0: all; changes no result", SELENE},
     {"train.label_smoothing", AT(train.label_smoothing), "", PROBABILITY, {}, FIXED,
-     "probability mass spread over all classes", "Szegedy et al. 2016"},
+     "probability mass spread over all classes; the loss that is reported stays that of the true labels, what is "
+     "trained on is smoothed_loss in metrics.jsonl", "Szegedy et al. 2016"},
     {"train.log_every", AT(train.log_every), "updates", COUNT, {}, FREE, "one line of the log", SELENE},
     {"train.validate_every", AT(train.validate_every), "updates", COUNT_OR_0, {}, FREE,
      "distance between validations; 0: once an epoch", LUNA_CODE},
