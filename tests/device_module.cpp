@@ -43,7 +43,7 @@ std::string in_all_schedules(const std::function<std::string()>& f) {
   if (!device_is_shim()) return f() == first ? "" : "a second run";
   const auto set = shim_function<void(int)>("selene_simt_set_schedule");
   std::string different;
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SELENE_ASAN
   const std::vector<int> others;  // which addresses a kernel uses does not depend on the schedule
 #else
   const std::vector<int> others = {1, 2};

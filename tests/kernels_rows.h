@@ -33,11 +33,11 @@ std::vector<T> numbers(int64_t n, uint64_t seed, double scale = 1) {
 template <class T>
 constexpr double kRounding = 0x1p-53;
 template <>
-constexpr double kRounding<float> = 0x1p-24;
+inline constexpr double kRounding<float> = 0x1p-24;
 template <>
-constexpr double kRounding<f16> = 0x1p-11;
+inline constexpr double kRounding<f16> = 0x1p-11;
 template <>
-constexpr double kRounding<bf16> = 0x1p-8;
+inline constexpr double kRounding<bf16> = 0x1p-8;
 
 /// Empty when every |got - want| <= one rounding to T + `arithmetic` (absolute, as for fp32), else the first place
 /// that isn't.

@@ -15,12 +15,12 @@
 extern "C" const char* selene_simt_kernels();
 
 // Data races and accesses out of bounds stop a sanitizer's build: tests/simt_sanitizer_test.cpp has them there.
-#ifdef __SANITIZE_THREAD__
+#ifdef SELENE_TSAN
 #define RACE "[.race]"
 #else
 #define RACE "[race]"
 #endif
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SELENE_ASAN
 #define BOUNDS "[.bounds]"
 #else
 #define BOUNDS "[bounds]"

@@ -13,7 +13,7 @@
 namespace selene::cuda {
 namespace {
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if defined(SELENE_TSAN) || defined(SELENE_ASAN)
 
 /// One block of 64 threads, with 64 floats of dynamic shared memory.
 template <class... P, class... A>
@@ -39,7 +39,7 @@ bool holds(const std::string& text, const char* part) {
 bool sound(const std::string& text) { return !holds(text, "Sanitizer") && holds(text, "All tests passed"); }
 
 #endif
-#ifdef __SANITIZE_THREAD__
+#ifdef SELENE_TSAN
 
 /// Missing: the barrier that a bug leaves out, 0: none.
 template <int Missing>
@@ -70,7 +70,7 @@ __global__ void shuffle_is_no_barrier(float* y) {
 }
 
 #endif
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SELENE_ASAN
 
 __global__ void read_shared(float* y, int at) {
   if (threadIdx.x == 3) y[0] = reinterpret_cast<float*>(dynamic_shared)[at];
@@ -86,7 +86,7 @@ __global__ void read_global(float* y, const float* x, int at) {
 
 }  // namespace
 
-#ifdef __SANITIZE_THREAD__
+#ifdef SELENE_TSAN
 TEST_CASE("sound barriers", "[.]") { block(reverse_twice<0>); }
 TEST_CASE("sound in a warp", "[.]") { block(swap_in_warp<true>); }
 TEST_CASE("broken: first barrier", "[.]") { block(reverse_twice<1>); }
@@ -104,7 +104,7 @@ TEST_CASE("simt: ThreadSanitizer sees what no barrier orders, in every schedule,
 }
 #endif
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SELENE_ASAN
 const std::vector<float> ten(10, 1.0f);
 TEST_CASE("sound accesses", "[.]") {
   block(read_shared, 63), block(write_shared, 63), block(read_global, ten.data(), 9);

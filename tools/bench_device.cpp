@@ -51,8 +51,9 @@ template <class T>
 struct Problem {
   Problem(Context& context, const std::array<int64_t, 5>& shape) {
     const auto [B, H, Nq, Nk, K] = shape;
-    const auto filled = [&](int64_t N) {
-      Tensor t = context.empty({B, N, H * K}, dtype_of<T>);
+    // Not every compiler lets a lambda see the names of a structured binding.
+    const auto filled = [&, B = B, width = H * K](int64_t N) {
+      Tensor t = context.empty({B, N, width}, dtype_of<T>);
       std::vector<T> values(static_cast<size_t>(t.numel()));
       for (size_t i = 0; i < values.size(); ++i) values[i] = down<T>(float(i * 7919 % 1024) / 512 - 1);
       context.upload(t, values.data());

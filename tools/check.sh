@@ -16,51 +16,56 @@ for part in "${parts[@]}"; do
 done
 
 trap 'status=$?; if [ -z "${counted:-}" ]; then echo "0 passed, 1 failed"; exit $((status ? status : 1)); fi' EXIT
-logs=() wrapper=()
+. tools/minutes.sh
+logs=()
 # Sanitizers make compilers see ghosts (maybe-uninitialized); tools/test.sh is where warnings are errors.
 # For the traces -g1 (functions and lines) is enough, and compiles in three quarters of the time of -g.
-common=(-Dwerror=false -Dclones=false -Ddebug=false -Dtests=true -Dcuda=disabled)
+common=(-Dwerror=false -Dclones=false -Ddebug=false -Dtests=true -Dcuda=disabled -Doptimization=1 -Db_lundef=false)
 export OMP_WAIT_POLICY=passive
 # Without this ccache compiles anew whatever has a precompiled header.
 export CCACHE_SLOPPINESS=pch_defines,time_macros
 
-# test_in DIR MESON-TEST-ARGUMENT...: runs tests of a folder; the log, named after the part, is counted at the end.
+wanted() { [[ " ${parts[*]} " == *" $1 "* ]]; }
+
+# test_in DIR MESON-TEST-ARGUMENT...: runs tests of a folder, all in one go: short ones fill the cores beside long ones.
 test_in() {
-  local log=$1/meson-logs/$part
-  rm -f "$log.json"
-  "${wrapper[@]}" meson test -C "$1" --no-rebuild --print-errorlogs --logbase "$part" "${@:2}" >"$log-output.txt" 2>&1 ||
-    true
-  logs+=("$log.json")
+  local log=$1/meson-logs/testlog.json
+  rm -f "$log"
+  "${wrapper[@]}" meson test -C "$1" --no-rebuild --print-errorlogs --timeout-multiplier 4 "${@:2}" \
+    >"$1/meson-logs/test-output.txt" 2>&1 || true
+  logs+=("$log")
 }
 
-# The whole suite, kernels included, one instruction set. A finding ends the program: nothing is suppressed.
-asan() {
-  tools/configure.sh build-asan "${common[@]}" -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false \
+# The whole suite, kernels included, one instruction set, and the fuzzers, by one build, which has to be clang's: gcc has
+# no libFuzzer. A finding ends the program: nothing is suppressed.
+address() {
+  local cxx wrapper=() tests=()
+  cxx=$(command -v clang++ || command -v clang++-14)
+  CXX=$cxx tools/configure.sh build-asan "${common[@]}" -Dfuzz=true -Db_sanitize=address,undefined \
     "-Dcpp_args=['-g1', '-fno-sanitize-recover=all']"
+  wanted asan || tests=(--suite fuzz)
+  wanted fuzz || tests=(--no-suite fuzz)
   ninja -C build-asan
+  seeds build-asan/corpus
+  lap "address: build"
   ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
-    test_in build-asan --timeout-multiplier 4
+    test_in build-asan "${tests[@]}"
+  lap "address: tests"
 }
 
 # Without OpenMP, whose barriers the thread sanitizer does not know: what has threads of its own is the data loader, and
 # for the shim the threads of a block.
-build_tsan() {
-  tools/configure.sh build-tsan "${common[@]}" -Doptimization=1 -Db_sanitize=thread -Db_lundef=false -Dopenmp=false \
-    -Dcpp_args=-g1
+threads() {
+  local wrapper=() tests=()
+  tools/configure.sh build-tsan "${common[@]}" -Db_sanitize=thread -Dopenmp=false -Dcpp_args=-g1
+  if wanted tsan; then tests+=(data simt races); fi
+  if wanted mutations; then tests+=(mutations); fi
   ninja -C build-tsan tests/unit_data tests/unit_simt tests/unit_device kernels/simt/libselene_simt.so
-}
-
-tsan() {
-  build_tsan
+  lap "threads: build"
   # Newer kernels place memory where this sanitizer's shadow does not fit, unless addresses are not random.
   if setarch "$(uname -m)" -R true 2>/dev/null; then wrapper=(setarch "$(uname -m)" -R); fi
-  test_in build-tsan --timeout-multiplier 4 data simt races
-  wrapper=()
-}
-
-mutations() {
-  build_tsan
-  test_in build-tsan --timeout-multiplier 4 mutations
+  test_in build-tsan "${tests[@]}"
+  lap "threads: tests"
 }
 
 # seeds DIR: a few valid files for each parser to start from.
@@ -77,18 +82,9 @@ seeds() {
   base64 -d >"$1/png/colour" <<<'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mMQaPgPAAIzAZDT4xAaAAAAAElFTkSuQmCC'
 }
 
-fuzz() {
-  local cxx
-  cxx=$(command -v clang++ || command -v clang++-14)
-  CXX=$cxx tools/configure.sh build-fuzz "${common[@]}" -Dfuzz=true -Dopenmp=false -Doptimization=1 \
-    -Db_sanitize=address,undefined -Db_lundef=false \
-    "-Dcpp_args=['-g1', '-fsanitize=fuzzer-no-link', '-fno-sanitize-recover=all']"
-  ninja -C build-fuzz tests/fuzz_recipe tests/fuzz_safetensors tests/fuzz_tsv tests/fuzz_png tests/fuzz_json
-  seeds build-fuzz/corpus
-  test_in build-fuzz --suite fuzz
-}
-
 tools/setup.sh tests check
-for part in "${parts[@]}"; do "$part"; done
+if wanted asan || wanted fuzz; then address; fi
+if wanted tsan || wanted mutations; then threads; fi
 counted=yes
+show_minutes
 python3 tools/count_tests.py "${logs[@]}"

@@ -7,7 +7,7 @@ wanted="g++ meson ninja-build pkg-config libyaml-cpp-dev libspdlog-dev libfmt-de
 for part; do
   case $part in
     tests) wanted="$wanted catch2 libboost-context-dev" ;;
-    check) wanted="$wanted clang libclang-rt-dev" ;;
+    check) wanted="$wanted clang libclang-rt-dev libomp-dev" ;;
     -h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
     *) echo "error: tools/setup.sh: unknown part $part, wanted tests or check" >&2; exit 2 ;;
   esac
@@ -26,6 +26,7 @@ present() {
     ninja-build) command -v ninja >/dev/null ;;
     clang) command -v clang++ >/dev/null || command -v clang++-14 >/dev/null ;;
     libclang-rt-dev) ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a >/dev/null 2>&1 ;;
+    libomp-dev) ls /usr/lib/llvm-*/lib/clang/*/include/omp.h >/dev/null 2>&1 ;;
     *) return 1 ;;
   esac
 }

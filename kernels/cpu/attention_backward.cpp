@@ -157,7 +157,7 @@ void gradient_block(const Task<T>& t, const KeyBlock<T>& keys, int64_t q, int64_
   }
 }
 
-// The gradients of keys [k, k_end) out of their sums, of which there are `parts` (0: the gradients are 0).
+// The gradients of keys [k, k_end) out of their sums, of which there are `parts`.
 template <class T>
 void write_keys(const Task<T>& t, const KeySums<T>& sums, int64_t parts, int64_t k, int64_t k_end) {
   const AttentionBwd<T>& a = t.a;
@@ -166,6 +166,16 @@ void write_keys(const Task<T>& t, const KeySums<T>& sums, int64_t parts, int64_t
                 t.row(a.dk, a.dk_batch, a.dk_row, k), a.dk_row);
   if (!t.tied())
     write_rows<T>(sums.d_v, nullptr, parts, t.keys_size(), n, a.K, t.row(a.dv, a.dv_batch, a.dv_row, k), a.dv_row);
+}
+
+// The gradients of keys [k, k_end) that no query sees.
+template <class T>
+void zero_keys(const Task<T>& t, int64_t k, int64_t k_end) {
+  const AttentionBwd<T>& a = t.a;
+  for (; k < k_end; ++k) {
+    std::fill_n(t.row(a.dk, a.dk_batch, a.dk_row, k), a.K, down<T>(Acc<T>(0)));
+    if (!t.tied()) std::fill_n(t.row(a.dv, a.dv_batch, a.dv_row, k), a.K, down<T>(Acc<T>(0)));
+  }
 }
 
 // Where a block of keys is summed that meets all queries at once: where the result belongs, if that is possible.
@@ -247,7 +257,7 @@ template <class T>
 void finish_keys(const Task<T>& t, int64_t k, int64_t k_end) {
   const int64_t used = std::clamp(t.used(), k, k_end);
   if (!t.one_block()) write_keys<T>(t, t.of_keys(0, k), t.plan.q_groups, k, used);
-  write_keys<T>(t, {}, 0, used, k_end);
+  zero_keys(t, used, k_end);
 }
 
 // The gradients of queries [q, q_end) out of the sums of the groups of keys.
