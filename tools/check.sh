@@ -41,15 +41,15 @@ test_in() {
 address() {
   local cxx wrapper=() tests=()
   cxx=$(command -v clang++ || command -v clang++-14)
-  CXX=$cxx tools/configure.sh build-asan "${common[@]}" -Dfuzz=true -Db_sanitize=address,undefined \
+  CXX=$cxx tools/configure.sh build-clang "${common[@]}" -Dfuzz=true -Db_sanitize=address,undefined \
     "-Dcpp_args=['-g1', '-fno-sanitize-recover=all']"
   wanted asan || tests=(--suite fuzz)
   wanted fuzz || tests=(--no-suite fuzz)
-  ninja -C build-asan
-  seeds build-asan/corpus
+  ninja -C build-clang
+  seeds build-clang/corpus
   lap "address: build"
   ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
-    test_in build-asan "${tests[@]}"
+    test_in build-clang "${tests[@]}"
   lap "address: tests"
 }
 
