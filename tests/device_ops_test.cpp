@@ -31,7 +31,7 @@ std::string beyond(const std::vector<double>& device, const std::vector<double>&
   return fmt::format("error {:.3g}, allowed {:.3g}, largest {:.3g}", error, allowed, largest(exact));
 }
 
-std::string bits_of(const OpResult& r) {
+[[maybe_unused]] std::string bits_of(const OpResult& r) {
   std::string bits(reinterpret_cast<const char*>(r.y.data()), r.y.size() * sizeof(double));
   for (const auto& g : r.gradients) bits.append(reinterpret_cast<const char*>(g.data()), g.size() * sizeof(double));
   return bits;
@@ -73,6 +73,9 @@ TEST_CASE("operations on the device at the edges of its tiles") {
 }
 
 TEST_CASE("every operation gives the same bits in every schedule of a block's threads") {
+#ifdef SELENE_ASAN
+  SUCCEED("AddressSanitizer has one schedule, in which the tests above run the same cases");
+#else
   Contexts on;
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
     for (const auto* cases : {&op_cases(), &device_cases()})
@@ -81,6 +84,7 @@ TEST_CASE("every operation gives the same bits in every schedule of a block's th
         const OpValues values = random_values(c, dtype, 9);
         CHECK(in_all_schedules([&] { return bits_of(run_case(c, values, dtype, on.device)); }) == "");
       }
+#endif
 }
 
 }  // namespace selene
