@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -63,18 +64,29 @@ bool is_abandoned(const fs::path& path) {
 
 }  // namespace
 
+bool is_stream_name(const std::string& path) {
+  return path.starts_with("/proc/") || (path.starts_with("/dev/") && !path.starts_with("/dev/shm/"));
+}
+
 void ignore_file_size_signal() { std::signal(SIGXFSZ, SIG_IGN); }
 
 DurableFile::DurableFile(const std::string& path) : path_(path) {
   std::error_code unknown;
   if (fs::is_symlink(path, unknown)) path_ = fs::weakly_canonical(path, unknown).string();  // the link stays a link
-  // A rename would put a file in the place of a folder or of /dev/full.
+  // A rename would put a file in the place of a folder, of /dev/full, or of the file that a shell has open as
+  // /dev/stdout.
+  if (is_stream_name(path))
+    throw Error(fmt::format("{}: is a device or pipe, wanted a regular file or a new name to write", path));
   need_regular(path, "a regular file or a new name to write");
+  struct stat before {};
+  const bool replaces = stat(path_.c_str(), &before) == 0;
   do {  // a name may be taken: by the leftover of a killed process that had our number
     temporary_ = temporary_name(path_);
     file_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (file_ < 0 && errno == EEXIST);
   if (file_ < 0) throw Error(fmt::format("{}: cannot be written: {}", path, reason(errno)));
+  if (replaces) [[maybe_unused]]
+    const int kept = fchmod(file_, before.st_mode & 0777);
   flock(file_, LOCK_EX | LOCK_NB);  // for remove_leftovers
 }
 

@@ -12,11 +12,14 @@ namespace selene::data {
 /// main.
 void ignore_file_size_signal();
 
+/// Whether a name is that of a device or of an open stream: /dev/null, /dev/stdout, /proc/self/fd/1.
+bool is_stream_name(const std::string& path);
+
 /// One file being written. Nothing is seen under `path` before commit(); an object destroyed without commit() leaves
 /// no trace, and what was under `path` before stays as it was. While it lives, its temporary file is locked (flock).
 class DurableFile {
  public:
-  /// Creates the temporary file beside `path`. Error where the folder is missing or not writable.
+  /// Creates the temporary file beside `path`, with the rights of the file that it replaces. Error where the folder is missing or not writable.
   explicit DurableFile(const std::string& path);
   DurableFile(const DurableFile&) = delete;
   DurableFile& operator=(const DurableFile&) = delete;

@@ -202,6 +202,17 @@ void write_description(const FolderPlan& plan, const fs::path& folder, const std
   write_durably((folder / description).string(), j.dump(2) + "\n");
 }
 
+/// What is told of the folder is told of the name that it was given by.
+std::string as_given(std::string text, const FolderPlan& plan) {
+  std::error_code none;
+  const std::string folder = fs::weakly_canonical(fs::absolute(plan.folder, none), none).string();
+  if (folder.empty()) return text;
+  for (const std::string& inside : {folder + "/" + partial_name, folder})
+    for (size_t at = 0; (at = text.find(inside, at)) != text.npos; at += plan.folder.size())
+      text.replace(at, inside.size(), plan.folder);
+  return text;
+}
+
 }  // namespace
 
 std::string facts_json(const Dataset& d) {
@@ -246,7 +257,12 @@ Prepared prepare_folder(const FolderPlan& plan, const std::function<std::string(
     if (partial.is_new()) sync_folder(folder.parent_path().string());
     return Prepared::made;
   } catch (const fs::filesystem_error& e) {
-    throw Error(fmt::format("{}: {}", e.path1().empty() ? plan.folder : e.path1().string(), e.code().message()));
+    const std::string path = e.path1().empty() ? plan.folder : e.path1().string();
+    throw Error(as_given(fmt::format("{}: {}", path, e.code().message()), plan));
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& e) {
+    throw Error(as_given(e.what(), plan));
   }
 }
 

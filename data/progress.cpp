@@ -19,7 +19,7 @@ using Clock = std::chrono::steady_clock;
 std::mutex screen;              // guards every Progress and the cursor's line
 Progress* on_screen = nullptr;  // the job whose bar was drawn last
 
-double rate(const ProgressState& s) { return s.seconds > 0 ? double(s.done - s.first) / s.seconds : 0; }
+double rate(const ProgressState& s) { return s.seconds > 1e-3 ? double(s.done - s.first) / s.seconds : 0; }
 
 std::string rate_text(double r) {
   return r >= 100 || r == 0 ? fmt::format("{:.0f}", r) : fmt::format("{:.{}f}", r, r >= 10 ? 1 : 2);

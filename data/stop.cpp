@@ -26,7 +26,7 @@ void listen_for_stop() {
   stack_t stack{};
   stack.ss_sp = memory.data(), stack.ss_size = memory.size();
   sigaltstack(&stack, nullptr);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU}) {
     struct sigaction now {};
     sigaction(number, nullptr, &now);
     if (now.sa_handler == SIG_IGN) continue;

@@ -6,7 +6,7 @@
 
 namespace selene::data {
 
-/// From now on SIGINT, SIGTERM, SIGHUP (the terminal is gone) and SIGUSR1 (a scheduler's warning) are noted instead of
+/// From now on SIGINT, SIGTERM, SIGHUP (the terminal is gone), SIGUSR1, SIGUSR2 and SIGXCPU (schedulers' warnings) are noted instead of
 /// ending the process; the same one again ends it at once (another one does not: schedulers and terminals send several). A
 /// signal that was ignored when the program started stays ignored: nohup and a shell's background jobs rely on that.
 void listen_for_stop();

@@ -129,6 +129,31 @@ class Best(Case):
             process.send_signal(signal.SIGTERM)
             self.assertIn('go on with the same command without --resume', process.communicate(timeout=TIMEOUT)[1])
 
+    def test_where_none_can_be_taken_the_run_does_not_start_anew(self):
+        self.copy('foreign')
+        for one in (name(2), name(4)):
+            with open(self.path('foreign/checkpoints', one), 'rb') as file:
+                content = file.read()
+            self.write(f'foreign/checkpoints/{one}', content.replace(b'"format_version":"1"', b'"format_version":"9"'))
+        before = read_metrics(self.path('foreign/metrics.jsonl'))
+        self.refuses(self.train('foreign', LONGER), 'foreign/checkpoints', 'none of its 2 checkpoints', 'version 9')
+        self.assertEqual(read_metrics(self.path('foreign/metrics.jsonl')), before)
+
+    def test_back_to_an_older_one_the_newer_is_set_aside(self):
+        self.copy('back')
+        values = {**STILL, 'train.updates': 3, 'train.validate_every': 1}
+        self.succeeds(self.train('back', values, '--resume', f'back/checkpoints/{name(2)}'), 'finished update=3')
+        self.assertIn(name(4) + '.aside', self.checkpoints('back'))
+        self.succeeds(self.train('back', {**values, 'train.updates': 5}), '(update 3)', 'finished update=5')
+        rows = [row['update'] for row in read_metrics(self.path('back/metrics.jsonl')) if row['kind'] == 'train']
+        self.assertEqual(rows, [1, 2, 3, 4, 5])
+
+    def test_what_systems_leave_in_a_folder_is_no_obstacle(self):
+        os.makedirs(self.path('disk/lost+found'))
+        self.succeeds(self.train('disk', SMALL), 'finished update=4')
+        shutil.rmtree(self.path('disk/checkpoints'))  # a copy that leaves out empty folders
+        self.succeeds(self.train('disk', SMALL), 'finished update=4')
+
     def test_folders_without_checkpoints(self):
         os.makedirs(self.path('none/checkpoints'))
         for given in ('none', 'none/checkpoints', 'data'):

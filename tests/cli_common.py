@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -86,6 +87,12 @@ def wait_for_update(process, metrics, update):
     end = time.monotonic() + TIMEOUT
     while process.poll() is None and time.monotonic() < end and last_update(metrics) <= update:
         time.sleep(0.001)
+
+
+# The programs start with what a terminal gives them: a job in the background inherits signals that its shell ignores.
+for stop in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(stop) == signal.SIG_IGN:
+        signal.signal(stop, signal.SIG_DFL)
 
 
 class FolderCase(unittest.TestCase):

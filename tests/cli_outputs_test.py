@@ -4,7 +4,7 @@ import os
 import subprocess
 import unittest
 
-from cli_common import MODEL, TIMEOUT, Case, FolderCase, program, run, wait_for_update
+from cli_common import MODEL, SMALL, TIMEOUT, Case, FolderCase, program, run, wait_for_update
 
 
 class ChangedData(Case):
@@ -48,6 +48,29 @@ class ChangedData(Case):
         result = self.train_and_change('same', {**MODEL, 'train.updates': 30}, path, lambda file: os.utime(path))
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn('finished update=30', result.stdout)
+
+
+class Places(Case):
+    def test_a_page_replaces_no_recipe_and_keeps_its_rights(self):
+        self.succeeds(self.train('run', SMALL))
+        self.write('mine.yaml', 'name: x\n')
+        self.refuses(run('selene-report', 'run', '--out', 'mine.yaml', cwd=self.folder), 'mine.yaml', 'no name for a page')
+        self.write('page.html', 'old')
+        os.chmod(self.path('page.html'), 0o600)
+        self.succeeds(run('selene-report', 'run', '--out', 'page.html', cwd=self.folder))
+        self.assertEqual(os.stat(self.path('page.html')).st_mode & 0o777, 0o600)
+
+    def test_messages_name_the_folder_that_was_given(self):
+        result = run('selene-prepare', 'listops', '--out', 'small', '--train', 2000, '--valid', 10, '--test', 10,
+                     '--min-length', 9, '--max-length', 30, cwd=self.folder, file_limit=20000)
+        self.refuses(result, 'error: small/train.safetensors: ')
+        self.assertNotIn('partial', result.stderr)
+
+    def test_empty_arguments_are_wrong_usage(self):
+        for words in (['selene-train', ''], ['selene-train', 'x.yaml', '--out', ''], ['selene-train', 'x.yaml', '--resume', ''],
+                      ['selene-evaluate', ''], ['selene-evaluate', 'x', '']):
+            with self.subTest(words):
+                self.assertEqual(run(*words, cwd=self.folder).returncode, 2)
 
 
 class EmptyFolders(FolderCase):

@@ -39,6 +39,20 @@ class Streams(Case):
         with open(self.path('logged/log.txt'), encoding='utf-8') as file:
             self.assertIn('error ' + complaint(result)[0].removeprefix('error: '), file.read())
 
+    def test_an_open_stream_is_no_file_to_replace(self):
+        self.succeeds(self.train('streams', SMALL))
+        for words in (['selene-evaluate', 'streams', '--predictions', '/dev/stdout'],
+                      ['selene-inspect', 'data', '--png', '/dev/stdout']):
+            result = run(*words, cwd=self.folder)
+            self.assertEqual((result.returncode, result.stdout[:1] == '\x89'), (1, False), result.stderr)
+        with open(self.path('out.html'), 'w', encoding='utf-8') as out:
+            out.write('before\n'), out.flush()
+            subprocess.run([program('selene-report'), 'streams', '--out', '/dev/stdout'], cwd=self.folder, stdout=out,
+                           timeout=TIMEOUT, check=True)
+        with open(self.path('out.html'), encoding='utf-8') as out:
+            page = out.read()
+        self.assertTrue(page.startswith('before\n') and page.rstrip().endswith('</html>'), page[-60:])
+
     def test_results_that_cannot_be_written(self):
         for words in (['selene-inspect', 'data'], ['selene-train', '--describe'], ['selene-prepare', '--help']):
             with self.subTest(words), open('/dev/full', 'w', encoding='utf-8') as full:

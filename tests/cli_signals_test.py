@@ -7,7 +7,7 @@ import unittest
 
 from cli_common import MODEL, TIMEOUT, Case, program, read_metrics, run, wait_for_update
 
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
 
 class Signals(Case):

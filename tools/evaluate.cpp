@@ -1,5 +1,7 @@
 // selene-evaluate: what a checkpoint gets right on a split, or says of examples of one's own.
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cmath>
@@ -44,11 +46,13 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_option(
          "CHECKPOINT", a.checkpoint,
          "checkpoint file or link, or a run's folder (its best checkpoint; before the first validation, its newest)")
+      ->check(not_empty)
       ->required();
   app.add_option(
-      "DATA", a.data,
-      "folder of prepared data, one prepared file, or examples of your own: expressions, texts or pairs of "
-      "texts, one a line (- is stdin), or a PNG image; default: the recipe's data.path");
+         "DATA", a.data,
+         "folder of prepared data, one prepared file, or examples of your own: expressions, texts or pairs of "
+         "texts, one a line (- is stdin), or a PNG image; default: the recipe's data.path")
+      ->check(not_empty);
   app.add_option("--split", a.split, "split of a folder")
       ->check(CLI::IsMember({"train", "valid", "test"}))
       ->capture_default_str();
@@ -119,6 +123,8 @@ Given read_data(const Arguments& a, const Described& model) {
   if (a.data.empty() && !fs::exists(path, none))
     throw Error(fmt::format("{}: the folder of the recipe's data is not there{}; give the data behind the checkpoint",
                             path, fs::path(path).is_absolute() ? "" : " in " + fs::current_path(none).string()));
+  if (struct stat in; path == "-" && fstat(STDIN_FILENO, &in) == 0 && S_ISDIR(in.st_mode))
+    throw Error("stdin: is a folder, wanted lines of text");
   if (path == "-") return keep(data::read_own(std::cin, "stdin", model.kind), true);
   if (fs::is_directory(path, none)) return keep(data::read_split(path, model.kind, a.split), false);
   if (path.ends_with(".safetensors")) return keep(data::open_prepared(path), false);

@@ -24,6 +24,9 @@ void print(std::string_view text);
 /// The same for one line, whatever is in it.
 void print_line(std::string_view text);
 
+/// A check for an argument that may not be empty, as an unset variable of a shell makes it.
+inline std::string not_empty(const std::string& text) { return text.empty() ? "is empty" : ""; }
+
 /// A check for an option that names a file to write: what is wrong with the name, "" if nothing.
 inline std::string named_file(const std::string& name) {
   return name.empty() || name == "-" ? "is '" + name + "', wanted a file's name" : "";

@@ -29,11 +29,17 @@ struct Options {
   bool text = false;
 };
 
-/// Whole or not at all; a pipe or a device (/dev/stdout) is written to, not replaced.
+/// Whole or not at all; a pipe or a device (/dev/stdout) is written to, not replaced. What is there and by its name
+/// no page may be somebody's recipe or data.
 void write_page(const std::string& path, const std::string& page) {
-  if (!std::filesystem::exists(path) || std::filesystem::is_regular_file(path))
+  const bool device = data::is_stream_name(path);
+  const bool page_name =
+      path.ends_with(".html") || path.ends_with(".htm") || path.ends_with(".svg") || path.ends_with(".md");
+  if (!device && std::filesystem::is_regular_file(path) && !page_name)
+    throw Error(fmt::format("{}: is there, and no name for a page (.html, .svg, .md); --out wants another", path));
+  if (!device && (!std::filesystem::exists(path) || std::filesystem::is_regular_file(path)))
     return data::write_durably(path, page);
-  std::ofstream out(path, std::ios::binary);
+  std::ofstream out(path, std::ios::binary | std::ios::app);
   out << page << std::flush;
   if (!out) throw Error(fmt::format("{}: cannot be written: {}", path, std::strerror(errno)));
 }
@@ -68,7 +74,7 @@ int report_paper(const Options& options) {
   if (options.out.empty()) return print(text), 0;
   selene::data::need_no_input("--out", options.out, options.runs);
   write_page(options.out, text);
-  print_line(options.out);
+  if (!data::is_stream_name(options.out)) print_line(options.out);
   return 0;
 }
 
@@ -86,7 +92,7 @@ int report(const Options& options) {
   const std::string out = !options.out.empty() ? options.out : beside.empty() ? "report.html" : beside;
   data::need_no_input("--out", out, options.runs);
   write_page(out, page);
-  if (!options.text) print_line(out);
+  if (!options.text && !data::is_stream_name(out)) print_line(out);
   return 0;
 }
 

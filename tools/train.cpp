@@ -23,12 +23,13 @@ struct Arguments {
 
 void declare(CLI::App& app, Arguments& a) {
   app.footer("Example: selene-train recipes/quickstart.yaml --set train.updates=500 --out runs/short");
-  app.add_option("RECIPE", a.recipe, "YAML recipe (recipes/, docs/recipes.md)");
+  app.add_option("RECIPE", a.recipe, "YAML recipe (recipes/, docs/recipes.md)")->check(not_empty);
   app.add_option("--set", a.sets, "key=value, overrides the recipe; repeatable")->take_all()->allow_extra_args(false);
-  app.add_option("--out", a.run.out, "run folder (default: runs/<name of the recipe>)");
+  app.add_option("--out", a.run.out, "run folder (default: runs/<name of the recipe>)")->check(not_empty);
   app.add_option(
          "--resume", a.run.resume,
          "auto: newest valid checkpoint of the run folder | none | a checkpoint, or a run's folder (its newest)")
+      ->check(not_empty)
       ->capture_default_str();
   app.add_option("--device", a.run.device, "auto | cpu | cuda | a module's file")->capture_default_str();
   app.add_flag("!--no-graph", a.run.graph,

@@ -122,6 +122,8 @@ NewestCheckpoint newest_valid_checkpoint(const std::string& folder) {
       newest.found = open_checkpoint(name);
       break;
     } catch (const Error& e) {
+      std::error_code none;
+      if (!fs::exists(fs::symlink_status(name.path, none))) continue;  // a run that goes on has removed it
       newest.refused.push_back({name.path, e.what()});
     }
   }

@@ -6,8 +6,10 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -76,8 +78,8 @@ void open_log(const std::string& path) {
   l.file_failed = false;
   try {
     l.file = std::make_unique<spdlog::logger>("file", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path));
-  } catch (const spdlog::spdlog_ex& error) {
-    throw Error(fmt::format("{}: cannot open the log: {}", path, error.what()));
+  } catch (const spdlog::spdlog_ex&) {
+    throw Error(fmt::format("{}: cannot open the log: {}", path, std::strerror(errno)));
   }
   l.file->set_pattern("%Y-%m-%dT%H:%M:%S%z %l %v");
   l.file->set_level(level_of(l.file_level));

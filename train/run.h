@@ -25,6 +25,7 @@ class Run {
   void take(const Checkpoint& from, bool of_this_folder);
   void replace_lost_best(const std::string& folder);
   void take_named();
+  void set_newer_aside();
   void take_newest();
   void resume();
   void tell_once(const std::vector<std::string>& lines);

@@ -1,9 +1,13 @@
 #include <fmt/format.h>
 #include <omp.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <limits>
 
+#include "data/clutter.h"
 #include "data/regular_file.h"
 #include "kernels/error.h"
 #include "train/floor.h"
@@ -19,6 +23,16 @@ namespace fs = std::filesystem;
 bool same_place(const fs::path& a, const fs::path& b) {
   std::error_code none;
   return fs::equivalent(a, b, none);
+}
+
+/// Whether a folder is there that a run must not fill. What operating systems leave everywhere does not count, and a
+/// run is known by its metrics too: copies lose empty folders.
+bool holds_something_else(const std::string& folder) {
+  std::error_code none;
+  if (fs::exists(folder + "/checkpoints", none) || fs::exists(folder + "/metrics.jsonl", none)) return false;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, none))
+    if (!data::is_clutter(entry.path().filename().string())) return true;
+  return false;
 }
 
 /// Killed runs' temporary files, in both folders of a run.
@@ -71,10 +85,16 @@ void Run::open_folder() {
   folder_ = run_folder(recipe_, options_);
   checkpoints_ = folder_ + "/checkpoints", metrics_path_ = folder_ + "/metrics.jsonl";
   std::error_code failed;
-  if (fs::is_directory(folder_, failed) && !fs::is_empty(folder_, failed) && !fs::exists(checkpoints_, failed))
+  if (holds_something_else(folder_))
     throw Error(fmt::format("{}: is not empty and not the folder of a run; give another --out", folder_));
   fs::create_directories(checkpoints_, failed);
+  if (failed && fs::is_symlink(folder_, failed))
+    throw Error(fmt::format("{}: is a link to {}, which is not there", folder_, fs::read_symlink(folder_).string()));
   if (failed) throw Error(fmt::format("{}: the run folder can't be made: {}", folder_, failed.message()));
+  // Better now than when the first checkpoint is due.
+  for (const std::string& place : {folder_, checkpoints_})
+    if (access(place.c_str(), W_OK | X_OK) != 0)
+      throw Error(fmt::format("{}: cannot be written into: {}", place, strerror(errno)));
   if (lock_.emplace(checkpoints_).taken())
     throw Error(fmt::format("{}: another selene-train works in this run folder", checkpoints_));
   remove_all_leftovers(folder_);
@@ -135,19 +155,39 @@ void Run::take_named() {
   const MeantFile meant = meant_file(run.empty() ? options_.resume : run + "/last");
   tell_once(meant.told);
   const fs::path folder = fs::path(meant.path).parent_path();
-  take(open_checkpoint(meant.path),
-       same_place(folder.empty() ? "." : folder, run_folder(recipe_, options_) + "/checkpoints"));
+  const std::string here = run_folder(recipe_, options_) + "/checkpoints";
+  take(open_checkpoint(meant.path), same_place(folder.empty() ? "." : folder, here));
 }
 
 void Run::take_newest() {
   const NewestCheckpoint newest = newest_valid_checkpoint(checkpoints_);
-  for (const RefusedCheckpoint& r : newest.refused) log_warning(fmt::format("checkpoint refused: {}", r.reason));
+  if (newest.found)
+    for (const RefusedCheckpoint& r : newest.refused) log_warning(fmt::format("checkpoint refused: {}", r.reason));
+  // Whatever is wrong with them (another version, rights, a disk's error), a new run in their place would end them.
+  if (!newest.found && !newest.refused.empty())
+    throw Error(
+        fmt::format("{}: none of its {} checkpoints can be taken ({}); mend or move them, or give another --out",
+                    checkpoints_, newest.refused.size(), newest.refused.front().reason));
   if (newest.found) take(*newest.found, true);
+}
+
+// The next start would take up the newer ones, without the updates that came between.
+void Run::set_newer_aside() {
+  for (const CheckpointName& newer : list_checkpoints(checkpoints_)) {
+    if (newer.update <= state_.update) break;
+    std::error_code failed;
+    fs::rename(newer.path, newer.path + ".aside", failed);
+    if (failed) throw Error(fmt::format("{}: cannot be set aside: {}", newer.path, failed.message()));
+    log_warning(fmt::format("{} is newer than what the run goes on from; it is kept as {}.aside", newer.path,
+                            checkpoint_name(newer.update)));
+  }
 }
 
 void Run::resume() {
   if (options_.resume == "auto") {
     take_newest();
+  } else if (saved_ >= 0) {
+    set_newer_aside();
   } else if (options_.resume == "none" && !list_checkpoints(checkpoints_).empty()) {
     throw Error(fmt::format(
         "{}: has checkpoints of an earlier run, and --resume none would mix the two; give another --out", folder_));

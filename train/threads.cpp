@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <latch>
@@ -15,6 +16,8 @@
 
 namespace selene::train {
 namespace {
+
+constexpr int kMostThreads = 4096;  // as train.threads
 
 // How many threads, at most `wanted`, this one included, can compute. OpenMP's library ends the process where one
 // cannot be started; where this is so, half of those that can leave room for everything else.
@@ -46,7 +49,10 @@ void block_signals() {
 }  // namespace
 
 void use_threads(int64_t wanted) {
-  if (wanted == 0) wanted = std::getenv("OMP_NUM_THREADS") ? omp_get_max_threads() : data::usable_cores();
+  // A value that is no number says nothing; one beyond what train.threads may be is a slip.
+  const char* said = std::getenv("OMP_NUM_THREADS");
+  if (wanted == 0 && said && std::atoi(said) > 0) wanted = std::min(omp_get_max_threads(), kMostThreads);
+  if (wanted == 0) wanted = data::usable_cores();
   omp_set_num_threads(int(startable(wanted)));
   block_signals();
 }
