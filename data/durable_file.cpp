@@ -191,6 +191,16 @@ FolderLock::FolderLock(const std::string& folder) : file_(open(folder.c_str(), O
   taken_ = file_ >= 0 && !held_ && errno == EWOULDBLOCK;
 }
 
+std::string FolderLock::place() const {
+  std::error_code failed;
+  const std::string now = fs::read_symlink(fmt::format("/proc/self/fd/{}", file_), failed).string();
+  struct stat here {
+  }, there{};
+  const bool same = !failed && fstat(file_, &here) == 0 && stat(now.c_str(), &there) == 0 &&
+                    here.st_ino == there.st_ino && here.st_dev == there.st_dev;
+  return same ? now : "";
+}
+
 FolderLock::~FolderLock() {
   if (file_ >= 0) close(file_);
 }

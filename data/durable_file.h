@@ -68,6 +68,8 @@ class FolderLock {
   /// Nobody else has the lock. Where the file system has no locks neither this is so nor the next.
   bool held() const { return held_; }
   bool taken() const { return taken_; }
+  /// Where the folder is now, as absolute path: somebody may have renamed it. Empty if it was removed.
+  std::string place() const;
 
  private:
   int file_ = -1;

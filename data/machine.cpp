@@ -102,16 +102,18 @@ int usable_cores() {
 }
 
 UsableMemory usable_memory() {
-  UsableMemory memory{int64_t(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE)};
+  const int64_t page = sysconf(_SC_PAGESIZE);
+  auto used = numbers("/proc/self/statm");  // pages: address space, resident
+  used.resize(2);
+  const auto resident = int64_t(used[1]) * page;
+  UsableMemory memory{int64_t(sysconf(_SC_PHYS_PAGES)) * page - resident};
   const auto at_most = [&](int64_t bytes, const char* limit) {
     if (bytes < memory.bytes) memory = {std::max<int64_t>(bytes, 0), limit};
   };
-  if (const auto most = group_limits().memory) at_most(*most, "container");
+  if (const auto most = group_limits().memory) at_most(*most - resident, "container");
   rlimit space{};
   if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
-    const auto taken = numbers("/proc/self/statm");  // pages
-    const double left = double(space.rlim_cur) - (taken.empty() ? 0 : taken[0]) * double(sysconf(_SC_PAGESIZE));
-    at_most(int64_t(left), "address space (ulimit -v)");
+    at_most(int64_t(double(space.rlim_cur) - used[0] * double(page)), "address space (ulimit -v)");
   }
   return memory;
 }

@@ -19,8 +19,8 @@ GroupLimits group_limits(const std::string& root = "");
 /// control groups pay for, at least 1.
 int usable_cores();
 
-/// Bytes of memory that this process may come to use: the least of the machine's, the control groups' and what is left
-/// of its address space (ulimit -v); and what sets this limit, for messages: "machine", "container", "address space
+/// Bytes of memory that this process may come to use beside what it holds already (a data set, say): the least that is
+/// left of the machine's, of the control groups' and of its address space (ulimit -v); and what sets this limit, for messages: "machine", "container", "address space
 /// (ulimit -v)".
 struct UsableMemory {
   int64_t bytes = 0;

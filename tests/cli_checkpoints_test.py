@@ -148,6 +148,37 @@ class Best(Case):
         rows = [row['update'] for row in read_metrics(self.path('back/metrics.jsonl')) if row['kind'] == 'train']
         self.assertEqual(rows, [1, 2, 3, 4, 5])
 
+    def test_a_copy_of_the_links_alone_is_a_run(self):
+        os.makedirs(self.path('few/checkpoints'))
+        for link in ('last', 'best'):  # read through the links, as many tools copy
+            shutil.copyfile(self.path('made/checkpoints', link), self.path('few/checkpoints', link))
+        shutil.copyfile(self.path('made/metrics.jsonl'), self.path('few/metrics.jsonl'))
+        self.succeeds(run('selene-evaluate', 'few', cwd=self.folder), '40 examples')
+        self.succeeds(self.train('few', {**STILL, 'train.updates': 6}), '(update 4)', 'finished update=6')
+        self.assertEqual(self.best_tested('few'), [2])
+
+    def test_a_folder_that_is_moved_or_removed_under_a_run(self):
+        values = {**STILL, 'train.updates': 10 ** 6, 'train.checkpoint_every': 10 ** 6, 'train.validate_every': 10 ** 6}
+        for end in ('moved', 'removed'):
+            with self.subTest(end):
+                with subprocess.Popen([program('selene-train'), *self.command('before', values)], cwd=self.folder, text=True,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                    wait_for_update(process, self.path('before/metrics.jsonl'), 1)
+                    if end == 'moved':
+                        os.rename(self.path('before'), self.path('after'))
+                    else:
+                        shutil.rmtree(self.path('before'))
+                    process.send_signal(signal.SIGTERM)
+                    out, err = process.communicate(timeout=TIMEOUT)
+                if end == 'moved':
+                    self.assertEqual(process.returncode, 0, err)
+                    self.assertIn('after/checkpoints/update-', out)
+                    self.assertIn('last', self.checkpoints('after'))
+                else:
+                    self.assertEqual(process.returncode, 1, err)
+                    self.assertIn('before/checkpoints: was removed', err)
+                self.assertFalse(os.path.exists(self.path('before')))
+
     def test_what_systems_leave_in_a_folder_is_no_obstacle(self):
         os.makedirs(self.path('disk/lost+found'))
         self.succeeds(self.train('disk', SMALL), 'finished update=4')

@@ -54,6 +54,7 @@ void write_sheet(const data::Dataset& d, int64_t first, int64_t last, const std:
   if (fs::exists(path) && !path.ends_with(".png") && !path.ends_with(".PNG"))
     throw Error(fmt::format("{}: is there, and no name for a PNG file; --png wants another", path));
   data::need_no_input("--png", path, {d.name, fs::path(d.name).parent_path().string()});
+  if (first == last) throw Error(fmt::format("{}: no example for --png: --examples is 0", d.name));
   std::vector<data::Image> images;
   for (int64_t i = first; i < last; ++i) images.push_back(image_of(d, i));
   const auto bytes =

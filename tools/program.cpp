@@ -35,7 +35,7 @@ bool reader_is_gone(int descriptor) {
 
 std::string out_of_memory() {
   const data::UsableMemory memory = data::usable_memory();
-  return "out of memory: the " + std::string(memory.limit) + " has " + std::to_string(memory.bytes >> 20) + " MiB";
+  return "out of memory: the " + std::string(memory.limit) + " has " + std::to_string(memory.bytes >> 20) + " MiB left";
 }
 
 // What an exception says to a person; a library's own text is no message.

@@ -115,9 +115,22 @@ std::vector<CheckpointName> list_checkpoints(const std::string& folder) {
   return found;
 }
 
+std::optional<Checkpoint> copied_checkpoint(const std::string& folder, const char* name) {
+  const fs::path path = fs::path(folder) / name;
+  std::error_code none;
+  if (!fs::is_regular_file(fs::symlink_status(path, none)) || !data::link_target(folder, name).empty()) return {};
+  try {
+    return open_checkpoint(path.string());
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 NewestCheckpoint newest_valid_checkpoint(const std::string& folder) {
   NewestCheckpoint newest;
-  for (const CheckpointName& name : list_checkpoints(folder)) {
+  const std::vector<CheckpointName> all = list_checkpoints(folder);
+  if (all.empty()) newest.found = copied_checkpoint(folder, "last");
+  for (const CheckpointName& name : all) {
     try {
       newest.found = open_checkpoint(name);
       break;

@@ -67,7 +67,11 @@ struct NewestCheckpoint {
   std::vector<RefusedCheckpoint> refused;  // newer ones that did not verify, newest first
 };
 
-/// Tries the folder's checkpoints from newest to oldest and takes the first that verifies.
+/// The checkpoint that stands under the name of a link itself, as copies have it that follow links and leave out the
+/// rest; none where that is a link or no whole checkpoint.
+std::optional<Checkpoint> copied_checkpoint(const std::string& folder, const char* name);
+
+/// Tries the folder's checkpoints from newest to oldest and takes the first that verifies; without any, `last` itself.
 NewestCheckpoint newest_valid_checkpoint(const std::string& folder);
 
 }  // namespace selene::train

@@ -151,11 +151,11 @@ MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vec
   const int64_t N = shapes.back().towers[0].N, tried = kBatches * shapes.back().B;
   const int64_t most = largest_batch(recipe, size, N, tried, has, module);
   log_info(fmt::format("memory: the largest tensors of a step are {}", list));
-  log_info(fmt::format("memory: the {} has {:.0f} MiB; at {} tokens train.batch_size can be {} {}", place,
+  log_info(fmt::format("memory: the {} has {:.0f} MiB left; at {} tokens train.batch_size can be {} {}", place,
                        double(has) / kMiB, N, most, most == tried ? "and more" : "at most"));
   if (plan.total() <= has) return plan;
   throw Error(fmt::format(
-      "the run needs {:.0f} MiB of memory, the {} has {:.0f} MiB; {}", double(plan.total()) / kMiB, place,
+      "the run needs {:.0f} MiB of memory, the {} has {:.0f} MiB left; {}", double(plan.total()) / kMiB, place,
       double(has) / kMiB,
       most ? fmt::format("train.batch_size {} would fit (train.accumulation keeps the update the same), or a lower "
                          "data.max_length, or train.recompute: true",

@@ -30,6 +30,7 @@ class Run {
   void resume();
   void tell_once(const std::vector<std::string>& lines);
   void tidy();
+  void follow_folder();
   data::Batch next_batch();
   void keep_updates();
   void one_update();

@@ -49,6 +49,7 @@ BestCheckpoint best_checkpoint(const std::string& folder, int64_t recorded) {
   try {
     return {open_checkpoint(CheckpointName{recorded, (fs::path(folder) / checkpoint_name(recorded)).string()}), ""};
   } catch (const Error& error) {
+    if (auto copy = copied_checkpoint(folder, "best"); copy && copy->update == recorded) return {std::move(copy), ""};
     return {newest_valid_checkpoint(folder).found, error.what()};
   }
 }

@@ -106,6 +106,16 @@ void Run::tell_once(const std::vector<std::string>& lines) {
     if (told_.insert(line).second) log_warning(line);
 }
 
+// Log, metrics and lock go with a folder that somebody moves, and so do the checkpoints; one under the old name would
+// be another run's.
+void Run::follow_folder() {
+  const std::string now = lock_->place();
+  if (now.empty()) throw Error(fmt::format("{}: was removed while the run used it; the run stops", checkpoints_));
+  if (same_place(now, checkpoints_)) return;
+  log_warning(fmt::format("{}: has become {}; the run goes on there", checkpoints_, now));
+  checkpoints_ = now, folder_ = fs::path(now).parent_path(), metrics_path_ = folder_ + "/metrics.jsonl";
+}
+
 // Links and old checkpoints: behind every checkpoint, and at every start, as the run may have ended between the two.
 void Run::tidy() {
   tell_once(put_links_right(checkpoints_, saved_ < 0 ? std::nullopt : std::optional(saved_), best()));

@@ -143,6 +143,7 @@ void Run::validate() {
 
 void Run::checkpoint() {
   check_finite();
+  follow_folder();
   RunState s = state_;
   s.sums = session_->loss_sums();
   // With fp16 updates are skipped for a while before a run stops: the states of before are worth more.
