@@ -13,6 +13,9 @@
 namespace selene::data {
 namespace {
 
+// Address space that oneDNN's code (some 150 pieces of 256 KiB) and a thread's stack take.
+constexpr int64_t kCodeAndStacks = int64_t(48) << 20;
+
 /// One of this process's groups: the controllers that it is known by ("" in version 2), and its path.
 struct Group {
   std::string controllers, path;
@@ -113,7 +116,7 @@ UsableMemory usable_memory() {
   if (const auto most = group_limits().memory) at_most(*most - resident, "container");
   rlimit space{};
   if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
-    at_most(int64_t(double(space.rlim_cur) - used[0] * double(page)), "address space (ulimit -v)");
+    at_most(int64_t(double(space.rlim_cur) - used[0] * double(page)) - kCodeAndStacks, "address space (ulimit -v)");
   }
   return memory;
 }

@@ -26,9 +26,25 @@ constexpr uint64_t largest_description = uint64_t(1) << 27;  // bytes
 const char* const partial_name = ".selene-partial";
 const char* const replaced = "replaced.json";  // in there: the description of the set that is being replaced
 
+/// What tells that the files of a folder are others than before: their number, bytes and latest time. What is made
+/// below it does not count.
+std::string state_of(const std::string& from, const fs::path& made) {
+  int64_t files = 0, bytes = 0;
+  fs::file_time_type latest = fs::file_time_type::min();
+  for (auto it = fs::recursive_directory_iterator(from); it != fs::recursive_directory_iterator(); ++it) {
+    check_stop();
+    if (it->is_directory() && fs::weakly_canonical(it->path()) == made) it.disable_recursion_pending();
+    if (!it->is_regular_file() || is_clutter(it->path().filename().string())) continue;
+    ++files, bytes += int64_t(it->file_size()), latest = std::max(latest, it->last_write_time());
+  }
+  return fmt::format("{} files, {} bytes, {}", files, bytes, latest.time_since_epoch().count());
+}
+
 /// What decides the content of the data set.
-Json key_of(const FolderPlan& plan) {
-  return {{"kind", plan.kind}, {"format", 2}, {"options", parse_json(plan.options, "options")}};
+Json key_of(const FolderPlan& plan, const fs::path& folder) {
+  Json key{{"kind", plan.kind}, {"format", 2}, {"options", parse_json(plan.options, "options")}};
+  if (fs::is_directory(plan.from)) key.set("read_from", state_of(plan.from, folder));
+  return key;
 }
 
 /// Whether a file or folder of a data set is there and, if it is prepared data, as it was written.
@@ -90,7 +106,7 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
   if (found.kind != plan.kind)
     throw Error(fmt::format("{}: holds data of kind {}, wanted {} or a new folder", folder.string(),
                             shown(found.kind), plan.kind));
-  const Json wanted = key_of(plan);
+  const Json wanted = key_of(plan, folder);
   bool same = !plan.force;
   for (const auto& [name, value] : *wanted.members()) {
     const Json* known = found.json.find(name);
@@ -99,9 +115,10 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
   for (const std::string& file : found.files) same = same && is_whole(folder / file);
   if (same) return true;
   if (!plan.force)
-    throw Error(
-        fmt::format("{}: holds a {} data set made with other options, or not all of it (see {}); --force replaces it",
-                    folder.string(), plan.kind, description));
+    throw Error(fmt::format(
+        "{}: holds a {} data set made with other options or from other files, or not all of it (see {}); --force "
+        "replaces it",
+        folder.string(), plan.kind, description));
   for (const std::string& name : there)
     if (name != description && !found.files.contains(name))
       throw Error(
@@ -184,7 +201,7 @@ fs::path place_of(const FolderPlan& plan) {
 
 /// dataset.json: the key, the names of the files and folders beside it, what is in the splits, and what `write` said.
 void write_description(const FolderPlan& plan, const fs::path& folder, const std::string& facts) {
-  Json j = key_of(plan), splits;
+  Json j = key_of(plan, folder.parent_path()), splits;
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path().filename().string());
   std::sort(files.begin(), files.end());

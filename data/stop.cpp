@@ -1,20 +1,31 @@
 #include "data/stop.h"
 
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 namespace selene::data {
 namespace {
 
 std::atomic<int> first_signal{0};
+bool watched = false;  // by somebody at a terminal, who wants to see that the key was noticed
 static_assert(std::atomic<int>::is_always_lock_free);  // it is written by a signal handler
 
 void on_signal(int number) {
   int none = 0;
-  if (!first_signal.compare_exchange_strong(none, number) && none == number) signal(number, SIG_DFL), raise(number);
+  if (!first_signal.compare_exchange_strong(none, number)) {
+    if (none == number) signal(number, SIG_DFL), raise(number);
+    return;
+  }
+  constexpr std::string_view text =
+      "\nends as soon as what is under way is finished; the same once more ends at once\n";
+  if (watched) [[maybe_unused]]
+    const ssize_t n = write(STDERR_FILENO, text.data(), text.size());
 }
 
 }  // namespace
@@ -26,6 +37,7 @@ void listen_for_stop() {
   stack_t stack{};
   stack.ss_sp = memory.data(), stack.ss_size = memory.size();
   sigaltstack(&stack, nullptr);
+  watched = isatty(STDERR_FILENO);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU}) {
     struct sigaction now {};
     sigaction(number, nullptr, &now);

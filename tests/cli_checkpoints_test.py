@@ -182,8 +182,13 @@ class Best(Case):
     def test_what_systems_leave_in_a_folder_is_no_obstacle(self):
         os.makedirs(self.path('disk/lost+found'))
         self.succeeds(self.train('disk', SMALL), 'finished update=4')
-        shutil.rmtree(self.path('disk/checkpoints'))  # a copy that leaves out empty folders
-        self.succeeds(self.train('disk', SMALL), 'finished update=4')
+        shutil.rmtree(self.path('disk/checkpoints'))  # the rows of all those updates are not for a new run to delete
+        self.refuses(self.train('disk', SMALL), 'disk: has the metrics of a run and no checkpoints')
+
+    def test_the_checkpoint_of_another_run_is_not_mixed_in(self):
+        self.copy('mine'), self.copy('other')
+        self.refuses(self.train('mine', LONGER, '--resume', 'other'), 'mine: has checkpoints', '--resume other')
+        self.assertEqual(read_metrics(self.path('mine/metrics.jsonl')), read_metrics(self.path('made/metrics.jsonl')))
 
     def test_folders_without_checkpoints(self):
         os.makedirs(self.path('none/checkpoints'))

@@ -99,6 +99,15 @@ class Evaluate(Case):
         self.succeeds(self.train('never', values, '--dry-run'), 'valid.safetensors: was made with other options', '"count":30')
         self.assertFalse(os.path.exists(self.path('never')))
 
+    def test_another_test_set_at_the_same_path(self):
+        shutil.copytree(self.path('data'), self.path('swapped'))
+        self.succeeds(self.train('swap', {**SMALL, 'data.path': 'swapped'}))
+        self.assertNotIn('other examples', self.evaluate('swap').stderr)
+        made = run('selene-prepare', 'listops', '--out', 'swapped', '--train', 400, '--valid', 40, '--test', 40, '--min-length', 9,
+                   '--max-length', 30, '--seed', 8, '--force', '--tsv', cwd=self.folder)
+        self.succeeds(made)
+        self.assertIn('other examples than the test set of the run', self.evaluate('swap').stderr)
+
     def test_from_another_folder(self):
         os.mkdir(self.path('elsewhere'))
         place = self.path('elsewhere')

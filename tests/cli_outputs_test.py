@@ -66,6 +66,15 @@ class Places(Case):
         self.refuses(result, 'error: small/train.safetensors: ')
         self.assertNotIn('partial', result.stderr)
 
+    def test_data_read_from_other_files_is_not_there_already(self):
+        words = ['selene-prepare', 'listops', '--from', 'data', '--out', 'again']
+        self.succeeds(run(*words, cwd=self.folder), 'again: made')
+        self.succeeds(run(*words, cwd=self.folder), 'already there')
+        with open(self.path('data/basic_train.tsv'), 'a', encoding='utf-8') as file:
+            file.write('( ( ( [MAX 5 ) 7 ) ] )\t7\n')
+        self.refuses(run(*words, cwd=self.folder), 'again: ', 'from other files', '--force')
+        self.succeeds(run(*words, '--force', cwd=self.folder), '401 train')
+
     def test_empty_arguments_are_wrong_usage(self):
         for words in (['selene-train', ''], ['selene-train', 'x.yaml', '--out', ''], ['selene-train', 'x.yaml', '--resume', ''],
                       ['selene-evaluate', ''], ['selene-evaluate', 'x', '']):

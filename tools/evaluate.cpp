@@ -137,6 +137,16 @@ void check_predictions(const Arguments& a, const Described& model, const Given& 
                       {file, folder, folder.parent_path(), a.checkpoint, given.path, model.recipe.data.path});
 }
 
+/// Says where the recipe's test set is not the one any more that the run was tested with.
+void tell_of_other_examples(const Described& model, const Arguments& a, const data::Dataset& set) {
+  const auto& metadata = model.checkpoint.file.metadata();
+  const auto text = metadata.find("state");
+  if (!a.data.empty() || a.split != "test" || text == metadata.end()) return;
+  const data::Json state = data::parse_json(text->second, model.checkpoint.file.path());
+  if (const data::Json* then = state.find("test_data"); then && then->text() && *then->text() != set.digest())
+    train::log_warning(fmt::format("{}: holds other examples than the test set of the run", set.name));
+}
+
 /// Says what of the examples a model does not see, or sees beside others.
 void tell_of_lengths(const Described& model, const data::Dataset& set) {
   const int64_t most = model.recipe.data.max_length;
@@ -247,6 +257,7 @@ int run(const Arguments& a) {
   const Given given = read_data(a, model);
   if (!a.predictions.empty()) check_predictions(a, model, given);
   tell_of_lengths(model, *given.set);
+  tell_of_other_examples(model, a, *given.set);
   std::string why;
   const std::unique_ptr<Module> module = choose_device(a.device, &why);
   if (module) train::need_device(recipe, module.get());

@@ -40,7 +40,8 @@ void declare(CLI::App& app, Arguments& a) {
                "print every recipe key with type, default and meaning (Markdown where not on a terminal)");
   app.add_flag("--print-recipe", a.print_recipe,
                "print the recipe with every value that would be used; train nothing");
-  app.add_option("--profile", a.run.profile, "time N updates operation by operation, then stop")
+  app.add_option("--profile", a.run.profile,
+                 "train N updates and time them operation by operation, then stop with a checkpoint")
       ->check(CLI::PositiveNumber);
 }
 

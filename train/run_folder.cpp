@@ -77,8 +77,8 @@ MeantFile meant_file(const std::string& given) {
   MeantFile meant{linked_file(given), {}};
   if (!all.newest) {
     if (!link && fs::is_directory(path, none))
-      throw Error(fmt::format("{}: has no checkpoint{}, wanted a checkpoint or the folder of a run", given,
-                              all.refused.empty() ? "" : " that verifies"));
+      throw Error(fmt::format("{}: has no checkpoint{}, wanted a checkpoint or the folder of a run that has one",
+                              given, all.refused.empty() ? " yet" : " that verifies"));
     return meant;
   }
   for (const RefusedCheckpoint& r : all.refused)

@@ -25,11 +25,10 @@ bool same_place(const fs::path& a, const fs::path& b) {
   return fs::equivalent(a, b, none);
 }
 
-/// Whether a folder is there that a run must not fill. What operating systems leave everywhere does not count, and a
-/// run is known by its metrics too: copies lose empty folders.
+/// Whether a folder is there that a run must not fill. What operating systems leave everywhere does not count.
 bool holds_something_else(const std::string& folder) {
   std::error_code none;
-  if (fs::exists(folder + "/checkpoints", none) || fs::exists(folder + "/metrics.jsonl", none)) return false;
+  if (fs::exists(folder + "/checkpoints", none)) return false;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, none))
     if (!data::is_clutter(entry.path().filename().string())) return true;
   return false;
@@ -85,6 +84,9 @@ void Run::open_folder() {
   folder_ = run_folder(recipe_, options_);
   checkpoints_ = folder_ + "/checkpoints", metrics_path_ = folder_ + "/metrics.jsonl";
   std::error_code failed;
+  if (fs::exists(metrics_path_, failed) && !fs::exists(checkpoints_, failed))
+    throw Error(fmt::format("{}: has the metrics of a run and no checkpoints; put them back, or give another --out",
+                            folder_));
   if (holds_something_else(folder_))
     throw Error(fmt::format("{}: is not empty and not the folder of a run; give another --out", folder_));
   fs::create_directories(checkpoints_, failed);
@@ -198,9 +200,10 @@ void Run::resume() {
     take_newest();
   } else if (saved_ >= 0) {
     set_newer_aside();
-  } else if (options_.resume == "none" && !list_checkpoints(checkpoints_).empty()) {
-    throw Error(fmt::format(
-        "{}: has checkpoints of an earlier run, and --resume none would mix the two; give another --out", folder_));
+  } else if (!list_checkpoints(checkpoints_).empty()) {
+    throw Error(
+        fmt::format("{}: has checkpoints of an earlier run, and --resume {} would mix the two; give another --out",
+                    folder_, options_.resume));
   }
   tidy();
   if (!result_.checkpoint.empty()) {
