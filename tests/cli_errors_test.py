@@ -112,6 +112,10 @@ class Folders(Case):
         self.refuses(self.train('file', SMALL), 'file')
         self.refuses(self.train('/proc/selene', SMALL), '/proc/selene')
 
+    def test_a_file_in_the_place_of_a_run_folder(self):
+        self.write('taken', 'text')
+        self.refuses(self.train('taken', SMALL), 'taken: is a file, wanted a new folder')
+
     def test_a_folder_of_something_else(self):
         before = sorted(os.listdir(self.path('data')))
         self.refuses(self.train('data', SMALL), 'data', 'not the folder of a run')

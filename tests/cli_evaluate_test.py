@@ -44,11 +44,14 @@ def xxh64(data):
     return h
 
 
-def forge(source, target, **changes):
-    """A copy of a checkpoint with other metadata, whose checksum is right; each change maps the old text to the new."""
+def forge(source, target, nan=False, **changes):
+    """A copy of a checkpoint with other metadata, whose checksum is right; each change maps the old text to the new.
+    nan: every number of its tensors is NaN."""
     with open(source, 'rb') as file:
         length = int.from_bytes(file.read(8), 'little')
         header, tensors = json.loads(file.read(length)), file.read()
+    if nan:
+        tensors = b'\0\0\xc0\x7f' * (len(tensors) // 4)
     for key, change in changes.items():
         header['__metadata__'][key] = change(header['__metadata__'][key])
     header['__metadata__']['checksum'] = '0' * 16
@@ -88,6 +91,12 @@ class Evaluate(Case):
             self.succeeds(run('selene-inspect', f'p{size}', '--examples', 1, '--png', f'{size}.png', cwd=self.folder))
         self.succeeds(self.evaluate('images', '32.png'), 'image 32 x 32')
         self.refuses(self.evaluate('images', '64.png'), '64.png: 64 x 64 pixels', '32 x 32')
+
+    def test_a_model_of_nan_gives_no_answer(self):
+        forge(self.path('images/checkpoints/last'), self.path('broken'), nan=True)
+        self.succeeds(run('selene-inspect', 'p32', '--examples', 1, '--png', 'one.png', cwd=self.folder))
+        self.refuses(self.evaluate('broken', 'one.png', '--predictions', 'never'), 'broken', 'NaN')
+        self.assertFalse(os.path.exists(self.path('never')))
 
     def test_splits_of_different_making(self):
         shutil.copytree(self.path('p32'), self.path('mixed'))

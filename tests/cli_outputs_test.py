@@ -76,7 +76,7 @@ class Places(Case):
         self.succeeds(run(*words, '--force', cwd=self.folder), '401 train')
 
     def test_empty_arguments_are_wrong_usage(self):
-        for words in (['selene-train', ''], ['selene-train', 'x.yaml', '--out', ''], ['selene-train', 'x.yaml', '--resume', ''],
+        for words in (['selene-inspect', ''], ['selene-report', ''], ['selene-prepare', 'listops', '--out', ''], ['selene-train', ''], ['selene-train', 'x.yaml', '--out', ''], ['selene-train', 'x.yaml', '--resume', ''],
                       ['selene-evaluate', ''], ['selene-evaluate', 'x', '']):
             with self.subTest(words):
                 self.assertEqual(run(*words, cwd=self.folder).returncode, 2)

@@ -70,6 +70,7 @@ class Numbers(Case):
                 with self.subTest((command[0], value)):
                     result = run(*command, value)
                     self.assertEqual((result.returncode, result.stdout), (2, ''), result.stderr)
+                    self.assertIn('wanted a whole number from', result.stderr)
 
 
 class Names(Case):

@@ -94,9 +94,9 @@ TEST_CASE("recipe: errors in a parent name the parent") {
   CHECK(error_of(child) ==
         child + ":1:10: " + base + ": cannot be opened: No such file or directory; wanted a recipe");
   f.write("child.yaml", "extends:\n");
-  CHECK(error_of(child) == child + ":1:1: extends has no file name, wanted one recipe file");
+  CHECK(error_of(child) == child + ":1:1: extends is no file name, wanted one recipe file");
   f.write("child.yaml", "extends: [a.yaml, b.yaml]\n");
-  CHECK(error_of(child) == child + ":1:10: extends has no file name, wanted one recipe file");
+  CHECK(error_of(child) == child + ":1:10: extends is no file name, wanted one recipe file");
 }
 
 TEST_CASE("recipe: files that cannot be read") {

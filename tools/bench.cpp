@@ -31,8 +31,8 @@ void declare_common(CLI::App* command, Arguments& a) {
       ->check(CLI::IsMember({"fp32", "bf16", "fp16"}));
   command->add_option("--steps", a.steps, "timed repetitions; the least counts")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 24));
-  command->add_option("--threads", a.threads)->capture_default_str()->check(CLI::Range(1, 4096));
+      ->check(whole(1, int64_t(1) << 24));
+  command->add_option("--threads", a.threads)->capture_default_str()->check(whole(1, 4096));
   command->add_option("--device", a.device, "auto | cpu | cuda | a module's file")->capture_default_str();
   command->add_flag("--json", a.json, "one object per line");
 }
@@ -43,16 +43,14 @@ void declare_step(CLI::App* command, Arguments& a) {
       ->check(check_model);
   command->add_option("--length", a.lengths, "tokens; several")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 24));
-  command->add_option("--batch", a.batch, "examples")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 24));
-  command->add_option("--layers", a.layers)->capture_default_str()->check(CLI::Range(int64_t(1), int64_t(1) << 24));
-  command->add_option("--dim", a.dim)->capture_default_str()->check(CLI::Range(int64_t(1), int64_t(1) << 24));
-  command->add_option("--ffn", a.ffn)->capture_default_str()->check(CLI::Range(int64_t(1), int64_t(1) << 24));
-  command->add_option("--heads", a.heads)->capture_default_str()->check(CLI::Range(int64_t(1), int64_t(1) << 24));
+      ->check(whole(1, int64_t(1) << 24));
+  command->add_option("--batch", a.batch, "examples")->capture_default_str()->check(whole(1, int64_t(1) << 24));
+  command->add_option("--layers", a.layers)->capture_default_str()->check(whole(1, int64_t(1) << 24));
+  command->add_option("--dim", a.dim)->capture_default_str()->check(whole(1, int64_t(1) << 24));
+  command->add_option("--ffn", a.ffn)->capture_default_str()->check(whole(1, int64_t(1) << 24));
+  command->add_option("--heads", a.heads)->capture_default_str()->check(whole(1, int64_t(1) << 24));
   command->add_flag("!--untied", a.tie_kv, "Luna with a product each for keys and values, as in the LRA recipes");
-  command->add_option("--symbols", a.symbols)->capture_default_str()->check(CLI::Range(int64_t(8), int64_t(1) << 24));
+  command->add_option("--symbols", a.symbols)->capture_default_str()->check(whole(8, int64_t(1) << 24));
 }
 
 // Runs one measurement; one that fails (too large for the device, say) is told and does not stop the others.

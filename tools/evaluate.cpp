@@ -60,9 +60,8 @@ void declare(CLI::App& app, Arguments& a) {
                  "write one line an example: number, label, prediction, probability, the example")
       ->check(named_file);
   app.add_flag("--confusion", a.confusion, "also print which class is taken for which, and the accuracy by length");
-  app.add_option("--examples", a.examples, "only the first N examples (0: all)")
-      ->check(CLI::Range(int64_t(0), int64_t(1) << 40));
-  app.add_option("--threads", a.threads, "CPU threads (0: all)")->check(CLI::Range(0, 4096));
+  app.add_option("--examples", a.examples, "only the first N examples (0: all)")->check(whole(0, int64_t(1) << 40));
+  app.add_option("--threads", a.threads, "CPU threads (0: all)")->check(whole(0, 4096));
   app.add_option("--device", a.device, "auto | cpu | cuda | a module's file")->capture_default_str();
   app.add_flag("--json", a.json, "one JSON object on stdout");
 }
@@ -87,9 +86,10 @@ Described describe(const std::string& given) {
   const std::string& path = checkpoint.file.path();
   const Recipe recipe = parse_recipe(checkpoint.metadata("recipe"), path);
   const data::Kind& kind = data::kind_named(recipe.data.task);
+  const std::string& written = checkpoint.metadata("vocabulary");
   data::Vocabulary vocabulary;
   try {
-    vocabulary = data::vocabulary_from_json(checkpoint.metadata("vocabulary"));
+    vocabulary = data::vocabulary_from_json(written);
   } catch (const Error& e) {
     throw Error(fmt::format("{}: {}", path, e.what()));
   }
@@ -277,6 +277,8 @@ int run(const Arguments& a) {
                                         for (int64_t i = 0; given.own && i < b.B; ++i)
                                           found.answers.push_back(train::answer_of(logits, b.B, i));
                                       });
+  for (const train::Answer& answer : found.answers)
+    if (!std::isfinite(answer.probability)) throw Error(fmt::format("{}: the model answers with NaN", a.checkpoint));
   if (!std::isfinite(s.loss))
     throw Error(fmt::format("{}: the loss is {}", a.checkpoint, std::isnan(s.loss) ? "NaN" : "infinite"));
   if (predictions) predictions->commit();

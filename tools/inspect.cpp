@@ -192,17 +192,19 @@ int main(int argc, char** argv) {
       "Example: selene-inspect runs/quickstart/checkpoints/best\n"
       "         selene-inspect runs/quickstart --recipe\n"
       "         selene-inspect data-out/lra/image --examples 64 --png sheet.png");
-  app.add_option("path", o.path, "a checkpoint or safetensors file, a run's folder, or prepared data")->required();
+  app.add_option("path", o.path, "a checkpoint or safetensors file, a run's folder, or prepared data")
+      ->check(selene::not_empty)
+      ->required();
   auto* show = app.add_option("--show", o.string_name, "print one string of the metadata (of a run: its newest one)");
   auto* a = app.add_flag("--recipe", recipe, "print the recipe: --show recipe")->excludes(show);
   app.add_flag("--state", state, "print the training state: --show state")->excludes(show)->excludes(a);
   auto* json = app.add_flag("--json", o.json, "one JSON object instead of text");
   app.add_option("--examples", o.view.examples, "examples of prepared data to show")
-      ->check(CLI::Range(int64_t(0), int64_t(1) << 20))
+      ->check(selene::whole(0, int64_t(1) << 20))
       ->excludes(json)
       ->capture_default_str();
   app.add_option("--from", o.view.from, "the first of them, counted from 0")
-      ->check(CLI::Range(int64_t(0), int64_t(1) << 40))
+      ->check(selene::whole(0, int64_t(1) << 40))
       ->capture_default_str();
   app.add_option("--png", o.view.png, "write the images among them as one contact sheet")
       ->check(selene::named_file)

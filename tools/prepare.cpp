@@ -36,7 +36,7 @@ CLI::Option* count(CLI::App* app, const std::string& name, T& value, const std::
 
 template <class Plan>
 void declare_folder(CLI::App* app, Plan& plan) {
-  app->add_option("--out", plan.folder, "Folder to make")->required()->type_name("DIR");
+  app->add_option("--out", plan.folder, "Folder to make")->check(selene::not_empty)->required()->type_name("DIR");
   app->add_flag("--force", plan.force, "Make it anew, in the place of one made with other options too");
 }
 

@@ -35,7 +35,8 @@ bool reader_is_gone(int descriptor) {
 
 std::string out_of_memory() {
   const data::UsableMemory memory = data::usable_memory();
-  return "out of memory: the " + std::string(memory.limit) + " has " + std::to_string(memory.bytes >> 20) + " MiB left";
+  return "out of memory: the " + std::string(memory.limit) + " has " + std::to_string(memory.bytes >> 20) +
+         " MiB left";
 }
 
 // What an exception says to a person; a library's own text is no message.
@@ -71,17 +72,11 @@ int run_body(const std::function<int()>& body) {
 }
 
 // The library reads 010 as 8, 0x10 as 16, and numbers beyond 64 bits as others.
-std::string whole_number(const std::string& text) {
-  const bool digits = !text.empty() && text.size() <= 18 && text.find_first_not_of("0123456789") == text.npos;
-  if (digits && (text.size() == 1 || text[0] != '0')) return "";
-  return "'" + text + "', wanted a whole number from 0 to 999999999999999999, without zeros in front";
-}
-
 void check_numbers(CLI::App& app) {
   for (CLI::Option* option : app.get_options())
     for (const char* number : {"INT", "UINT", "N"})
       if (option->get_type_name() == number || option->get_type_name().starts_with(std::string(number) + ":"))
-        option->check(whole_number);
+        option->check(whole(0, 999'999'999'999'999'999));
   for (CLI::App* command : app.get_subcommands({})) check_numbers(*command);
 }
 

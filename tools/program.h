@@ -1,5 +1,6 @@
 // What every program does alike: usage, version, exit status.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -23,6 +24,17 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>
 void print(std::string_view text);
 /// The same for one line, whatever is in it.
 void print_line(std::string_view text);
+
+/// A check for a count from `least` to `most`.
+inline std::function<std::string(const std::string&)> whole(int64_t least, int64_t most) {
+  return [=](const std::string& text) -> std::string {
+    const bool digits = !text.empty() && text.size() <= 18 && text.find_first_not_of("0123456789") == text.npos;
+    const int64_t value = digits ? std::stoll(text) : -1;
+    if (digits && (text.size() == 1 || text[0] != '0') && value >= least && value <= most) return "";
+    return "'" + text + "', wanted a whole number from " + std::to_string(least) + " to " + std::to_string(most) +
+           ", without zeros in front";
+  };
+}
 
 /// A check for an argument that may not be empty, as an unset variable of a shell makes it.
 inline std::string not_empty(const std::string& text) { return text.empty() ? "is empty" : ""; }

@@ -49,6 +49,7 @@ std::string paper_text(const Options& options) {
   std::vector<train::LraRun> runs;
   std::vector<train::StepTime> times;
   for (const std::string& path : options.runs) {
+    if (!std::filesystem::exists(path)) throw Error(fmt::format("{}: no such file or folder", path));
     const bool wanted =
         options.paper == "figure1" || (options.paper == "table2") == std::filesystem::is_regular_file(path);
     if (!wanted)
@@ -104,6 +105,7 @@ int main(int argc, char** argv) {
                "selene-report");
   app.add_option("RUN", options.runs,
                  "folders of runs: runs/NAME; for table2 and figure1 also files of selene-bench step --json")
+      ->check(not_empty)
       ->required();
   app.add_option("--out", options.out, "the page; default RUN/report.html for one run, report.html here for several")
       ->check(selene::named_file);

@@ -42,7 +42,7 @@ void declare(CLI::App& app, Arguments& a) {
                "print the recipe with every value that would be used; train nothing");
   app.add_option("--profile", a.run.profile,
                  "train N updates and time them operation by operation, then stop with a checkpoint")
-      ->check(CLI::PositiveNumber);
+      ->check(whole(1, 1'000'000'000'000));
 }
 
 int run(const Arguments& a) {

@@ -53,6 +53,8 @@ double read_real(const std::string& place, const Key& key, const std::string& te
   double value = 0;
   if (!read_number(text, value)) fail(place, key, shown(text), wanted_number(key, "a number"));
   if (!std::isfinite(value)) fail(place, key, text, wanted_number(key, "a finite number"));
+  if (const float narrow = float(value); !std::isfinite(narrow) || (value != 0 && narrow == 0))
+    fail(place, key, text, wanted_number(key, "a number that single precision holds,"));
   check_range(place, key, value, text, "a number");
   return value == 0 ? 0 : value;  // -0 and 0 are one value, also in recipe.yaml
 }
@@ -70,7 +72,11 @@ std::string read_text(const std::string& place, const Key& key, const std::strin
     const data::Character c = data::first_character(rest);
     const bool control = (c.code < 0x20 && c.code != '\n') || (c.code >= 0x7f && c.code < 0xa0);
     rest.remove_prefix(c.bytes);
-    if (!c.valid || control) fail(place, key, shown(text), "UTF-8 text without control characters");
+    if (!c.valid || control)
+      fail(place, key, shown(text),
+           key.name == "data.path"
+               ? "a path in UTF-8 without control characters; a link of such a name to the folder will do"
+               : "UTF-8 text without control characters");
   }
   return text;
 }

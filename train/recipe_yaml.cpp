@@ -37,7 +37,8 @@ class Builder : public YAML::EventHandler {
   Node root;
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (documents_++ > 0) fail(mark, "a second document begins here, wanted one");
+    if (documents_++ > 0)
+      fail(mark, "a second document begins here, or a line that stands further left than the first; wanted one");
   }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { add({.kind = Node::null, .mark = mark}); }
@@ -91,11 +92,13 @@ class Builder : public YAML::EventHandler {
 void check_bytes(std::string_view text, const std::string& origin) {
   if (text.size() > largest_recipe)
     throw Error(fmt::format("{}: more than {} bytes, wanted a recipe", origin, largest_recipe));
+  const char* form = text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff") ? " (the text is UTF-16)" : "";
   int line = 1, column = 1;
   for (const char c : text) {
     const bool allowed = static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\r' || c == '\t';
     if (!allowed || c == 0x7f)
-      throw Error(fmt::format("{}:{}:{}: byte {:#04x}, wanted printable text", origin, line, column, unsigned(c)));
+      throw Error(fmt::format("{}:{}:{}: byte {:#04x}{}, wanted printable text in UTF-8", origin, line, column,
+                              unsigned(c), form));
     if (c == '\n') ++line, column = 1;
     else ++column;
   }
@@ -151,7 +154,7 @@ class Flattener {
   }
   void extends(const Node& key, const Node& value) {
     if (value.kind != Node::scalar || value.text.empty())
-      throw Error(at(value.kind == Node::null ? key : value) + ": extends has no file name, wanted one recipe file");
+      throw Error(at(value.kind == Node::null ? key : value) + ": extends is no file name, wanted one recipe file");
     document.extends = value.text, document.extends_place = at(value);
   }
   void section(const Node& value, const std::string& name) {

@@ -89,6 +89,8 @@ void Run::open_folder() {
                             folder_));
   if (holds_something_else(folder_))
     throw Error(fmt::format("{}: is not empty and not the folder of a run; give another --out", folder_));
+  if (fs::exists(folder_, failed) && !fs::is_directory(folder_, failed))
+    throw Error(fmt::format("{}: is a file, wanted a new folder or the folder of a run", folder_));
   fs::create_directories(checkpoints_, failed);
   if (failed && fs::is_symlink(folder_, failed))
     throw Error(fmt::format("{}: is a link to {}, which is not there", folder_, fs::read_symlink(folder_).string()));

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "data/json.h"
+#include "data/printable.h"
 #include "data/regular_file.h"
 #include "kernels/error.h"
 #include "train/paper.h"
@@ -25,6 +26,12 @@ StepTime parse_line(const std::string& line) {
   StepTime t;
   t.model = j.get<std::string>("model"), t.length = j.get<int64_t>("length"), t.dtype = j.get<std::string>("dtype");
   t.batch = j.get<int64_t>("batch");
+  const bool luna = t.model.starts_with("luna-") && t.model.size() > 5 &&
+                    t.model.find_first_not_of("0123456789", 5) == t.model.npos;
+  if (!luna && t.model != "transformer")
+    throw Error(fmt::format("model is {}, wanted transformer or luna-L", data::shown(t.model)));
+  if (t.length < 1 || t.batch < 1)
+    throw Error(fmt::format("length {} and batch {}, wanted 1 or more", t.length, t.batch));
   take(j, "why", t.why), take(j, "command", t.command), take(j, "machine", t.machine);
   take(j, "commit", t.commit), take(j, "date", t.date), take(j, "scale", t.scale);
   if (j.find("timed_steps")) t.timed_steps = j.get<int64_t>("timed_steps");
