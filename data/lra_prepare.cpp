@@ -12,6 +12,7 @@
 #include "data/imdb.h"
 #include "data/json.h"
 #include "data/order.h"
+#include "data/progress.h"
 #include "data/source.h"
 #include "data/stop.h"
 #include "kernels/error.h"
@@ -67,6 +68,7 @@ std::string write_text(const TextPlan& plan, const std::string& folder, const st
   if (plan.held_out > 0) write("valid", train, std::span(order).subspan(size_t(kept)), plan.caps.valid);
   else write("valid", test, others, plan.caps.valid);
   write("test", test, others, plan.caps.test);
+  if (skipped > 0) warn(fmt::format("{}: left out {} reviews without text", plan.from, skipped));
   return Json{{"skipped_empty_files", skipped}}.dump();
 }
 

@@ -13,6 +13,7 @@
 #include <numeric>
 #include <sstream>
 #include <string_view>
+#include <unordered_set>
 
 #include "data/clutter.h"
 #include "data/durable_file.h"
@@ -76,6 +77,8 @@ std::string read_metadata(const std::string& path) {
   if (text.starts_with("\x93NUMPY"))
     throw Error(
         fmt::format("{}: is a binary NumPy array, wanted the text lines of the Long Range Arena's release", path));
+  if (const size_t nul = text.find('\0'); nul != text.npos)
+    throw Error(fmt::format("{}: byte {} is 0, wanted lines of text", path, nul + 1));
   return text;
 }
 
@@ -97,16 +100,20 @@ PathfinderPool::Entry entry_of(std::string_view line) {
   const fs::path image = fs::path(words[0]) / words[1];
   if (image.is_absolute() || image.lexically_normal().string().starts_with(".."))
     throw Error(fmt::format("image '{}' is outside the level's folder", shown_bare(image.string())));
-  return {image.string(), words[3] == "1", 0, 0};
+  return {image.lexically_normal().string(), words[3] == "1", 0, 0};
 }
 
-void append_batch(PathfinderPool& pool, int32_t batch) {
+using Names = std::unordered_set<std::string>;  // of images, below the level's folder
+
+void append_batch(PathfinderPool& pool, int32_t batch, Names& listed) {
   const std::string path = metadata_path(pool.folder, batch), text = read_metadata(path);
   std::istringstream in(text);
   Lines lines(in, path);
   for (std::string line; lines.next(line);) {
     try {
       PathfinderPool::Entry entry = entry_of(line);
+      if (!listed.insert(entry.image).second)
+        throw Error(fmt::format("image '{}' is listed a second time", shown_bare(entry.image)));
       entry.image = pool.folder + "/" + entry.image, entry.batch = batch, entry.line = lines.number();
       std::error_code error;
       const auto bytes = fs::file_size(entry.image, error);
@@ -117,6 +124,23 @@ void append_batch(PathfinderPool& pool, int32_t batch) {
       throw Error(fmt::format("{}: {}", lines.place(), e.what()));
     }
   }
+}
+
+/// PNG files in the folders of images that no line of the metadata names.
+int64_t count_unlisted(const std::string& level_folder, const Names& listed) {
+  int64_t count = 0;
+  const fs::path images = fs::path(level_folder) / "imgs";
+  if (!fs::is_directory(images)) return 0;
+  for (const auto& batch : fs::directory_iterator(images)) {
+    if (!batch.is_directory() || is_clutter(batch.path().filename().string())) continue;
+    for (const auto& entry : fs::directory_iterator(batch)) {
+      check_stop();
+      const fs::path name = entry.path().filename();
+      if (name.extension() == ".png" && !is_clutter(name.string()))
+        count += !listed.contains((fs::path("imgs") / batch.path().filename() / name).string());
+    }
+  }
+  return count;
 }
 
 /// A square grey image; `size` of 0 takes any. Messages name the line of the metadata.
@@ -170,9 +194,11 @@ void write_pathfinder_metadata(const std::string& level_folder, int64_t batch, s
 }
 
 PathfinderPool list_pathfinder(const std::string& level_folder) {
-  PathfinderPool pool{level_folder, {}, 0};
+  PathfinderPool pool{level_folder, {}, 0, 0};
+  Names listed;
   check_listed(level_folder);
-  for (const int32_t batch : batches_of(level_folder)) append_batch(pool, batch);
+  for (const int32_t batch : batches_of(level_folder)) append_batch(pool, batch, listed);
+  pool.unlisted_files = count_unlisted(level_folder, listed);
   if (pool.entries.empty()) throw Error(fmt::format("{}: no images, wanted at least one", level_folder));
   return pool;
 }

@@ -38,10 +38,12 @@ struct PathfinderPool {
   std::string folder;
   std::vector<Entry> entries;  // by batch number, then by line
   int64_t empty_files = 0;     // images of 0 bytes, left out: the release has one, in 32 pixels curv_baseline
+  int64_t unlisted_files = 0;  // images in imgs/ that no line names: left out too
 };
 /// Reads the metadata, not the images. Error with file and line for a line that does not have the 11 columns, a
-/// label other than 0 and 1, an image that is missing or outside the folder; with the file's name for a binary
-/// NumPy array, an empty file and a name that is no batch number; and for a folder of images without metadata.
+/// label other than 0 and 1, an image that is missing, outside the folder or listed before; with the file's name for
+/// a binary NumPy array, a byte of 0, an empty file and a name that is no batch number; and for a folder of images
+/// without metadata.
 PathfinderPool list_pathfinder(const std::string& level_folder);
 
 /// Reads the images entries[i] for i in `chosen`, in this order. Error with the metadata's file and line for a

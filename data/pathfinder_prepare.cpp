@@ -14,6 +14,7 @@
 #include "data/json.h"
 #include "data/order.h"
 #include "data/pathfinder.h"
+#include "data/progress.h"
 #include "data/rounds.h"
 #include "data/source.h"
 #include "data/stop.h"
@@ -101,11 +102,14 @@ Json convert(const PathfinderPlan& plan, const std::string& folder, const Watch&
               "the folder of one level of Pathfinder in the Long Range Arena's release, such as "
               "pathfinder32/curv_contour_length_14, with metadata/ and imgs/");
   const PathfinderPool pool = list_pathfinder(plan.from);
+  if (pool.empty_files + pool.unlisted_files > 0)
+    warn(fmt::format("{}: left out {} images of 0 bytes and {} that no line of the metadata names", plan.from,
+                     pool.empty_files, pool.unlisted_files));
   const Source source = [&](std::span<const int64_t> chosen, const Watch& within) {
     return read_pathfinder(pool, chosen, plan.threads, within);
   };
   write_splits(plan, int64_t(pool.entries.size()), source, folder, watch);
-  return {{"empty_files", pool.empty_files}};
+  return {{"empty_files", pool.empty_files}, {"unlisted_files", pool.unlisted_files}};
 }
 
 /// Writes everything in the file system of `folder` to the disk.

@@ -26,7 +26,7 @@ struct PathfinderPlan {
 /// ones by batch and line, empty files left out) is put in seeded_order (data/order.h) and cut to `count`; of these N
 /// the first 8N/10 are for training, up to 9N/10 for validation, the rest for testing, rounded down, and of each
 /// at most what plan.caps allows. `watch` sees images. Error for options out of range, fewer than 10 images, and
-/// whatever list_pathfinder, read_pathfinder and prepare_folder refuse.
+/// whatever list_pathfinder, read_pathfinder and prepare_folder refuse. Warns of official images that are left out.
 Prepared prepare_pathfinder(const PathfinderPlan& plan, const Watch& watch = {});
 
 struct PathfinderImagesPlan {

@@ -150,4 +150,9 @@ AboveProgress::AboveProgress() : lock_(screen) {
   on_screen = nullptr;
 }
 
+void warn(std::string_view text) {
+  const AboveProgress above;
+  put(fmt::format("warning: {}\n", printable(text)));
+}
+
 }  // namespace selene::data

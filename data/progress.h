@@ -70,4 +70,7 @@ class AboveProgress {
   std::lock_guard<std::mutex> lock_;
 };
 
+/// One line "warning: text" on stderr, above a bar, for what a library leaves out or puts right.
+void warn(std::string_view text);
+
 }  // namespace selene::data

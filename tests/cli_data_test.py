@@ -202,6 +202,11 @@ class Damaged(Prepared):
 
     def test_reviews(self):
         self.copy('text')
+        for name in ('train/pos/900_9', 'test/neg/901_1'):
+            self.write(f'bad/{name}.txt', ' \n')
+        result = self.prepare('text', 'blank', raw='bad')
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(complaint(result), ['warning: bad: left out 2 reviews without text'])
         self.write('bad/train/pos/notes.txt', 'x')
         self.refused('text', 'notes.txt')
         os.remove(self.path('bad/train/pos/notes.txt'))
@@ -258,7 +263,15 @@ class Damaged(Prepared):
     def test_pathfinder_files(self):
         self.copy('pathfinder')
         open(self.path('bad/imgs/0/sample_2.png'), 'wb').close()
-        self.succeeds(self.prepare('pathfinder', 'skipped', raw='bad'))
+        with open(self.path('bad/metadata/1.npy'), encoding='utf-8') as file:
+            lines = file.readlines()
+        self.write('bad/metadata/1.npy', ''.join(lines[:5]))
+        result = self.prepare('pathfinder', 'skipped', raw='bad')
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(complaint(result), ['warning: bad: left out 1 images of 0 bytes and 2 that no line of the metadata names'])
+        self.write('bad/metadata/1.npy', ''.join(lines + lines[3:4]))
+        self.refused('pathfinder', '1.npy:8', 'a second time')
+        self.write('bad/metadata/1.npy', ''.join(lines))
         with open(self.path('skipped/dataset.json'), encoding='utf-8') as file:
             self.assertIn('1', [str(value) for key, value in json.load(file).items() if 'empty' in key])
         os.remove(self.path('bad/imgs/0/sample_3.png'))

@@ -120,6 +120,7 @@ TEST_CASE("pathfinder reader: batches by number, lines in order, empty images le
   write_text(level.path + "/imgs/2/sample_0.png", "");
   const PathfinderPool pool = list_pathfinder(level.path);
   CHECK(pool.empty_files == 1);
+  CHECK(pool.unlisted_files == 0);
   CHECK(pool.entries.size() == 3);
   CHECK(first_pixels(read_pathfinder(level.path)) == std::vector<int>{21, 22, 100});
   CHECK(first_pixels(read_pathfinder(pool, std::vector<int64_t>{2, 0}, 2)) == std::vector<int>{100, 21});
@@ -128,6 +129,8 @@ TEST_CASE("pathfinder reader: batches by number, lines in order, empty images le
   d = read_pathfinder(level.path);  // CR LF, and no line end at the end of the file
   CHECK(first_pixels(d) == std::vector<int>{22, 21, 100});
   CHECK(std::ranges::equal(d.labels, std::vector<int32_t>{1, 0, 1}));
+  write_text(level.path + "/imgs/10/._sample_0.png", "of a Mac");
+  CHECK(list_pathfinder(level.path).unlisted_files == 1);  // sample_0.png, and not a Mac's companion of an image
 }
 
 TEST_CASE("pathfinder reader: every error has its file and line") {
@@ -142,6 +145,10 @@ TEST_CASE("pathfinder reader: every error has its file and line") {
   CHECK(level.refused("../" + good) ==
         "metadata/2.npy:2: image '../imgs/2/sample_1.png' is outside the level's folder");
   CHECK(level.refused("/" + good) == "metadata/2.npy:2: image '/imgs/2/sample_1.png' is outside the level's folder");
+  CHECK(level.refused(level.lines[0]) == "metadata/2.npy:2: image 'imgs/2/sample_0.png' is listed a second time");
+  CHECK(level.refused("imgs/./2" + good.substr(6) + "\n" + good) ==
+        "metadata/2.npy:3: image 'imgs/2/sample_1.png' is listed a second time");
+  CHECK(level.refused(good + '\0') == "metadata/2.npy: byte 84 is 0, wanted lines of text");
   CHECK(level.refused(good) == "");
   const auto with_image = [&](const std::string& bytes) {
     write_text(level.path + "/imgs/2/sample_1.png", bytes);
