@@ -9,15 +9,21 @@
 #include <cmath>
 #include <csetjmp>
 #include <cstdio>
+#include <cstring>
+#include <string_view>
 
+#include "data/lines.h"
 #include "data/regular_file.h"
 #include "kernels/error.h"
 
 namespace selene::data {
+
+using namespace std::string_view_literals;
+
 namespace {
 
 constexpr uint64_t largest_png = uint64_t(1) << 30;  // bytes
-constexpr int64_t most_pixels = int64_t(1) << 26;
+constexpr uint64_t most_pixels = uint64_t(1) << 26;
 
 /// Error unless the fields of an image fit together.
 void check_image(const Image& image, const char* where) {
@@ -39,20 +45,50 @@ struct PngImage : png_image {
 /// What libpng's callbacks know: the bytes that are left, and what went wrong.
 struct PngSource {
   std::span<const uint8_t> left;
-  char problem[80] = "damaged";
+  char problem[120] = "is damaged";
 };
 
 void take_bytes(png_structp png, png_bytep out, size_t size) {
-  auto& left = static_cast<PngSource*>(png_get_io_ptr(png))->left;
-  if (size > left.size()) png_error(png, "it ends too early");
-  std::copy_n(left.begin(), size, out);
-  left = left.subspan(size);
+  auto* source = static_cast<PngSource*>(png_get_io_ptr(png));
+  if (size > source->left.size()) {
+    std::snprintf(source->problem, sizeof source->problem, "ends too early");
+    png_longjmp(png, 1);
+  }
+  std::copy_n(source->left.begin(), size, out);
+  source->left = source->left.subspan(size);
 }
 
 [[noreturn]] void png_failed(png_structp png, png_const_charp what) {
   auto* source = static_cast<PngSource*>(png_get_error_ptr(png));
-  std::snprintf(source->problem, sizeof source->problem, "%s", what);
+  std::snprintf(source->problem, sizeof source->problem, "is damaged (libpng: %s)", what);
   png_longjmp(png, 1);
+}
+
+/// What a file is that begins like this and is no PNG file; null if that is not known.
+const char* other_form(std::string_view start) {
+  if (start.starts_with("\xff\xd8\xff"sv)) return "a JPEG image";
+  if (start.starts_with("GIF8"sv)) return "a GIF image";
+  if (start.starts_with("RIFF"sv) && start.size() > 12 && start.substr(8, 4) == "WEBP"sv) return "a WebP image";
+  if (start.starts_with("BM"sv) && start.size() > 10 && start.substr(6, 4) == "\0\0\0\0"sv) return "a BMP image";
+  if (start.starts_with("II*\0"sv) || start.starts_with("MM\0*"sv)) return "a TIFF image";
+  const char* form = foreign_form(start);
+  return form ? form : web_page(start);
+}
+
+/// Error for a header that says what no PNG file may say, or more than is read; what else is wrong libpng tells.
+void check_header(std::span<const uint8_t> bytes, const std::string& name) {
+  if (bytes.size() < 26 || std::memcmp(&bytes[12], "IHDR", 4) != 0) return;
+  const auto number = [&](size_t at) {
+    return uint64_t(bytes[at]) << 24 | uint64_t(bytes[at + 1]) << 16 | uint64_t(bytes[at + 2]) << 8 | bytes[at + 3];
+  };
+  const uint64_t width = number(16), height = number(20), depth = bytes[24], colour = bytes[25];
+  if (width * height == 0 || width * height > most_pixels)
+    throw Error(fmt::format("{}: {} x {} pixels, wanted 1 to {}", name, width, height, most_pixels));
+  const bool small = depth == 1 || depth == 2 || depth == 4;
+  const bool known = colour == 0 || colour == 2 || colour == 3 || colour == 4 || colour == 6;
+  const bool fits = depth == 8 || (depth == 16 && colour != 3) || (small && (colour == 0 || colour == 3));
+  if (!known || !fits)
+    throw Error(fmt::format("{}: {} bits of colour type {}, which no PNG file has", name, depth, colour));
 }
 
 /// A PNG file being read. libpng leaves its functions by a long jump to where setjmp was called, so the functions
@@ -77,6 +113,7 @@ class PngReader {
   bool begin() {
     if (!info_ || setjmp(png_jmpbuf(png_))) return false;
     png_set_read_fn(png_, &source_, take_bytes);
+    png_set_user_limits(png_, most_pixels, most_pixels);
     png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
     png_read_info(png_, info_);
     if (png_get_color_type(png_, info_) == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png_);
@@ -119,12 +156,13 @@ Image to_grey(const Image& image) {
 
 Image read_png(std::span<const uint8_t> bytes, const std::string& name) {
   if (bytes.empty()) throw Error(fmt::format("{}: is empty, wanted a PNG file", name));
-  if (png_sig_cmp(bytes.data(), 0, std::min<size_t>(bytes.size(), 8)) != 0)
-    throw Error(fmt::format("{}: is not a PNG file, wanted one", name));
+  if (png_sig_cmp(bytes.data(), 0, std::min<size_t>(bytes.size(), 8)) != 0) {
+    const char* form = other_form({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    throw Error(fmt::format("{}: is {}, wanted a PNG file", name, form ? form : "of another form"));
+  }
+  check_header(bytes, name);
   PngReader png(bytes);
-  if (!png.begin()) throw Error(fmt::format("{}: {}, wanted a PNG file", name, png.problem()));
-  if (png.width() * png.height() > most_pixels)
-    throw Error(fmt::format("{}: {} x {} pixels, wanted at most {}", name, png.height(), png.width(), most_pixels));
+  if (!png.begin()) throw Error(fmt::format("{}: {}, wanted a whole PNG file", name, png.problem()));
   Image image{png.height(), png.width(), png.channels(), {}};
   image.pixels.resize(size_t(image.height * image.width * image.channels));
   std::vector<png_bytep> rows;

@@ -22,7 +22,7 @@ Image to_grey(const Image& image);
 /// Reads a PNG file: 8-bit grey or RGB. Values are those that stand in the file, as Pillow, OpenCV and TensorFlow
 /// read them: gamma, colour profiles and transparency are not applied, alpha is dropped, of 16 bits the upper 8
 /// count, 1 to 4 bits are spread over 0 to 255, a palette's colours are looked up. Error with the file's name for
-/// anything else, and for more than 2^26 pixels.
+/// anything else, which it names where it knows it (a JPEG image, a Git LFS pointer), and for more than 2^26 pixels.
 Image read_png(const std::string& path);
 /// The same from bytes; `name` stands in messages.
 Image read_png(std::span<const uint8_t> bytes, const std::string& name);

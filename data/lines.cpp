@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <istream>
@@ -20,7 +22,6 @@ const char* foreign_form(std::string_view start) {
   };
   constexpr Form forms[] = {{"\x1f\x8b"sv, "compressed by gzip; unpack it"},
                             {"PK\x03\x04"sv, "a zip archive; unpack it"},
-                            {"BZh"sv, "compressed by bzip2; unpack it"},
                             {"\xfd"
                              "7zXZ"sv,
                              "compressed by xz; unpack it"},
@@ -28,18 +29,29 @@ const char* foreign_form(std::string_view start) {
                             {"\xff\xfe"sv, "UTF-16 text; write it as UTF-8"},
                             {"\xfe\xff"sv, "UTF-16 text; write it as UTF-8"},
                             {"\x93NUMPY"sv, "a binary NumPy array"},
-                            {"<!DOCTYPE"sv, "a web page; what was wanted was not downloaded"},
-                            {"<html"sv, "a web page; what was wanted was not downloaded"},
                             {"version https://git-lfs"sv, "a Git LFS pointer; fetch the file it stands for"}};
   for (const Form& form : forms)
     if (start.starts_with(form.start)) return form.what;
+  // BZh and a digit may begin a text; the six bytes behind them begin a block, or end a file that has none.
+  if (start.starts_with("BZh"sv) && start.size() >= 10)
+    if (const auto next = start.substr(4, 6); next == "1AY&SY"sv || next == "\x17rE8P\x90"sv)
+      return "compressed by bzip2; unpack it";
   return nullptr;
+}
+
+const char* web_page(std::string_view start) {
+  std::string lower(start.substr(0, 9));
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+  const bool page = lower == "<!doctype"sv || lower.starts_with("<html"sv);
+  return page ? "a web page; what was wanted was not downloaded" : nullptr;
 }
 
 std::string Lines::place() const { return fmt::format("{}:{}", name_, number_); }
 
 void Lines::check_first(const std::string& line) const {
-  if (const char* what = foreign_form(line)) throw Error(fmt::format("{}: is {}", name_, what));
+  const char* what = foreign_form(line);
+  if (!what) what = web_page(line);
+  if (what) throw Error(fmt::format("{}: is {}", name_, what));
   if (line.substr(0, 2).find('\0') != line.npos)
     throw Error(fmt::format("{}: begins with a byte of 0, wanted text (is it UTF-16?)", name_));
   const size_t end = line.find('\r');

@@ -83,7 +83,9 @@ Dataset read_image(const std::string& path, const Kind& kind, int64_t side) {
 Dataset read_own(std::istream& in, const std::string& name, const Kind& kind) {
   if (kind.image) throw Error(fmt::format("{}: an example of {} is a PNG file, not lines of text", name, kind.name));
   std::string text(std::istreambuf_iterator<char>(in), {});
-  if (const char* what = foreign_form(text)) throw Error(fmt::format("{}: is {}", name, what));
+  const char* what = foreign_form(text);
+  if (!what && kind.name == "listops") what = web_page(text);  // the other kinds may be about one
+  if (what) throw Error(fmt::format("{}: is {}", name, what));
   if (text.find('\n') == text.npos && text.find('\r') < text.size() - 1)
     throw Error(fmt::format("{}: its lines end in CR alone, wanted LF or CR LF", name));
   if (const size_t nul = text.find('\0'); nul != text.npos)
@@ -94,7 +96,9 @@ Dataset read_own(std::istream& in, const std::string& name, const Kind& kind) {
   DatasetBuilder data;
   std::string line;
   for (int64_t number = 1; std::getline(all, line); ++number) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
+    while (line.ends_with('\r')) line.pop_back();  // CR CR LF: line ends that were changed to Windows' twice
+    if (line.find('\r') != line.npos)
+      throw Error(fmt::format("{}:{}: a CR within the line, wanted LF or CR LF between examples", name, number));
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
     try {
       add_line(line, kind, data);

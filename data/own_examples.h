@@ -13,7 +13,7 @@ namespace selene::data {
 ///  retrieval: two texts a line, a TAB between them; or the official form of five columns, whose label is taken.
 ///  image, pathfinder: one PNG file.
 /// Without a label the example gets no_label. `side`: pixels of an image's side, 0: any. Error with name and line for
-/// anything else.
+/// anything else, such as a CR that ends no line.
 Dataset read_own(const std::string& path, const Kind& kind, int64_t side);
 /// The same from a stream of lines, for the kinds that are text; `name` stands in messages.
 Dataset read_own(std::istream& in, const std::string& name, const Kind& kind);

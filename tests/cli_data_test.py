@@ -1,5 +1,6 @@
 """The tasks of the Long Range Arena from official files to a trained model: preparing, looking, training, evaluating;
 files that are damaged; preparing that is interrupted. The files are stand-ins in the official layouts."""
+import bz2
 import json
 import os
 import shutil
@@ -77,6 +78,10 @@ class Tasks(Prepared):
         self.refuses(self.evaluate('retrieval', '-', stdin='one text\n'), 'stdin:1', '1 columns')
         self.refuses(self.evaluate('text', '-', stdin=''), 'stdin', 'no example')
         self.refuses(self.evaluate('text', self.write('lone.txt', b'one\rtwo\r')), 'lone.txt: its lines end in CR alone')
+        self.refuses(self.evaluate('text', self.write('inner.txt', b'A fine film.\nBest\rWorst\r\n')), 'inner.txt:2: a CR within')
+        for text in ('one\r\r\n', 'BZh is a film', '<html> in a review', '<!DOCTYPE html>'):
+            self.succeeds(self.evaluate('text', self.write('one.txt', text)), f'  {text.rstrip()}\n')
+        self.refuses(self.evaluate('text', self.write('packed', bz2.compress(b'one'))), 'packed: is compressed by bzip2')
         self.refuses(self.evaluate('text', self.write('wide.txt', 'one\n'.encode('utf-16'))), 'wide.txt: is UTF-16 text')
         self.refuses(self.evaluate('text', '-', stdin='fine\nPositive\tA fine film.\n'), 'stdin:2', "'Positive'", 'negative')
         self.refuses(self.evaluate('text', 'runs/text/checkpoints/best'), 'runs/text/checkpoints/best', 'byte')

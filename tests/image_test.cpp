@@ -159,12 +159,38 @@ TEST_CASE("image: a damaged PNG is refused with its name") {
     CHECK(message.starts_with("cut.png: "));
     CHECK(holds(message, "PNG file"));
   }
+  const std::pair<std::string, const char*> others[] = {
+      {"\xff\xd8\xff\xe0", "a JPEG image"},
+      {"GIF89a", "a GIF image"},
+      {std::string("RIFF\x10\0\0\0WEBPVP8 ", 16), "a WebP image"},
+      {std::string("BM\x10\0\0\0\0\0\0\0\x36", 11), "a BMP image"},
+      {std::string("II*\0", 4), "a TIFF image"},
+      {"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer; fetch the file it stands for"},
+      {"<!doctype html>", "a web page; what was wanted was not downloaded"},
+      {"RIFF", "of another form"},
+      {"BM", "of another form"}};
+  for (const auto& [bytes, what] : others) {
+    const Bytes file(bytes.begin(), bytes.end());
+    CHECK(message_of([&] { read_png(file, "a.png"); }) == std::string("a.png: is ") + what + ", wanted a PNG file");
+  }
   Bytes flipped = plain;
   flipped[20] ^= 1;  // the height: the header's checksum is wrong
   CHECK(message_of([&] { read_png(flipped, "a.png"); }).starts_with("a.png: "));
   const Bytes huge = from_hex(
       start + "000027100000271008000000009f253dfb0000000e49444154789c63646464fac90800020e0100dc7a3f13" + end);
-  CHECK(message_of([&] { read_png(huge, "a.png"); }) == "a.png: 10000 x 10000 pixels, wanted at most 67108864");
+  CHECK(message_of([&] { read_png(huge, "a.png"); }) == "a.png: 10000 x 10000 pixels, wanted 1 to 67108864");
+  const auto with_header = [](const std::string& header) {  // width, height, bits, colour type
+    const Bytes file =
+        from_hex(start + header + "00000057dd52f80000000e49444154789c63646464fac90800020e0100dc7a3f13" + end);
+    return message_of([&] { read_png(file, "a.png"); });
+  };
+  CHECK(with_header("00000000000000020800") == "a.png: 0 x 2 pixels, wanted 1 to 67108864");
+  CHECK(with_header("80000000000000020800") == "a.png: 2147483648 x 2 pixels, wanted 1 to 67108864");
+  CHECK(with_header("00000002000000020300") == "a.png: 3 bits of colour type 0, which no PNG file has");
+  CHECK(with_header("00000002000000021003") == "a.png: 16 bits of colour type 3, which no PNG file has");
+  CHECK(with_header("00000002000000020805") == "a.png: 8 bits of colour type 5, which no PNG file has");
+  CHECK(
+      holds(with_header("00000002000000030800"), "a.png: is damaged (libpng: IHDR: CRC error), wanted a whole PNG"));
 }
 
 TEST_CASE("image: a contact sheet has its images in rows, with lines between them") {

@@ -50,5 +50,9 @@ TEST_CASE("lines: what is no text of lines is named") {
                 "a") == "f: is UTF-16 text; write it as UTF-8");
   CHECK(refused("\x1f\x8b\b") == "f: is compressed by gzip; unpack it");
   CHECK(refused("PK\x03\x04") == "f: is a zip archive; unpack it");
-  CHECK(refused("<!DOCTYPE html>\n") == "f: is a web page; what was wanted was not downloaded");
+  for (const char* page : {"<!DOCTYPE html>\n", "<!doctype html>\n", "<HTML><body>\n"})
+    CHECK(refused(page) == "f: is a web page; what was wanted was not downloaded");
+  for (const char* packed : {"BZh91AY&SY\x64\x8c", "BZh1\x17rE8P\x90"})
+    CHECK(refused(packed) == "f: is compressed by bzip2; unpack it");
+  CHECK(read("BZh is a film\nBZh91AY") == "1:BZh is a film|2:BZh91AY");
 }
