@@ -80,6 +80,8 @@ DurableFile::DurableFile(const std::string& path) : path_(path) {
   need_regular(path, "a regular file or a new name to write");
   struct stat before {};
   const bool replaces = stat(path_.c_str(), &before) == 0;
+  if (!replaces && errno == ENAMETOOLONG)  // the temporary name is shorter: only the rename would fail
+    throw Error(fmt::format("{}: cannot be written: {}", path, reason(ENAMETOOLONG)));
   do {  // a name may be taken: by the leftover of a killed process that had our number
     temporary_ = temporary_name(path_);
     file_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

@@ -19,7 +19,8 @@ bool is_stream_name(const std::string& path);
 /// no trace, and what was under `path` before stays as it was. While it lives, its temporary file is locked (flock).
 class DurableFile {
  public:
-  /// Creates the temporary file beside `path`, with the rights of the file that it replaces. Error where the folder is missing or not writable.
+  /// Creates the temporary file beside `path`, with the rights of the file that it replaces. Error where the folder
+  /// is missing or not writable, and for a name that is too long for it.
   explicit DurableFile(const std::string& path);
   DurableFile(const DurableFile&) = delete;
   DurableFile& operator=(const DurableFile&) = delete;

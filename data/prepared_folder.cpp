@@ -33,9 +33,11 @@ std::string state_of(const std::string& from, const fs::path& made) {
   fs::file_time_type latest = fs::file_time_type::min();
   for (auto it = fs::recursive_directory_iterator(from); it != fs::recursive_directory_iterator(); ++it) {
     check_stop();
-    if (it->is_directory() && (fs::exists(it->path() / description) || fs::weakly_canonical(it->path()) == made))
+    const bool clutter = is_clutter(it->path().filename().string());
+    if (it->is_directory() &&
+        (clutter || fs::exists(it->path() / description) || fs::weakly_canonical(it->path()) == made))
       it.disable_recursion_pending();
-    if (!it->is_regular_file() || is_clutter(it->path().filename().string())) continue;
+    if (!it->is_regular_file() || clutter) continue;
     ++files, bytes += int64_t(it->file_size()), latest = std::max(latest, it->last_write_time());
   }
   return fmt::format("{} files, {} bytes, {}", files, bytes, latest.time_since_epoch().count());

@@ -22,15 +22,20 @@ std::vector<fs::path> folders_in(const fs::path& folder) {
   return found;
 }
 
-/// The folder above, or one or two levels below, that has `wanted`; empty if there is none.
-std::string right_folder(const fs::path& folder, const std::string& wanted) {
-  std::error_code ignored;
-  std::vector<fs::path> near{fs::weakly_canonical(folder, ignored).parent_path()};
+/// One and two levels below.
+std::vector<fs::path> folders_below(const fs::path& folder) {
+  std::vector<fs::path> found;
   for (const fs::path& below : folders_in(folder)) {
-    near.push_back(below);
-    for (const fs::path& further : folders_in(below)) near.push_back(further);
+    found.push_back(below);
+    for (const fs::path& further : folders_in(below)) found.push_back(further);
   }
-  for (const fs::path& place : near)
+  return found;
+}
+
+/// The first folder that has `wanted`; empty if there is none.
+std::string folder_with(const std::string& wanted, const std::vector<fs::path>& folders) {
+  std::error_code ignored;
+  for (const fs::path& place : folders)
     if (fs::exists(place / wanted, ignored)) return place.string();
   return "";
 }
@@ -47,8 +52,15 @@ void need_source(const std::string& folder, const std::string& wanted, const cha
   for (const OtherForm& other : others)
     if (fs::exists(fs::path(folder) / other.has, ignored))
       throw Error(fmt::format("{}: is {} (it has {}), wanted {}", folder, other.what, other.has, form));
-  if (const std::string right = right_folder(folder, wanted); !right.empty())
+  const std::vector<fs::path> below = folders_below(folder);
+  std::string right = folder_with(wanted, {fs::weakly_canonical(folder, ignored).parent_path()});
+  if (right.empty()) right = folder_with(wanted, below);
+  if (!right.empty())
     throw Error(fmt::format("{}: has no {}, but {} has; give that for --from", folder, wanted, right));
+  for (const OtherForm& other : others)
+    if (const std::string near = folder_with(other.has, below); !near.empty())
+      throw Error(fmt::format("{}: has no {}; {} is {} (it has {}), wanted {}", folder, wanted, near, other.what,
+                              other.has, form));
   throw Error(fmt::format("{}: has no {}, wanted {}", folder, wanted, form));
 }
 

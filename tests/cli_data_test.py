@@ -169,6 +169,11 @@ class Sources(Prepared):
                 self.refuses(self.prepare(kind, 'unmade', raw=self.write('all.tar.gz', 'x')), 'is a file', 'unpacked')
                 self.refuses(self.prepare(kind, 'unmade', raw='nowhere'), 'nowhere: is not there, wanted the folder')
 
+    def test_another_form_below_the_folder(self):
+        self.refuses(self.given('image', 'cifar-10-batches-py/data_batch_1'), "given/cifar-10-batches-py is CIFAR-10's Python version",
+                     'cifar-10-binary.tar.gz')
+        self.refuses(self.given('text', 'a/b/imdb.npz'), 'given/a/b is the reviews as word numbers', 'aclImdb_v1.tar.gz')
+
     def test_texts_of_other_tools(self):
         os.makedirs(self.path('texts'))
         good = 'Source\tTarget\n[MAX 2 9 ]\t9\n'

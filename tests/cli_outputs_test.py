@@ -69,6 +69,8 @@ class Places(Case):
     def test_data_read_from_other_files_is_not_there_already(self):
         words = ['selene-prepare', 'listops', '--from', 'data', '--out', 'again']
         self.succeeds(run(*words, cwd=self.folder), 'again: made')
+        os.makedirs(self.path('data/.ipynb_checkpoints'))
+        self.write('data/.ipynb_checkpoints/basic_train-checkpoint.tsv', 'x')
         self.succeeds(run(*words, cwd=self.folder), 'already there')
         with open(self.path('data/basic_train.tsv'), 'a', encoding='utf-8') as file:
             file.write('( ( ( [MAX 5 ) 7 ) ] )\t7\n')

@@ -146,6 +146,8 @@ TEST_CASE("durable file: the longest names that a file system takes can be writt
   selene::data::write_durably(path, "x");
   CHECK(read_text(path) == "x");
   CHECK(names_in(folder).size() == 1);
+  CHECK_THROWS_WITH(DurableFile(path + "n"), path + "n: cannot be written: File name too long");
+  CHECK(names_in(folder).size() == 1);
 }
 
 TEST_CASE("leftovers of killed writers are removed, those of living ones and other files stay") {

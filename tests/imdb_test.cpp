@@ -101,7 +101,7 @@ TEST_CASE("imdb: a name of another form and a rating of the other side are refus
   CHECK(refused("train/pos/77_4.txt") == "train/pos/77_4.txt: rating 4 in pos, wanted 7 to 10");
   CHECK(refused("train/pos/77_11.txt") == "train/pos/77_11.txt: rating 11 in pos, wanted 7 to 10");
   CHECK(refused("train/pos/77_7.txt").empty());
-  for (const char* name : {".DS_Store", "._77_7.txt", "Thumbs.db", "desktop.ini"}) {  // of operating systems
+  for (const char* name : {".DS_Store", "._77_7.txt", "Thumbs.db", "desktop.ini", "@eaDir", ".ipynb_checkpoints"}) {
     CAPTURE(name);
     CHECK(refused(fmt::format("train/pos/{}", name)).empty());
   }
