@@ -73,7 +73,8 @@ Description described_in(const fs::path& file) {
     for (const Json& name : d.json.get<Json::List>("files")) {
       const std::string* text = name.text();
       // None may lead out of the folder.
-      if (!text || text->empty() || *text == "." || *text == ".." || text->find('/') != text->npos)
+      if (!text || text->empty() || *text == "." || *text == ".." || text->find('/') != text->npos ||
+          text->find('\0') != text->npos)
         throw Error(fmt::format("its files name {}, wanted names in the same folder", shown_bare(name.dump())));
       d.files.insert(*text);
     }

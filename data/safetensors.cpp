@@ -154,6 +154,9 @@ void SafetensorsFile::read() {
       check_name(path_, key);
       if (!value.text())
         throw Error(fmt::format("{}: __metadata__ {} is {}, wanted a string", path_, shown(key), brief(value)));
+      if (value.text()->find('\0') != std::string::npos)  // what stands in a message ends there
+        throw Error(fmt::format("{}: __metadata__ {} is {}, wanted text without a byte of 0", path_, shown(key),
+                                brief(value)));
       metadata_[key] = *value.text();
     }
   }

@@ -42,7 +42,7 @@ class SafetensorsFile {
  public:
   /// Opens the file and checks its header. Error (file, what was found, what was wanted) if it cannot be read or if
   /// anything in it is not as the format says: header length, JSON, element types, shapes, offsets, repeated names,
-  /// missing or extra bytes.
+  /// missing or extra bytes; and for a byte of 0 in a text.
   explicit SafetensorsFile(const std::string& path);
   /// The same on bytes in memory, which are borrowed; `name` stands in messages.
   SafetensorsFile(std::string name, std::span<const uint8_t> content);

@@ -145,6 +145,8 @@ class Evaluate(Case):
             with self.subTest(classes):
                 forge(source, self.path('forged'), classes=lambda _, text=classes: text)
                 self.refuses(self.evaluate('forged', 'data'), 'forged: is of ', 'classes, wanted the 10')
+        forge(source, self.path('forged'), update=lambda text: text + '\0')
+        self.refuses(self.evaluate('forged', 'data'), 'forged: __metadata__ "update" is ', 'without a byte of 0')
         forge(source, self.path('forged'), vocabulary=lambda text: text.replace('"[MIN"', '"[MINI"'))
         self.refuses(self.evaluate('forged', 'data'), 'forged: its vocabulary is not that of')
 

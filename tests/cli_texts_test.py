@@ -145,6 +145,8 @@ class Hostile(Case):
         for command in (['selene-inspect', 'set'], ['selene-inspect', 'set', '--json'],
                         ['selene-prepare', 'listops', '--out', 'set', '--from', 'data', '--force']):
             self.refuses_texts('set/dataset.json', self.DESCRIPTIONS, *command)
+        self.write('set/dataset.json', self.DESCRIPTION % '["a\\u0000b"]')
+        self.refuses(run('selene-inspect', 'set', cwd=self.folder), 'set/dataset.json: its files name', 'u0000b')
 
     def test_many_keys_take_no_longer(self):
         os.mkdir(self.path('large'))

@@ -115,6 +115,8 @@ TEST_CASE("safetensors: what is wrong with a file is said") {
   CHECK_THAT(complaint(R"({"a":1})", 0), containing("tensor \"a\": has no dtype"));
   CHECK_THAT(complaint(R"({"__metadata__":[]})", 0), containing("__metadata__ is [], wanted an object"));
   CHECK_THAT(complaint(R"({"__metadata__":{"k":1}})", 0), containing("__metadata__ \"k\" is 1, wanted a string"));
+  CHECK_THAT(complaint(R"({"__metadata__":{"k":"a\u0000b"}})", 0),
+             containing(R"(__metadata__ "k" is "a\u0000b", wanted text without a byte of 0)"));
   CHECK_THAT(complaint("{" + A + "}", 7), containing("truncated: 7 bytes of tensors, wanted 8"));
   CHECK_THAT(complaint("{" + A + "}", 9), containing("1 extra bytes behind the last tensor"));
 }
