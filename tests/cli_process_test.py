@@ -101,9 +101,9 @@ class Limits(Case):
         self.assertGreater(refused, 0)
 
     def test_threads_that_cannot_be_started(self):
-        result = self.train('threads', {**SMALL, 'train.threads': 1000}, '--dry-run', space_limit=3000 << 20)
+        result = self.train('threads', {**SMALL, 'train.threads': 4096}, '--dry-run', space_limit=3000 << 20)
         self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn('of 1000 threads compute', result.stderr)
+        self.assertIn('of 4096 threads compute', result.stderr)
         self.succeeds(run('selene-prepare', 'pathfinder', '--out', 'few', '--count', 2000, '--threads', 1000, cwd=self.folder,
                           space_limit=1000 << 20), 'made')
 
