@@ -188,19 +188,17 @@ void sync_folder(const std::string& folder) {
     throw Error(fmt::format("{}: folder cannot be made durable: {}", folder, reason(error)));
 }
 
-FolderLock::FolderLock(const std::string& folder) : file_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+FolderLock::FolderLock(const std::string& folder)
+    : folder_(folder), file_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
   held_ = file_ >= 0 && flock(file_, LOCK_EX | LOCK_NB) == 0;
   taken_ = file_ >= 0 && !held_ && errno == EWOULDBLOCK;
 }
 
 std::string FolderLock::place() const {
-  std::error_code failed;
-  const std::string now = fs::read_symlink(fmt::format("/proc/self/fd/{}", file_), failed).string();
-  struct stat here {
-  }, there{};
-  const bool same = !failed && fstat(file_, &here) == 0 && stat(now.c_str(), &there) == 0 &&
-                    here.st_ino == there.st_ino && here.st_dev == there.st_dev;
-  return same ? now : "";
+  std::error_code unknown;
+  const std::string now = fs::read_symlink(fmt::format("/proc/self/fd/{}", file_), unknown).string();
+  if (unknown) return folder_;  // no /proc: nothing says that it was moved
+  return now.ends_with(" (deleted)") && !fs::exists(now, unknown) ? "" : now;
 }
 
 FolderLock::~FolderLock() {

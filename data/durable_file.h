@@ -69,10 +69,12 @@ class FolderLock {
   /// Nobody else has the lock. Where the file system has no locks neither this is so nor the next.
   bool held() const { return held_; }
   bool taken() const { return taken_; }
-  /// Where the folder is now, as absolute path: somebody may have renamed it. Empty if it was removed.
+  /// Where the folder is now: somebody may have renamed it. Empty if it was removed; where the system does not tell,
+  /// the path that it was opened by.
   std::string place() const;
 
  private:
+  std::string folder_;
   int file_ = -1;
   bool held_ = false, taken_ = false;
 };
