@@ -39,6 +39,18 @@ class Programs(Case):
                 self.assertEqual((result.returncode, result.stdout), (2, ''), result.stderr)
                 self.assertTrue(complaint(result))
 
+    def test_a_recipe_of_several_files(self):
+        self.write('task.yaml', 'model: {layers: 1, dim: 16, heads: 2, ffn_dim: 16}\ndata: {path: data, max_length: 66}\n'
+                   'train: {updates: 2, batch_size: 8, log_every: 1}\n')
+        self.write('wide.yaml', 'model:\n  dim: 32\n')
+        self.succeeds(run('selene-train', 'task.yaml', 'wide.yaml', '--print-recipe', cwd=self.folder), 'name: task-wide  # task.yaml, wide.yaml\n',
+                      '  dim: 32  # wide.yaml:2:8\n', '  heads: 2  # task.yaml:1:36\n', '  tie_kv: false  # default\n')
+        for _ in range(2):  # the second call resumes
+            self.succeeds(run('selene-train', 'task.yaml', 'wide.yaml', cwd=self.folder), 'finished update=2 ')
+        self.refuses(run('selene-train', 'task.yaml', '--out', 'runs/task-wide', cwd=self.folder),
+                     'the recipe has changed since (model.dim: 32 -> 16)')
+        self.refuses(run('selene-train', 'task.yaml', './task.yaml', cwd=self.folder), './task.yaml: is given twice')
+
     def test_from_data_to_report(self):
         self.succeeds(self.train('runs/small', SMALL), 'finished update=4')
         for target in ('runs/small/checkpoints/best', 'data'):

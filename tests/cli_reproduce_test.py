@@ -42,7 +42,8 @@ class Reproduce(FolderCase):
         first = self.call('table1', *ONE_CELL)
         table = self.text('out/table1.md')
         self.assertRegex(table, r'\| Luna-16 \| 37\.43 / \d+\.\d\d† \(1 seed\) \| 65\.74 / – \|')
-        for wanted in ('Scale 0.0001: ', 'say nothing about the method', 'selene-train recipes/lra/listops/luna-16.yaml',
+        for wanted in ('Scale 0.0001: ', 'say nothing about the method',
+                       'selene-train recipes/lra/release/listops.yaml recipes/models/luna-16.yaml ',
                        '--set train.updates=4 ', 'Measured on ', 'device CPU'):
             self.assertIn(wanted, table)
         self.assertIn('| Luna-16 | 37.43 / ', first.out)

@@ -22,7 +22,7 @@ using Strings = std::vector<std::string>;
 
 namespace {
 
-const std::string RECIPES = std::string(SELENE_SOURCE_ROOT) + "/recipes/lra";
+const std::string RECIPES = std::string(SELENE_SOURCE_ROOT) + "/recipes";
 const Strings SCALED = {"train.updates=5",          "schedule.warmup=1",      "train.batch_size=8",
                         "train.accumulation=1",     "train.validate_every=5", "train.validate_examples=100",
                         "train.checkpoint_every=2", "train.log_every=1"};
@@ -32,13 +32,15 @@ struct Runs {
   Folder folder;
   std::vector<LraRun> all;
 
-  /// A finished run of a file below recipes/ with other values.
-  LraRun& add(const std::string& recipe, const Strings& sets, double accuracy = 0.5) {
+  /// A finished run of a setting below recipes/lra and a model with other values.
+  LraRun& add(const std::string& setting, const std::string& model, const Strings& sets, double accuracy = 0.5) {
+    return add_files(lra_files(RECIPES, setting, model), sets, accuracy);
+  }
+  LraRun& add_files(const Strings& files, const Strings& sets, double accuracy = 0.5) {
     const fs::path path = folder.path / std::to_string(all.size());
     fs::create_directory(path);
     MetricsWriter((path / "metrics.jsonl").string()).append(MetricsRow{"test", 5, {{"accuracy", accuracy}}});
-    write_text((path / "recipe.yaml").string(),
-               to_yaml(load_recipe(std::string(SELENE_SOURCE_ROOT) + "/recipes/" + recipe + ".yaml", sets)));
+    write_text((path / "recipe.yaml").string(), to_yaml(compose_recipe(files, sets)));
     return all.emplace_back(load_lra_run(path.string()));
   }
 
@@ -52,10 +54,12 @@ struct Runs {
 
 TEST_CASE("a run of its place's own recipe has no mark") {
   Runs runs;
-  for (const char* recipe : {"lra/listops/luna-16", "lra/text/transformer", "lra/pathx/luna-128"})
-    runs.add(recipe, {});
-  runs.add("lra/image/luna-256", {"train.batch_size=64", "train.accumulation=4"});
-  runs.add("lra/retrieval/luna-16",
+  runs.add("release/listops", "luna-16", {});
+  runs.add("release/listops", "transformer", {});
+  runs.add("release/text", "transformer", {});
+  runs.add("release/pathx", "luna-128", {});
+  runs.add("release/image", "luna-256", {"train.batch_size=64", "train.accumulation=4"});
+  runs.add("release/retrieval", "luna-16",
            {"train.seed=7", "data.path=elsewhere", "train.threads=1", "train.log_every=7",
             "train.validate_every=1000", "train.validate_examples=50", "train.checkpoint_every=7", "train.keep=9",
             "data.prefetch=9", "train.recompute=true", "train.deterministic=false", "name=mine"});
@@ -64,7 +68,8 @@ TEST_CASE("a run of its place's own recipe has no mark") {
     INFO(run.recipe);
     CHECK(run.differences == Strings{});
     CHECK(run.not_compared == "");
-    CHECK(run.recipe == RECIPES + "/" + run.task + "/" + run.model + ".yaml");
+    CHECK(run.recipe.starts_with(RECIPES + "/lra/release/" + run.task));
+    CHECK(run.recipe.ends_with(run.model + ".yaml"));
   }
   CHECK(holds(table, "| Luna-256 | 37.98 / – | 65.78 / – | 79.56 / – | 47.86 / 50.00 (1 seed) |"));
   CHECK(!holds(table, "†"));
@@ -73,9 +78,9 @@ TEST_CASE("a run of its place's own recipe has no mark") {
 
 TEST_CASE("a run of another recipe is marked, and its keys are named") {
   Runs runs;
-  runs.add("lra/listops/luna-16", {"model.layers=2"});
-  runs.add("lra/listops/luna-16", {"model.layers=2", "train.seed=2"}, 0.6);
-  runs.add("lra/listops/transformer", {});
+  runs.add("release/listops", "luna-16", {"model.layers=2"});
+  runs.add("release/listops", "luna-16", {"model.layers=2", "train.seed=2"}, 0.6);
+  runs.add("release/listops", "transformer", {});
   CHECK(holds(runs.table1(),
               "| Luna-16 | 37.43 / 55.00† ± 7.07 (2 seeds) | 65.74 / – | 79.38 / – | 46.39 / – | 78.36 / – | "
               "61.46 / – |\n"));
@@ -84,14 +89,14 @@ TEST_CASE("a run of another recipe is marked, and its keys are named") {
               "\n† trained with another recipe than that of its place in the table. What differs, there -> "
               "here:\n\n"
               "* ListOps, Luna-16, against " +
-                  RECIPES + "/listops/luna-16.yaml: model.layers 1 -> 2\n"));
+                  RECIPES + "/lra/release/listops.yaml " + RECIPES + "/models/luna-16.yaml: model.layers 1 -> 2\n"));
   CHECK(!holds(runs.table1(), "layers 1 -> 2\n*"));  // once for a cell
   for (const char* set :
        {"optim.lr=0.5", "schedule.warmup=3", "data.max_length=99", "train.updates=9999", "train.accumulation=2",
         "train.batch_size=31", "train.precision=bf16", "data.group_by_length=true", "train.patience=3",
         "train.label_smoothing=0.1", "model.dropout=0.25"}) {
     Runs other;
-    other.add("lra/listops/luna-16", {set});
+    other.add("release/listops", "luna-16", {set});
     other.table1();
     INFO(set);
     REQUIRE(other.all[0].differences.size() == 1);
@@ -106,26 +111,27 @@ TEST_CASE("of many keys that differ six are named") {
   Runs runs;
   const Strings six = {"model.layers=2",   "model.dim=16",      "model.heads=2",
                        "model.ffn_dim=16", "model.head_dim=16", "model.dropout=0.2"};
-  runs.add("lra/listops/luna-16", six);
+  runs.add("release/listops", "luna-16", six);
   CHECK(holds(runs.table1(), "model.head_dim 2048 -> 16, model.dropout 0.1 -> 0.2\n"));
   Strings eight = six;
   eight.insert(eight.end(), {"train.updates=7", "optim.lr=0.5"});
   Runs more;
-  more.add("lra/listops/luna-16", eight);
+  more.add("release/listops", "luna-16", eight);
   CHECK(holds(more.table1(), "model.dropout 0.1 -> 0.2 and 2 more\n"));
   Runs text;
-  text.add("lra/cpu/text", {});
+  text.add_files({RECIPES + "/lra/cpu/text.yaml"}, {});
   CHECK(holds(text.table1(), "| Luna-16 | 37.43 / – | 65.74 / 50.00† (1 seed) |"));
-  CHECK(holds(text.table1(), "* Text, Luna-16, against " + RECIPES + "/text/luna-16.yaml: model.layers 4 -> 1, "));
+  CHECK(holds(text.table1(), "* Text, Luna-16, against " + RECIPES + "/lra/release/text.yaml " + RECIPES +
+                                 "/models/luna-16.yaml: model.layers 4 -> 1, "));
 }
 
 TEST_CASE("below scale 1 what reproduce.sh scales has no mark of its own") {
   Runs runs;
-  runs.add("lra/listops/luna-16", SCALED).scale = "0.001";
+  runs.add("release/listops", "luna-16", SCALED).scale = "0.001";
   Strings wider = SCALED;
   wider.push_back("model.layers=2");
-  runs.add("lra/listops/luna-128", wider).scale = "0.001";
-  runs.add("lra/listops/luna-256", SCALED);  // by hand, so no note under the table speaks of it
+  runs.add("release/listops", "luna-128", wider).scale = "0.001";
+  runs.add("release/listops", "luna-256", SCALED);  // by hand, so no note under the table speaks of it
   const std::string table = runs.table1();
   CHECK(runs.all[0].differences == Strings{});
   CHECK(runs.all[1].differences == Strings{"model.layers 1 -> 2"});
@@ -138,11 +144,11 @@ TEST_CASE("below scale 1 what reproduce.sh scales has no mark of its own") {
 TEST_CASE("a cell of P is compared with P, and an average has the mark of its cells") {
   Runs runs;
   for (const char* task : {"listops", "text", "retrieval"}) {
-    runs.add(std::string("lra/") + task + "/luna-16", {});
-    runs.add(std::string("lra/") + task + "/luna-16", {"model.pooling=p"});
+    runs.add(std::string("release/") + task, "luna-16", {});
+    runs.add(std::string("release/") + task, "luna-16", {"model.pooling=p"});
   }
-  runs.add("lra/listops/luna-128", {"model.pooling=mean"}).stand_in = true;
-  for (const char* task : {"text", "retrieval"}) runs.add(std::string("lra/") + task + "/luna-128", {});
+  runs.add("release/listops", "luna-128", {"model.pooling=mean"}).stand_in = true;
+  for (const char* task : {"text", "retrieval"}) runs.add(std::string("release/") + task, "luna-128", {});
   compare_recipes(runs.all, RECIPES);
   const std::string table = pooling_table(runs.all);
   CHECK(holds(table, "| Luna-16 | P | 38.06 / 50.00 (1 seed) | 65.81 / 50.00 (1 seed) | 80.22 / 50.00 (1 seed) "));
@@ -155,8 +161,8 @@ TEST_CASE("a cell of P is compared with P, and an average has the mark of its ce
 
 TEST_CASE("recipes that are not there are told under the table") {
   Runs runs;
-  runs.add("lra/listops/luna-16", {"model.layers=2"});
-  runs.add("lra/text/luna-16", {});
+  runs.add("release/listops", "luna-16", {"model.layers=2"});
+  runs.add("release/text", "luna-16", {});
   const std::string table = runs.table1("recipes-elsewhere");
   CHECK(holds(table,
               "\nRecipes not compared with those of the table: recipes-elsewhere is not there, wanted the "
@@ -164,12 +170,12 @@ TEST_CASE("recipes that are not there are told under the table") {
   CHECK(!holds(table, "†"));
 
   Runs others;
-  others.add("lra/listops/luna-16", {"model.projection_length=64"});
-  others.add("lra/text/luna-16", {"model.layers=1"});
-  write_text(others.add("lra/image/luna-16", {}).folder + "/recipe.yaml", "model:\n  depth: 1\n");
+  others.add("release/listops", "luna-16", {"model.projection_length=64"});
+  others.add("release/text", "luna-16", {"model.layers=1"});
+  write_text(others.add("release/image", "luna-16", {}).folder + "/recipe.yaml", "model:\n  depth: 1\n");
   const std::string partly = others.table1();
   CHECK(holds(partly, "of the table: " + others.all[2].folder + "/recipe.yaml:2:3: unknown key model.depth"));
-  CHECK(holds(partly, "; " + RECIPES + "/listops/luna-64.yaml: cannot be opened: No such file"));
+  CHECK(holds(partly, "; " + RECIPES + "/models/luna-64.yaml: cannot be opened: No such file"));
   CHECK(holds(partly, "| luna-64 | – / 50.00 (1 seed) |"));
   CHECK(holds(partly, "65.74 / 50.00† (1 seed)"));
   LraRun not_begun;

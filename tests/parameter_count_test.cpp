@@ -5,6 +5,7 @@
 #include "models/classifier.h"
 #include "tests/catch.h"
 #include "train/recipe.h"
+#include "train/recipe_compare.h"
 
 using namespace selene;
 
@@ -26,15 +27,16 @@ constexpr Task kTasks[] = {
 };
 
 /// Parameters of a recipe's model in the frame `luna`, whose padding symbol is 1, without the token table.
-int64_t count(const std::string& name, const std::vector<std::string>& sets = {}) {
-  const Recipe recipe = load_recipe(std::string(SELENE_SOURCE_ROOT) + "/recipes/lra/" + name + ".yaml", sets);
+int64_t count(const std::string& setting, const std::string& model, const std::vector<std::string>& sets = {}) {
+  const std::string recipes = std::string(SELENE_SOURCE_ROOT) + "/recipes";
+  const Recipe recipe = compose_recipe(train::lra_files(recipes, setting, model), sets);
   ModelConfig config = recipe.model;
   config.max_positions = recipe.data.max_length;
   constexpr int64_t kSymbols = 33;
   const auto classes = int64_t(data::kind_named(recipe.data.task).class_names.size());
   const auto dry = Context::dry();
   Parameters parameters;
-  const Classifier model(config, {kSymbols, 1}, classes, parameters, *dry, DType::f32);
+  const Classifier classifier(config, {kSymbols, 1}, classes, parameters, *dry, DType::f32);
   return parameters.true_elements() - (config.input == "tokens" ? kSymbols * config.dim : 0);
 }
 
@@ -49,23 +51,25 @@ int64_t luna_extra(int64_t layers, int64_t dim, int64_t projection) {
 TEST_CASE("the recipes' models have the reference's number of parameters") {
   for (const Task& task : kTasks) {
     CAPTURE(task.name);
-    const std::string place = std::string(task.name) + "/";
-    CHECK(count(place + "transformer") == task.transformer);
-    CHECK(count(place + "luna-16") == task.luna16);
-    CHECK(count(place + "luna-128") == task.luna128);
-    CHECK(count(place + "luna-256") == task.luna256);
+    const std::string place = std::string("release/") + task.name;
+    CHECK(count(place, "transformer") == task.transformer);
+    CHECK(count(place, "luna-16") == task.luna16);
+    CHECK(count(place, "luna-128") == task.luna128);
+    CHECK(count(place, "luna-256") == task.luna256);
   }
 }
 
 TEST_CASE("parameters of the recipes' variants") {
-  CHECK(count("paper/retrieval/luna-128") == count("retrieval/luna-128"));
-  CHECK(count("paper/image/luna-128") == count("image/luna-128"));
+  CHECK(count("paper/retrieval", "luna-128") == count("release/retrieval", "luna-128"));
+  CHECK(count("paper/image", "luna-128") == count("release/image", "luna-128"));
   // Only the ListOps Transformer has a position more than its Luna.
-  CHECK(count("text/luna-16") - count("text/transformer") == luna_extra(4, 256, 16));
-  CHECK(count("listops/luna-16") - count("listops/transformer") == luna_extra(1, 512, 16) - 512);
-  CHECK(count("listops/luna-16", {"model.layers=6", "model.tie_layers=true"}) == count("listops/luna-16"));
-  const int64_t tied = count("text/luna-16", {"model.tie_kv=true"});
-  CHECK(count("text/luna-16") - tied == 4 * 2 * (256 * 256 + 256));
+  CHECK(count("release/text", "luna-16") - count("release/text", "transformer") == luna_extra(4, 256, 16));
+  CHECK(count("release/listops", "luna-16") - count("release/listops", "transformer") ==
+        luna_extra(1, 512, 16) - 512);
+  CHECK(count("release/listops", "luna-16", {"model.layers=6", "model.tie_layers=true"}) ==
+        count("release/listops", "luna-16"));
+  const int64_t tied = count("release/text", "luna-16", {"model.tie_kv=true"});
+  CHECK(count("release/text", "luna-16") - tied == 4 * 2 * (256 * 256 + 256));
 }
 
 TEST_CASE("parameters of the configuration of Tay et al.") {
@@ -73,10 +77,10 @@ TEST_CASE("parameters of the configuration of Tay et al.") {
   // biases, feed-forward, two norms in the layer and one behind it, head with a bias in its hidden layer alone.
   const int64_t D = 128, width = 64, F = 128;
   const int64_t layer = 4 * D * width + (D * F + F) + (F * D + D) + 2 * 2 * D;
-  CHECK(count("tay/image/transformer") == (1025 + 2) * D + layer + 2 * D + (D * F + F) + F * 10);
+  CHECK(count("tay/image", "transformer") == (1025 + 2) * D + layer + 2 * D + (D * F + F) + F * 10);
   // Pathfinder has fixed positions.
   const int64_t d = 32, w = 16, f = 32;
   const int64_t small = 4 * d * w + (d * f + f) + (f * d + d) + 2 * 2 * d;
-  CHECK(count("tay/pathfinder/transformer") == 4 * small + 2 * d + (d * f + f) + f * 2);
-  CHECK(count("tay/listops/luna-16") > count("tay/listops/transformer"));
+  CHECK(count("tay/pathfinder", "transformer") == 4 * small + 2 * d + (d * f + f) + f * 2);
+  CHECK(count("tay/listops", "luna-16") > count("tay/listops", "transformer"));
 }

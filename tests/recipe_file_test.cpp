@@ -94,9 +94,71 @@ TEST_CASE("recipe: errors in a parent name the parent") {
   CHECK(error_of(child) ==
         child + ":1:10: " + base + ": cannot be opened: No such file or directory; wanted a recipe");
   f.write("child.yaml", "extends:\n");
-  CHECK(error_of(child) == child + ":1:1: extends is no file name, wanted one recipe file");
-  f.write("child.yaml", "extends: [a.yaml, b.yaml]\n");
-  CHECK(error_of(child) == child + ":1:10: extends is no file name, wanted one recipe file");
+  CHECK(error_of(child) == child + ":1:1: extends is no file name, wanted one recipe file or a list of them");
+  f.write("child.yaml", "extends: []\n");
+  CHECK(error_of(child) == child + ":1:10: extends is no file name, wanted one recipe file or a list of them");
+  f.write("child.yaml", "extends: [sub, b.yaml]\n");
+  CHECK(error_of(child) == child + ":1:11: " + f.at("sub") + ": is a folder, wanted a recipe");
+  f.write("sub/a.yaml", "name: a\n");
+  f.write("child.yaml", "extends:\n  - sub/a.yaml\n  - {a: b}\n");
+  CHECK(error_of(child) == child + ":3:5: extends is no file name, wanted one recipe file or a list of them");
+}
+
+TEST_CASE("recipe: several parents and several files are merged in order") {
+  const Folder f;
+  const std::string base = f.write("base.yaml", "model: {dim: 8, heads: 2}\noptim: {lr: 1, beta1: 0.5}\n");
+  f.write("a.yaml", "extends: base.yaml\nmodel: {dim: 16}\noptim: {beta2: 0.5}\ndescription: of a\n");
+  f.write("sub/b.yaml", "extends: ../base.yaml\noptim: {lr: 2, beta2: 0.25}\n");
+  const std::string child = f.write("child.yaml", "extends: [a.yaml, sub/b.yaml]\nschedule: {warmup: 3}\n");
+  const Recipe r = load_recipe(child);
+  CHECK(r.model.dim == 16);  // the base that b has too counts where it comes first
+  CHECK((r.optim.lr == 2 && r.optim.beta1 == 0.5 && r.optim.beta2 == 0.25));
+  CHECK((r.name == "child" && r.description == "of a"));
+
+  const std::string model = f.write("sub/m-1.yaml", "name: m\nmodel: {dim: 32}\ndescription: of m\n");
+  const Recipe both = selene::compose_recipe({child, model}, {"model.heads=4"});
+  CHECK((both.model.dim == 32 && both.model.heads == 4 && both.optim.lr == 2));
+  CHECK((both.name == "child-m" && both.description == "of a, of m"));
+  CHECK(selene::compose_recipe({model, child}).model.dim == 16);
+  CHECK(selene::compose_recipe({model, f.write("no name.yaml", "model: {dim: 8}\n")}).name.empty());
+  const auto error = [](const std::vector<std::string>& paths) {
+    try {
+      selene::compose_recipe(paths);
+    } catch (const selene::Error& e) {
+      return std::string(e.what());
+    }
+    return std::string("no error");
+  };
+  for (const std::string& second : {model, f.at("sub/../sub/m-1.yaml")})
+    CHECK(error({model, second}) == second + ": is given twice, wanted each file once");
+  CHECK(selene::compose_recipe({child, base}).model.dim == 8);  // was a parent of the first, and wins all the same
+  CHECK(error({model, f.at("none.yaml")}) ==
+        f.at("none.yaml") + ": cannot be opened: No such file or directory; wanted a recipe");
+  const std::string odd = f.write("odd.yaml", "model: {heads: 5}\n");
+  CHECK(error({model, odd}) == model + ":2:14: model.dim is 32, wanted a multiple of model.heads (5)");
+
+  f.write("child.yaml", "extends: [a.yaml, sub/../a.yaml]\n");
+  CHECK(error_of(child) == child + ":1:19: extends sub/../a.yaml twice, wanted it once");
+  f.write("child.yaml", "extends: [a.yaml, none.yaml]\n");
+  CHECK(error_of(child) ==
+        child + ":1:19: " + f.at("none.yaml") + ": cannot be opened: No such file or directory; wanted a recipe");
+  f.write("sub/b.yaml", "extends: [../base.yaml, ../child.yaml]\n");
+  f.write("child.yaml", "extends: [a.yaml, sub/b.yaml]\n");
+  CHECK(error_of(child) == f.at("sub/b.yaml") + ":1:25: recipes extend each other in a circle: " + child + " -> " +
+                               f.at("sub/b.yaml") + " -> " + child);
+}
+
+TEST_CASE("recipe: every value tells its source") {
+  const Folder f;
+  const std::string base = f.write("base.yaml", "model:\n  dim: 8\n  heads: 2\n");
+  const std::string child = f.write("child.yaml", "extends: [base.yaml]\noptim: {lr: 2}\n");
+  const std::string model = f.write("m.yaml", "model: {dim: 32}\n");
+  const std::string text = selene::sourced_yaml({child, model}, {"schedule.warmup=7"});
+  for (const std::string& line :
+       {"  dim: 32  # " + model + ":1:14\n", "  heads: 2  # " + base + ":3:10\n", "  lr: 2  # " + child + ":2:13\n",
+        std::string("  warmup: 7  # --set schedule.warmup=7\n"), std::string("  beta1: 0.9  # default\n")})
+    CHECK(text.find(line) != text.npos);
+  CHECK(selene::parse_recipe(text, "back") == selene::compose_recipe({child, model}, {"schedule.warmup=7"}));
 }
 
 TEST_CASE("recipe: files that cannot be read") {
@@ -111,8 +173,14 @@ TEST_CASE("recipe: files that cannot be read") {
     f.write(std::to_string(i) + ".yaml", "extends: " + next + "\n");
     next = std::to_string(i) + ".yaml";
   }
-  CHECK(error_of(f.at("39.yaml")) ==
-        f.at("8.yaml") + ":1:10: more than 32 recipes extend each other, wanted a shorter chain");
+  std::string wide = "extends:\n";
+  for (int i = 0; i < 40; ++i) {
+    f.write("sub/" + std::to_string(i) + ".yaml", "model: {dim: 8}\n");
+    wide += "  - sub/" + std::to_string(i) + ".yaml\n";
+  }
+  const std::string many = f.write("wide.yaml", wide);
+  CHECK(error_of(many) == many + ":33:5: more than 32 recipes extend each other, wanted fewer");
+  CHECK(error_of(f.at("39.yaml")) == f.at("8.yaml") + ":1:10: more than 32 recipes extend each other, wanted fewer");
 }
 
 TEST_CASE("recipe: those of the repository load") {
@@ -124,18 +192,6 @@ TEST_CASE("recipe: those of the repository load") {
     ++count;
   }
   CHECK(count >= 6);
-  const fs::path listops = ROOT / "recipes/lra/listops";
-  for (const int64_t l : {16, 128, 256}) {
-    const Recipe r = load_recipe((listops / ("luna-" + std::to_string(l) + ".yaml")).string());
-    CHECK(r.name == "listops-luna-" + std::to_string(l));
-    CHECK(r.model.projection_length == l);
-    CHECK(r.model.init == "bert");
-    CHECK(r.model.ffn_dim == 2048);
-    CHECK(r.optim.lr == 1e-4);
-    CHECK(r.schedule.init_lr == 1e-7);
-    CHECK(r.train.updates == 5000);
-  }
-  CHECK(load_recipe((listops / "transformer.yaml").string()).data.max_length == 2002);
 }
 
 TEST_CASE("recipe: docs/recipes.md is current") {

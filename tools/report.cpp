@@ -65,7 +65,7 @@ std::string paper_text(const Options& options) {
       times.insert(times.end(), more.begin(), more.end());
     }
   }
-  train::compare_recipes(runs, "recipes/lra");
+  train::compare_recipes(runs, "recipes");
   if (options.paper == "table1") return train::accuracy_table(runs);
   if (options.paper == "table2") return train::step_table(times);
   if (options.paper == "table3") return train::pooling_table(runs);

@@ -110,9 +110,11 @@ run_prepare() {
   if ! grep -q 'already there' "$log"; then say "$(tail -n 1 "$log")"; fi
 }
 
-# scaled_sets RECIPE TASK: a recipe's values at the scale, one key=value a line.
+# scaled_sets TASK RECIPE...: a recipe's values at the scale, one key=value a line.
 scaled_sets() {
-  selene-train --print-recipe "$1" "${sets[@]}" | awk -v scale="$scale" -v valid="$(valid_of "$2")" '
+  local task=$1
+  shift
+  selene-train --print-recipe "$@" "${sets[@]}" | awk -v scale="$scale" -v valid="$(valid_of "$task")" '
     function part(n, least) { n = int(n * scale + 0.5); return n < least ? least : n }
     function less(a, b) { return a < b ? a : b }
     function more(a, b) { return a > b ? a : b }
@@ -139,12 +141,13 @@ scaled_sets() {
 
 # command_of TASK MODEL SEED POOL FOLDER: fills `words`, the command of a cell.
 command_of() {
-  local recipe=recipes/lra/$1/$2.yaml setting text
-  words=(selene-train "$recipe" --out "$5" --device "$device" --set "train.seed=$3" --set "data.path=${data_of[$1]}")
+  local recipes=("recipes/lra/release/$1.yaml" "recipes/models/$2.yaml") setting text
+  if [ -e "recipes/lra/release/$1-$2.yaml" ]; then recipes=("recipes/lra/release/$1-$2.yaml"); fi
+  words=(selene-train "${recipes[@]}" --out "$5" --device "$device" --set "train.seed=$3" --set "data.path=${data_of[$1]}")
   if [ "$4" = p ]; then words+=(--set model.pooling=p); fi
   if [ "$scale" != 1 ]; then
     if [ -z "${scaled[$1/$2]:-}" ]; then
-      text=$(scaled_sets "$recipe" "$1") || return 1
+      text=$(scaled_sets "$1" "${recipes[@]}") || return 1
       scaled[$1/$2]=$text
     fi
     while read -r setting; do words+=(--set "$setting"); done <<<"${scaled[$1/$2]}"

@@ -1,5 +1,6 @@
 // selene-train: a recipe in, a run folder out.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -15,15 +16,16 @@ using namespace selene;
 namespace {
 
 struct Arguments {
-  std::string recipe;
+  std::vector<std::string> recipes;
   std::vector<std::string> sets;
   train::RunOptions run;
   bool describe = false, print_recipe = false;
 };
 
 void declare(CLI::App& app, Arguments& a) {
-  app.footer("Example: selene-train recipes/quickstart.yaml --set train.updates=500 --out runs/short");
-  app.add_option("RECIPE", a.recipe, "YAML recipe (recipes/, docs/recipes.md)")->check(not_empty);
+  app.footer("Example: selene-train recipes/lra/release/image.yaml recipes/models/luna-16.yaml --set train.seed=2");
+  app.add_option("RECIPE", a.recipes, "YAML recipes (recipes/, docs/recipes.md); of several, later ones win")
+      ->check(not_empty);
   app.add_option("--set", a.sets, "key=value, overrides the recipe; repeatable")->take_all()->allow_extra_args(false);
   app.add_option("--out", a.run.out, "run folder (default: runs/<name of the recipe>)")->check(not_empty);
   app.add_option(
@@ -39,7 +41,7 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_flag("--describe", a.describe,
                "print every recipe key with type, default and meaning (Markdown where not on a terminal)");
   app.add_flag("--print-recipe", a.print_recipe,
-               "print the recipe with every value that would be used; train nothing");
+               "print the recipe with every value that would be used and where it is from; train nothing");
   app.add_option("--profile", a.run.profile,
                  "train N updates and time them operation by operation, then stop with a checkpoint")
       ->check(whole(1, 1'000'000'000'000));
@@ -47,14 +49,14 @@ void declare(CLI::App& app, Arguments& a) {
 
 int run(const Arguments& a) {
   if (a.describe) return fmt::print("{}", isatty(1) ? describe_text() : describe_markdown()), 0;
-  if (a.recipe.empty()) return fmt::print(stderr, "error: no recipe given; selene-train --help\n"), 2;
-  const Recipe recipe = load_recipe(a.recipe, a.sets);
-  if (a.print_recipe) return fmt::print("{}", to_yaml(recipe)), 0;
+  if (a.recipes.empty()) return fmt::print(stderr, "error: no recipe given; selene-train --help\n"), 2;
+  if (a.print_recipe) return print(sourced_yaml(a.recipes, a.sets)), 0;
+  const Recipe recipe = compose_recipe(a.recipes, a.sets);
   if (recipe.name.empty() && a.run.out.empty())
     throw Error(
         fmt::format("{}: the run's folder has the name of the recipe's file, and that is no name for it: wanted "
                     "letters, digits, '_', '-' and '.'; --out FOLDER or --set name=NAME gives another",
-                    a.recipe));
+                    fmt::join(a.recipes, ", ")));
   const train::RunResult result = train::train(recipe, a.run);
   if (a.run.dry_run) return 0;
   const char* end = result.finished ? "finished" : result.interrupted ? "interrupted" : "stopped";

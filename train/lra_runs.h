@@ -27,7 +27,7 @@ struct LraRun {
   std::string device, machine, commit, date;
   std::vector<std::pair<std::string, std::string>> keys;  // of the recipe, as in RunData
   // From compare_recipes (train/recipe_compare.h):
-  std::string recipe;                    // file with the recipe of its place in the tables
+  std::string recipe;                    // files with the recipe of its place in the tables
   std::vector<std::string> differences;  // from that: "model.layers 1 -> 2"
   std::string not_compared;              // why, one line
 };

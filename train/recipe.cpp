@@ -18,13 +18,7 @@ using recipe::Document;
 using recipe::Key;
 using recipe::Places;
 
-constexpr size_t LONGEST_CHAIN = 32;  // files through extends
-
-/// One file of a chain: its text as values, and the name it was opened by.
-struct Source {
-  std::string path;
-  Document document;
-};
+constexpr size_t MOST_FILES = 32;  // of one recipe
 
 /// The file's text; `place` says which line led to it.
 std::string read_file(const std::string& path, const std::string& place) {
@@ -35,34 +29,82 @@ std::string read_file(const std::string& path, const std::string& place) {
   }
 }
 
-/// The file and its parents, child first.
-std::vector<Source> read_chain(std::string path) {
-  std::vector<Source> chain;
-  std::vector<std::string> seen, names;  // real paths; names for the message
-  std::string place;                     // of the extends that led here, with ": "
-  while (true) {
-    names.push_back(path);
-    std::error_code ignored;
-    const std::string real = fs::weakly_canonical(path, ignored).string();
-    if (std::find(seen.begin(), seen.end(), real) != seen.end())
-      throw Error(fmt::format("{}recipes extend each other in a circle: {}", place, recipe::join(names, " -> ")));
-    if (names.size() > LONGEST_CHAIN)
-      throw Error(
-          fmt::format("{}more than {} recipes extend each other, wanted a shorter chain", place, LONGEST_CHAIN));
-    seen.push_back(real);
-    chain.push_back({path, recipe::read_document(read_file(path, place), path)});
-    const Document& document = chain.back().document;
-    if (document.extends.empty()) return chain;
-    place = document.extends_place + ": ";
-    path = (fs::path(path).parent_path() / document.extends).lexically_normal().string();
-  }
-}
-
 void apply(Recipe& out, Places& places, const Document& document) {
   for (const auto& [key, value] : document.entries) {
     recipe::assign(out, *key, value);
     places.insert_or_assign(std::string(key->name), value.place);
   }
+}
+
+/// Files with their parents, merged in order.
+class Composition {
+ public:
+  Recipe recipe;
+  Places places;
+
+  /// A file of the command line: later ones win, whatever has led to it before.
+  void add_file(const std::string& path) {
+    const std::string real = real_path(path);
+    if (std::find(given_.begin(), given_.end(), real) != given_.end())
+      throw Error(fmt::format("{}: is given twice, wanted each file once", path));
+    given_.push_back(real);
+    recipe.description.clear();
+    merge(path, real, "");
+  }
+
+ private:
+  static std::string real_path(const std::string& path) {
+    std::error_code ignored;
+    return fs::weakly_canonical(path, ignored).string();
+  }
+
+  /// `place` says which line led to the file, with ": ".
+  void add_parent(const std::string& path, const std::string& place) {
+    const std::string real = real_path(path);
+    if (std::find(open_.begin(), open_.end(), real) != open_.end())
+      throw Error(fmt::format("{}recipes extend each other in a circle: {} -> {}", place,
+                              recipe::join(names_, " -> "), path));
+    if (std::find(read_.begin(), read_.end(), real) == read_.end()) merge(path, real, place);
+  }
+
+  void merge(const std::string& path, const std::string& real, const std::string& place) {
+    if (read_.size() == MOST_FILES)
+      throw Error(fmt::format("{}more than {} recipes extend each other, wanted fewer", place, MOST_FILES));
+    names_.push_back(path), open_.push_back(real), read_.push_back(real);
+    const Document document = recipe::read_document(read_file(path, place), path);
+    std::vector<std::string> parents;
+    for (const auto& [file, where] : document.parents) {
+      const std::string parent = (fs::path(path).parent_path() / file).lexically_normal().string();
+      if (std::find(parents.begin(), parents.end(), parent) != parents.end())
+        throw Error(fmt::format("{}: extends {} twice, wanted it once", where, recipe::shown_bare(file)));
+      parents.push_back(parent);
+      add_parent(parent, where + ": ");
+    }
+    // A run's folder is its own: a parent's name is not inherited.
+    const std::string stem = fs::path(path).stem().string();
+    recipe.name = recipe::is_run_name(stem) ? stem : "";
+    places.erase("name");
+    apply(recipe, places, document);
+    names_.pop_back(), open_.pop_back();
+  }
+
+  std::vector<std::string> names_, open_;  // of the files that led here: as they were opened, and their real paths
+  std::vector<std::string> read_, given_;  // real paths
+};
+
+Composition compose(const std::vector<std::string>& paths) {
+  Composition out;
+  std::vector<std::string> names, descriptions;
+  for (const std::string& path : paths) {
+    out.add_file(path);
+    if (!out.recipe.name.empty()) names.push_back(out.recipe.name);
+    if (!out.recipe.description.empty()) descriptions.push_back(out.recipe.description);
+  }
+  const bool named = names.size() == paths.size();
+  out.recipe.name = named ? recipe::join(names, "-") : "";
+  if (paths.size() > 1 || !out.places.contains("name")) out.places["name"] = recipe::join(paths, ", ");
+  out.recipe.description = recipe::join(descriptions, ", ");
+  return out;
 }
 
 /// Without the spaces around it.
@@ -106,37 +148,16 @@ void apply_sets(Recipe& out, Places& places, const std::vector<std::string>& set
   for (const std::string& set : sets) apply_set(out, places, set);
 }
 
-}  // namespace
-
-Recipe load_recipe(const std::string& path, const std::vector<std::string>& sets) {
-  Recipe out;
-  Places places;
-  const std::vector<Source> chain = read_chain(path);
-  for (auto source = chain.rbegin(); source != chain.rend(); ++source) {
-    // A run's folder is its own: a parent's name is not inherited.
-    const std::string stem = fs::path(source->path).stem().string();
-    out.name = recipe::is_run_name(stem) ? stem : "";
-    places.erase("name");
-    apply(out, places, source->document);
-  }
-  apply_sets(out, places, sets);
-  recipe::check(out, places, path);
+Composition checked(const std::vector<std::string>& paths, const std::vector<std::string>& sets) {
+  Composition out = compose(paths);
+  apply_sets(out.recipe, out.places, sets);
+  recipe::check(out.recipe, out.places, recipe::join(paths, ", "));
   return out;
 }
 
-Recipe parse_recipe(std::string_view text, const std::string& origin, const std::vector<std::string>& sets) {
-  Recipe out;
-  Places places;
-  const Document document = recipe::read_document(text, origin);
-  if (!document.extends.empty())
-    throw Error(document.extends_place + ": extends in a recipe that is not a file, wanted every value in it");
-  apply(out, places, document);
-  apply_sets(out, places, sets);
-  recipe::check(out, places, origin);
-  return out;
-}
-
-std::string to_yaml(const Recipe& recipe) {
+/// `comment` gives what stands behind the value of a key.
+template <class F>
+std::string yaml_of(const Recipe& recipe, const F& comment) {
   std::string out;
   std::string_view section;
   for (const Key& key : recipe::schema()) {
@@ -145,9 +166,44 @@ std::string to_yaml(const Recipe& recipe) {
     if (part != section) out += fmt::format("{}:\n", part);
     section = part;
     const std::string_view leaf = part.empty() ? key.name : key.name.substr(dot + 1);
-    out += fmt::format("{}{}: {}\n", part.empty() ? "" : "  ", leaf, recipe::format_value(recipe, key));
+    out += fmt::format("{}{}: {}{}\n", part.empty() ? "" : "  ", leaf, recipe::format_value(recipe, key),
+                       comment(key.name));
   }
   return out;
+}
+
+}  // namespace
+
+Recipe compose_recipe(const std::vector<std::string>& paths, const std::vector<std::string>& sets) {
+  return checked(paths, sets).recipe;
+}
+
+Recipe load_recipe(const std::string& path, const std::vector<std::string>& sets) {
+  return compose_recipe(std::vector<std::string>{path}, sets);
+}
+
+std::string sourced_yaml(const std::vector<std::string>& paths, const std::vector<std::string>& sets) {
+  const Composition made = checked(paths, sets);
+  return yaml_of(made.recipe, [&](std::string_view key) {
+    const auto place = made.places.find(key);
+    return fmt::format("  # {}", place == made.places.end() ? "default" : recipe::shown_bare(place->second));
+  });
+}
+
+Recipe parse_recipe(std::string_view text, const std::string& origin, const std::vector<std::string>& sets) {
+  Recipe out;
+  Places places;
+  const Document document = recipe::read_document(text, origin);
+  if (!document.parents.empty())
+    throw Error(document.parents[0].place + ": extends in a recipe that is not a file, wanted every value in it");
+  apply(out, places, document);
+  apply_sets(out, places, sets);
+  recipe::check(out, places, origin);
+  return out;
+}
+
+std::string to_yaml(const Recipe& recipe) {
+  return yaml_of(recipe, [](std::string_view) { return ""; });
 }
 
 std::vector<std::string> changed_keys(const Recipe& a, const Recipe& b) {

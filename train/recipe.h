@@ -72,7 +72,7 @@ struct TrainConfig {
   bool recompute = false;                // recompute layer activations in the backward pass
 };
 
-/// One recipe, complete: every key has a value. `name` is the run's folder name; load_recipe takes it from the file's
+/// One recipe, complete: every key has a value. `name` is the run's folder name; the file's
 /// name where the file itself (not its parent) gives none.
 struct Recipe {
   std::string name, description;
@@ -86,12 +86,21 @@ struct Recipe {
 /// Bytes of the longest text that is read as a recipe.
 constexpr uint64_t largest_recipe = 65536;
 
-/// Reads a recipe file, its parents (`extends: FILE`, relative to the file that says it) first, then `sets`
-/// ("key=value", as after --set, last one wins), then checks the whole. Throws Error with one line that begins with
-/// "file:line:column: " or "--set key=value: ": unreadable or empty file, YAML syntax, unknown or repeated key, wrong
-/// type, value out of range or not among the choices, values that do not fit together, a chain of extends that
-/// closes.
+/// Reads recipe files and merges them in order, each with its parents (`extends: FILE` or a list of files, relative
+/// to the file that says it) before it; what comes later replaces what was before, and a parent of several
+/// counts where it comes first. Then `sets` ("key=value", as after --set, last one wins), then the check of the
+/// whole. The names of several files are joined by '-', their descriptions by ", "; a parent's name is not inherited.
+/// Throws Error with one line that begins with "file:line:column: " or "--set key=value: ": unreadable or empty file,
+/// YAML syntax, unknown or repeated key, wrong type, value out of range or not among the choices, values that do not
+/// fit together, files that extend each other in a circle, a file that is given twice, and more files than anybody
+/// means.
+Recipe compose_recipe(const std::vector<std::string>& paths, const std::vector<std::string>& sets = {});
+
+/// The recipe of one file.
 Recipe load_recipe(const std::string& path, const std::vector<std::string>& sets = {});
+
+/// The recipe of some files as to_yaml writes it, with the place that each value is from as a comment behind it.
+std::string sourced_yaml(const std::vector<std::string>& paths, const std::vector<std::string>& sets = {});
 
 /// The same for text that is not a file (a recipe stored in a checkpoint): `origin` stands for the file's name in
 /// errors, `extends` is refused, and a missing name stays empty.

@@ -54,6 +54,14 @@ std::vector<std::string> differences(const Recipe& wanted, const Recipe& own, bo
 
 }  // namespace
 
+std::vector<std::string> lra_files(const std::string& folder, const std::string& setting, const std::string& model) {
+  const std::string place = fmt::format("{}/lra/{}", folder, setting);
+  const std::string pair = fmt::format("{}-{}.yaml", place, model);
+  std::error_code ignored;
+  if (std::filesystem::exists(pair, ignored)) return {pair};
+  return {place + ".yaml", fmt::format("{}/models/{}.yaml", folder, model)};
+}
+
 void compare_recipes(std::vector<LraRun>& runs, const std::string& folder) {
   std::error_code ignored;
   const bool there = std::filesystem::is_directory(folder, ignored);
@@ -63,10 +71,11 @@ void compare_recipes(std::vector<LraRun>& runs, const std::string& folder) {
       run.not_compared = fmt::format("{} is not there, wanted the sources' root as the current folder", folder);
       continue;
     }
-    run.recipe = fmt::format("{}/{}/{}.yaml", folder, run.task, run.model);
+    const std::vector<std::string> files = lra_files(folder, "release/" + run.task, run.model);
+    run.recipe = recipe::join(files, " ");
     try {
       const std::vector<std::string> sets(run.p ? 1 : 0, "model.pooling=p");
-      const Recipe wanted = load_recipe(run.recipe, sets), own = load_recipe(run.folder + "/recipe.yaml");
+      const Recipe wanted = compose_recipe(files, sets), own = load_recipe(run.folder + "/recipe.yaml");
       run.differences = differences(wanted, own, run.scale != "1");
     } catch (const Error& error) {  // one old run should not cost the whole table
       run.not_compared = error.what();

@@ -16,15 +16,17 @@ A recipe is a YAML file that decides a run completely: what is not said has the 
 was used is written to `recipe.yaml` in the run's folder. A key of a section stands below the section's name:
 
 ```yaml
-extends: base.yaml        # optional: one parent, relative to this file; what stands here replaces its values
+extends: base.yaml        # optional: a file, or a list of files that are merged in order, relative to this one;
+                          # what stands here replaces their values
 model:
   name: luna
   projection_length: 16
 ```
 
+`selene-train TASK.yaml MODEL.yaml` merges several files; later ones win, and the run has their names together.
 `--set model.dropout=0.2` replaces a value from the command line and may be repeated; a list is `[1000, 2000]`.
 Unknown and repeated keys, wrong types, values out of range and values that do not fit together stop the program with
-file, line and column. A run can be resumed with other values of the keys marked "yes" under *resume*; a change of any
+file, line and column; `--print-recipe` says of every value where it is from. A run can be resumed with other values of the keys marked "yes" under *resume*; a change of any
 other key is refused.
 )";
 

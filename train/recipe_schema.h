@@ -83,14 +83,17 @@ int64_t schedule_end(const Recipe& recipe);
 /// Whether the schedule reads schedule_end().
 bool uses_schedule_end(const Recipe& recipe);
 
-/// What one YAML text says, flat: dotted keys in order of appearance, and its parent.
+/// What one YAML text says, flat: dotted keys in order of appearance, and its parents.
 struct Document {
   struct Entry {
     const Key* key;
     Value value;
   };
+  struct Parent {
+    std::string file, place;
+  };
   std::vector<Entry> entries;
-  std::string extends, extends_place;  // empty where there is no parent
+  std::vector<Parent> parents;
 };
 /// Reads YAML text; `origin` names it in errors. Throws Error.
 Document read_document(std::string_view text, const std::string& origin);

@@ -153,9 +153,13 @@ class Flattener {
     }
   }
   void extends(const Node& key, const Node& value) {
-    if (value.kind != Node::scalar || value.text.empty())
-      throw Error(at(value.kind == Node::null ? key : value) + ": extends is no file name, wanted one recipe file");
-    document.extends = value.text, document.extends_place = at(value);
+    const bool list = value.kind == Node::list && !value.children.empty();
+    for (const Node& file : list ? value.children : std::vector<Node>{value}) {
+      if (file.kind != Node::scalar || file.text.empty())
+        throw Error(at(file.kind == Node::null && !list ? key : file) +
+                    ": extends is no file name, wanted one recipe file or a list of them");
+      document.parents.push_back({file.text, at(file)});
+    }
   }
   void section(const Node& value, const std::string& name) {
     if (value.kind == Node::null) return;  // a section whose keys are all commented out
