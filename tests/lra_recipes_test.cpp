@@ -82,8 +82,11 @@ void check_table(const std::string& folder, const std::vector<Row>& table) {
 
 Strings recipe_files() {
   Strings files;
-  for (const auto& entry : fs::recursive_directory_iterator(RECIPES))
-    if (entry.path().extension() == ".yaml") files.push_back(entry.path().string());
+  for (const auto& entry : fs::recursive_directory_iterator(RECIPES)) {
+    const std::string top = entry.path().lexically_relative(RECIPES).begin()->string();
+    if (entry.path().extension() == ".yaml" && top != "paper" && top != "sweeps")
+      files.push_back(entry.path().string());
+  }
   return files;
 }
 

@@ -23,6 +23,7 @@ using Strings = std::vector<std::string>;
 namespace {
 
 const std::string RECIPES = std::string(SELENE_SOURCE_ROOT) + "/recipes";
+const Paper numbers = load_paper(RECIPES + "/paper/luna.yaml");
 const Strings SCALED = {"train.updates=5",          "schedule.warmup=1",      "train.batch_size=8",
                         "train.accumulation=1",     "train.validate_every=5", "train.validate_examples=100",
                         "train.checkpoint_every=2", "train.log_every=1"};
@@ -46,7 +47,7 @@ struct Runs {
 
   std::string table1(const std::string& recipes = RECIPES) {
     compare_recipes(all, recipes);
-    return accuracy_table(all);
+    return accuracy_table(all, numbers);
   }
 };
 
@@ -150,7 +151,7 @@ TEST_CASE("a cell of P is compared with P, and an average has the mark of its ce
   runs.add("release/listops", "luna-128", {"model.pooling=mean"}).stand_in = true;
   for (const char* task : {"text", "retrieval"}) runs.add(std::string("release/") + task, "luna-128", {});
   compare_recipes(runs.all, RECIPES);
-  const std::string table = pooling_table(runs.all);
+  const std::string table = pooling_table(runs.all, numbers);
   CHECK(holds(table, "| Luna-16 | P | 38.06 / 50.00 (1 seed) | 65.81 / 50.00 (1 seed) | 80.22 / 50.00 (1 seed) "));
   CHECK(holds(table,
               "| Luna-128 | [CLS] | 38.01 / 50.00\\*† (1 seed) | 65.74 / 50.00 (1 seed) | 79.55 / 50.00 (1 seed) "

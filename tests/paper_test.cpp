@@ -24,6 +24,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+const Paper numbers = load_paper(std::string(SELENE_SOURCE_ROOT) + "/recipes/paper/luna.yaml");
 const std::vector<std::string> five = {"listops", "text", "retrieval", "image", "pathfinder"};
 
 size_t count(const std::string& text, const std::string& part) {
@@ -82,23 +83,44 @@ std::string step_line(const std::string& model, int length, double ms, double mi
 }  // namespace
 
 TEST_CASE("the paper's averages are those of its numbers") {
-  REQUIRE(paper_models().size() == 15);
-  for (const PaperModel& m : paper_models()) {
+  REQUIRE(numbers.models.size() == 15);
+  for (const PaperModel& m : numbers.models) {
     INFO(m.title);
-    CHECK(std::abs(paper_average(m, five) - m.average) <= (m.key == "sinkhorn" ? 0.095 : 0.006));
-    CHECK(std::isfinite(m.speed[0]) == (m.key != "sparse" && m.key != "longformer"));
+    CHECK(std::abs(numbers.average(m, five) - m.average) <= (m.title == "Sinkhorn Trans." ? 0.095 : 0.006));
+    CHECK(std::isfinite(m.speed[0]) == (m.title != "Sparse Trans." && m.title != "Longformer"));
     for (size_t n = 0; n < 4; ++n) CHECK(std::isfinite(m.speed[n]) == std::isfinite(m.memory[n]));
   }
-  CHECK(paper_accuracy("transformer", "listops", false) == 37.11);
-  CHECK(paper_accuracy("luna-256", "pathfinder", false) == 78.55);
-  CHECK(paper_accuracy("luna-16", "retrieval", true) == 80.22);
-  CHECK(std::isnan(paper_accuracy("luna-16", "image", true)));
-  CHECK(std::isnan(paper_accuracy("luna-64", "image", false)));
-  CHECK(std::isnan(paper_accuracy("luna-16", "pathx", false)));
-  CHECK(std::isnan(paper_accuracy("", "text", false)));
-  CHECK(std::isnan(paper_average(*paper_model("luna-16"), {})));
-  CHECK(paper_model("luna-16")->average == 61.46);
-  CHECK(paper_model("") == nullptr);
+  CHECK(numbers.accuracy("transformer", "listops", false) == 37.11);
+  CHECK(numbers.accuracy("luna-256", "pathfinder", false) == 78.55);
+  CHECK(numbers.accuracy("luna-16", "retrieval", true) == 80.22);
+  CHECK(std::isnan(numbers.accuracy("luna-16", "image", true)));
+  CHECK(std::isnan(numbers.accuracy("luna-64", "image", false)));
+  CHECK(std::isnan(numbers.accuracy("luna-16", "pathx", false)));
+  CHECK(std::isnan(numbers.accuracy("", "text", false)));
+  CHECK(std::isnan(numbers.average(*numbers.model("luna-16"), {})));
+  CHECK(numbers.model("luna-16")->average == 61.46);
+  CHECK(numbers.model("") == nullptr);
+}
+
+TEST_CASE("a file of a paper's numbers that does not fit together") {
+  const Folder folder;
+  const std::string path = folder.file("p.yaml");
+  const auto message = [&](const std::string& text) {
+    write_text(path, text);
+    return message_of([&] { load_paper(path); });
+  };
+  const std::string good = "tasks: {a: A, b: B}\nlengths: [1, 2]\nmodels:\n";
+  CHECK(message(good + "  - {model: m, title: M, accuracy: [1]}\n") ==
+        path + ":4:36: models.accuracy has 1 numbers, wanted 2");
+  CHECK(message(good + "  - {model: m, title: M, speed: [1, x]}\n") ==
+        path + ":4:37: models.speed is \"x\", wanted a number");
+  CHECK(message(good + "  - {model: m}\n") == path + ":4:5: has no models.title");
+  CHECK(message(good + "  - {title: M, colour: red}\n") ==
+        path + ":4:16: unknown key models.colour, wanted model, title, accuracy, average, speed, memory, accuracy_p");
+  CHECK(message("tasks: {a: A, a: B}\nmodels: []\n") == path + ":1:15: tasks.a is given twice, first in line 1");
+  CHECK(message("tasks: {a: A}\nmodels: {}\n") == path + ":2:9: models is no list, wanted a row for each model");
+  CHECK(message("a: 1\n") == path + ":1:1: has no tasks");
+  CHECK(message("") == path + ":1:1: the file of a paper's numbers is empty, wanted keys and values");
 }
 
 TEST_CASE("a run says by its recipe which cell it is") {
@@ -146,15 +168,15 @@ TEST_CASE("mean and deviation over seeds, and what can't be averaged") {
   CHECK(std::abs(cell.mean - 0.38) < 1e-12);
   CHECK(std::abs(cell.deviation - 0.02) < 1e-12);
   CHECK(cell_of(runs, "listops", "luna-16", true).runs.empty());
-  CHECK(holds(accuracy_table(runs), "| Luna-16 | 37.43 / 38.00 ± 2.00 (3 seeds) | 65.74 / – |"));
+  CHECK(holds(accuracy_table(runs, numbers), "| Luna-16 | 37.43 / 38.00 ± 2.00 (3 seeds) | 65.74 / – |"));
   runs.push_back(load_lra_run(make_run(folder.path / "4", recipe_of("listops", "luna-16", 2), 0.5)));
-  CHECK(message_of([&] { accuracy_table(runs); }) ==
+  CHECK(message_of([&] { accuracy_table(runs, numbers); }) ==
         folder.file("2") + " and " + folder.file("4") +
             ": both are luna-16 on listops with seed 2, wanted one run of each seed");
   runs[3].seed = 4;
   runs[3].keys[5].second = "2000";
   REQUIRE(runs[3].keys[5].first == "data.max_length");
-  CHECK(message_of([&] { accuracy_table(runs); }) ==
+  CHECK(message_of([&] { accuracy_table(runs, numbers); }) ==
         "data.max_length is 1026 in " + folder.file("1") + " and 2000 in " + folder.file("4") +
             "; wanted equal recipes for luna-16 on listops, or their mean says nothing");
 }
@@ -172,7 +194,7 @@ TEST_CASE("Table 1") {
   add("listops", "transformer", 1, -1);
   add("listops", "luna-64", 1, 0.125);
   runs[3].stand_in = true;  // the image task
-  const std::string table = accuracy_table(runs);
+  const std::string table = accuracy_table(runs, numbers);
   check_holds(table,
               {"| Luna-128 | 38.01 / 50.00 (1 seed) | 65.74 / 50.00 (1 seed, 1 failed) | 79.55 / 50.00 (1 seed) | "
                "47.47 / 50.00\\* (1 seed) | 78.89 / 50.00 (1 seed) | 61.93 / 50.00\\* |\n",
@@ -181,11 +203,11 @@ TEST_CASE("Table 1") {
                "Measured on a machine, device CPU, 2 threads, commit abc1234, 2026-11-21.\n"});
   CHECK(count(table, "\nselene-train ") == runs.size());
   CHECK(!holds(table, "Path-X"));
-  CHECK(table == accuracy_table(runs));
+  CHECK(table == accuracy_table(runs, numbers));
   add("pathx", "luna-16", 1, 0.5);
   runs.back().scale = "1";
-  CHECK(holds(accuracy_table(runs), "| Pathfinder | Path-X | average of five |"));
-  CHECK(holds(accuracy_table({}),
+  CHECK(holds(accuracy_table(runs, numbers), "| Pathfinder | Path-X | average of five |"));
+  CHECK(holds(accuracy_table({}, numbers),
               "| Luna-16 | 37.43 / – | 65.74 / – | 79.38 / – | 46.39 / – | 78.36 / – | 61.46 / – |"));
 }
 
@@ -196,14 +218,14 @@ TEST_CASE("Table 3") {
     for (const char* pooling : {"cls", "p"})
       runs.push_back(load_lra_run(make_run(folder.path / (std::string(task) + pooling),
                                            recipe_of(task, "luna-16", 1, pooling), pooling[0] == 'p' ? 0.6 : 0.5)));
-  const std::string table = pooling_table(runs);
+  const std::string table = pooling_table(runs, numbers);
   check_holds(table,
               {"| Luna-16 | [CLS] | 37.43 / 50.00 (1 seed) | 65.74 / 50.00 (1 seed) | 79.38 / 50.00 (1 seed) | "
                "60.85 / 50.00 |\n",
                "| Luna-16 | P | 38.06 / 60.00 (1 seed) | 65.81 / 60.00 (1 seed) | 80.22 / 60.00 (1 seed) | "
                "61.36 / 60.00 |\n",
                "| Luna-256 | P | 38.36 / – | 66.07 / – | 80.25 / – | 61.56 / – |\n"});
-  CHECK(holds(accuracy_table(runs), "| Luna-16 | 37.43 / 50.00 (1 seed) |"));  // without the runs with P
+  CHECK(holds(accuracy_table(runs, numbers), "| Luna-16 | 37.43 / 50.00 (1 seed) |"));  // without the runs with P
 }
 
 TEST_CASE("Table 2") {
@@ -216,7 +238,7 @@ TEST_CASE("Table 2") {
                        R"({"model":"transformer","length":4096,"dtype":"fp32","batch":4,"why":"no room"})"
                        "\n" +
                        step_line("luna-16", 1024, 5, 44, 32, "a GPU"));
-  const auto groups = group_by_device(load_step_times(path));
+  const auto groups = group_by_device(load_step_times(path), numbers);
   REQUIRE(groups.size() == 2);
   const StepTimes& cpu = groups[0];
   CHECK(cpu.models == std::vector<std::string>{"transformer", "luna-16"});
@@ -226,7 +248,7 @@ TEST_CASE("Table 2") {
   CHECK(cpu.speed("luna-16", 1024) == 110.0 / 50);
   CHECK(cpu.memory("luna-16", 1024) == 0.44);
   CHECK(!cpu.speed("luna-16", 4096));
-  const std::string table = step_table(load_step_times(path));
+  const std::string table = step_table(load_step_times(path), numbers);
   check_holds(table, {"| model | speed at 1024 | speed at 4096 | memory at 1024 | memory at 4096 |",
                       "| Transformer | 1.0 / 1.00 | 1.0 / failed | 1.00 / 1.00 | 1.00 / failed |",
                       "| Luna-16 | 1.2 / 2.20 | 5.5 / – | 0.44 / 0.44 | 0.10 / – |",
@@ -247,7 +269,7 @@ TEST_CASE("bad step times") {
     CHECK(message_of([&] { load_step_times(path); }).starts_with(path + ":2: "));
   }
   write_text(path, good + step_line("transformer", 1024, 5, 44, 8));
-  CHECK(holds(message_of([&] { step_table(load_step_times(path)); }), "batches of 8 and 4, wanted one"));
+  CHECK(holds(message_of([&] { step_table(load_step_times(path), numbers); }), "batches of 8 and 4, wanted one"));
 }
 
 TEST_CASE("Figure 1") {
@@ -261,7 +283,7 @@ TEST_CASE("Figure 1") {
   const std::string path = folder.file("cells.jsonl");
   write_text(path, step_line("luna-16", 1024, 50, 40) + step_line("transformer", 1024, 100, 100) +
                        step_line("luna-16", 2048, 100, 30) + step_line("transformer", 2048, 300, 100));
-  const Figure f = figure_of(runs, load_step_times(path));
+  const Figure f = figure_of(runs, load_step_times(path), numbers);
   CHECK(f.tasks == std::vector<std::string>{"text"});  // luna-128 has no listops
   CHECK(f.length == 2048);
   REQUIRE(f.points.size() == 2 + 13);
@@ -276,13 +298,13 @@ TEST_CASE("Figure 1") {
   CHECK(count(svg, "fill-opacity=\"0.55\"") == 2 + 1);  // and the legend's
   for (const char* bad : {"\"nan", "\"inf", "\"-inf", " nan"}) CHECK(!holds(svg, bad));
   CHECK(svg == figure_svg(f));
-  const Figure none = figure_of({}, {});
+  const Figure none = figure_of({}, {}, numbers);
   CHECK((none.length == 4096 && none.tasks == five && none.points.size() == 13));
   CHECK(!holds(figure_svg(none), "\"nan"));
 }
 
 TEST_CASE("labels of the figure do not cover each other") {
-  const std::string svg = figure_svg(figure_of({}, {}));
+  const std::string svg = figure_svg(figure_of({}, {}, numbers));
   struct Label {
     double x, y, width;
   };

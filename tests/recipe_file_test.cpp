@@ -186,7 +186,8 @@ TEST_CASE("recipe: files that cannot be read") {
 TEST_CASE("recipe: those of the repository load") {
   int count = 0;
   for (const auto& entry : fs::recursive_directory_iterator(ROOT / "recipes")) {
-    if (entry.path().extension() != ".yaml") continue;
+    const std::string top = entry.path().lexically_relative(ROOT / "recipes").begin()->string();
+    if (entry.path().extension() != ".yaml" || top == "paper" || top == "sweeps") continue;
     INFO(entry.path().string());
     CHECK(error_of(entry.path().string()) == "no error");
     ++count;

@@ -25,7 +25,7 @@ using namespace selene;
 
 struct Options {
   std::vector<std::string> runs;
-  std::string out, title, paper;
+  std::string out, title, paper, numbers = "recipes/paper/luna.yaml";
   bool text = false;
 };
 
@@ -65,11 +65,13 @@ std::string paper_text(const Options& options) {
       times.insert(times.end(), more.begin(), more.end());
     }
   }
-  train::compare_recipes(runs, "recipes");
-  if (options.paper == "table1") return train::accuracy_table(runs);
-  if (options.paper == "table2") return train::step_table(times);
-  if (options.paper == "table3") return train::pooling_table(runs);
-  return train::figure_svg(train::figure_of(runs, times));
+  train::compare_recipes(runs,
+                         (std::filesystem::path(options.numbers).parent_path() / "..").lexically_normal().string());
+  const train::Paper paper = train::load_paper(options.numbers);
+  if (options.paper == "table1") return train::accuracy_table(runs, paper);
+  if (options.paper == "table2") return train::step_table(times, paper);
+  if (options.paper == "table3") return train::pooling_table(runs, paper);
+  return train::figure_svg(train::figure_of(runs, times, paper));
 }
 
 int report_paper(const Options& options) {
@@ -117,6 +119,9 @@ int main(int argc, char** argv) {
          "table1 | table2 | table3 | figure1 of the Luna paper with these runs beside it: Markdown, and SVG for "
          "the figure; printed where --out names no file")
       ->check(CLI::IsMember({"table1", "table2", "table3", "figure1"}));
+  app.add_option("--numbers", options.numbers, "with --paper: the paper's numbers; recipes beside it are compared")
+      ->check(selene::not_empty)
+      ->capture_default_str();
   app.add_flag("--text", options.text, "print a table of results; a page is then written only with --out");
   app.footer("Example: selene-report runs/luna-16 runs/transformer --out listops.html");
   return selene::run_program(app, argc, argv,

@@ -44,9 +44,10 @@ std::string length_text(int64_t length) {
 }
 
 // Tasks with a mean for every model of ours that has any result.
-std::vector<std::string> common_tasks(const std::vector<LraRun>& runs, const std::vector<std::string>& models) {
+std::vector<std::string> common_tasks(const std::vector<LraRun>& runs, const std::vector<std::string>& models,
+                                      const Paper& paper) {
   std::vector<std::string> tasks;
-  for (const PaperTask& t : paper_tasks) {
+  for (const PaperTask& t : paper.tasks) {
     const bool all = std::all_of(models.begin(), models.end(),
                                  [&](const std::string& m) { return cell_of(runs, t.key, m, false).seeds > 0; });
     if (all && !models.empty()) tasks.push_back(t.key);
@@ -62,19 +63,20 @@ std::vector<std::string> models_with_results(const std::vector<LraRun>& runs) {
   return models;
 }
 
-void add_paper(Figure& f) {
-  const auto at = std::find(paper_lengths.begin(), paper_lengths.end(), f.length);
-  if (at == paper_lengths.end())
-    throw Error(
-        fmt::format("times at {} tokens: the paper has none there, wanted 1024, 2048, 3072 or 4096", f.length));
-  const size_t n = size_t(at - paper_lengths.begin());
-  for (const PaperModel& m : paper_models())
-    if (std::isfinite(m.speed[n]))
-      f.points.push_back({m.title, m.speed[n], paper_average(m, f.tasks), m.memory[n], false});
+void add_paper(Figure& f, const Paper& paper) {
+  const std::optional<size_t> n = paper.length_index(f.length);
+  if (!n) {
+    std::string lengths;
+    for (const int64_t length : paper.lengths) lengths += fmt::format("{}{}", lengths.empty() ? "" : ", ", length);
+    throw Error(fmt::format("times at {} tokens: the paper has none there, wanted {}", f.length, lengths));
+  }
+  for (const PaperModel& m : paper.models)
+    if (std::isfinite(m.speed[*n]))
+      f.points.push_back({m.title, m.speed[*n], paper.average(m, f.tasks), m.memory[*n], false});
 }
 
 void add_ours(Figure& f, const std::vector<LraRun>& runs, const std::vector<std::string>& models,
-              const StepTimes& times) {
+              const StepTimes& times, const Paper& paper) {
   for (const std::string& model : models) {
     const auto speed = times.speed(model, f.length), memory = times.memory(model, f.length);
     if (!speed || !memory) {
@@ -87,16 +89,16 @@ void add_ours(Figure& f, const std::vector<LraRun>& runs, const std::vector<std:
       const LraCell cell = cell_of(runs, task, model, false);
       sum += 100 * cell.mean, stand_in = stand_in || cell.stand_in;
     }
-    const PaperModel* paper = paper_model(model);
-    f.points.push_back({fmt::format("{}, ours{}", paper ? paper->title : model, stand_in ? "*" : ""), *speed,
+    f.points.push_back({fmt::format("{}, ours{}", paper.model_title(model), stand_in ? "*" : ""), *speed,
                         sum / double(f.tasks.size()), *memory, true});
   }
 }
 
-void tell_missing(Figure& f, const std::vector<LraRun>& runs, const std::vector<std::string>& models) {
+void tell_missing(Figure& f, const std::vector<LraRun>& runs, const std::vector<std::string>& models,
+                  const Paper& paper) {
   if (models.empty())
     f.problems.emplace_back("no run has a test accuracy (table1); the paper's models alone are drawn");
-  for (const PaperTask& t : paper_tasks)
+  for (const PaperTask& t : paper.tasks)
     if (!models.empty() && std::find(f.tasks.begin(), f.tasks.end(), t.key) == f.tasks.end())
       f.problems.push_back(fmt::format("{}: not in the mean, as not every model of ours has a result", t.title));
   std::vector<std::string> scales;
@@ -130,14 +132,10 @@ std::string axes(const Figure& f, const Axis& x, const Axis& y) {
   text += fmt::format(
       R"(<text class="mid" x="{}" y="{}">speed: steps per second relative to the Transformer, {} tokens</text>)",
       (LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 42, length_text(f.length));
-  std::string tasks;
-  for (const PaperTask& t : paper_tasks)
-    if (std::find(f.tasks.begin(), f.tasks.end(), t.key) != f.tasks.end())
-      tasks += fmt::format("{}{}", tasks.empty() ? "" : ", ", t.title);
   return text +
          fmt::format(
              R"svg(<text class="mid" transform="translate(18 {}) rotate(-90)">accuracy, %: mean of {}</text>)svg",
-             (TOP + HEIGHT - BOTTOM) / 2, escape_html(tasks));
+             (TOP + HEIGHT - BOTTOM) / 2, escape_html(f.task_titles));
 }
 
 std::string circle_text(const Circle& c, bool ours) {
@@ -227,22 +225,24 @@ circle{stroke-width:1.6}
 
 }  // namespace
 
-Figure figure_of(const std::vector<LraRun>& runs, const std::vector<StepTime>& all) {
+Figure figure_of(const std::vector<LraRun>& runs, const std::vector<StepTime>& all, const Paper& paper) {
   Figure f;
   const std::vector<std::string> models = models_with_results(runs);
-  f.tasks = common_tasks(runs, models);
-  const std::vector<StepTimes> groups = group_by_device(all);
+  f.tasks = common_tasks(runs, models, paper);
+  const std::vector<StepTimes> groups = group_by_device(all, paper);
   if (groups.size() > 1)
     throw Error(fmt::format("times of {} in {} and of {} in {}: wanted one device and one element type in a figure",
                             groups[0].device, groups[0].dtype, groups[1].device, groups[1].dtype));
   const StepTimes times = groups.empty() ? StepTimes{} : groups[0];
   for (const int64_t n : times.lengths)
     if (times.at("transformer", n).rounds && times.models.size() > 1) f.length = n;
-  tell_missing(f, runs, models);
+  tell_missing(f, runs, models, paper);
   if (f.tasks.empty())
-    for (const PaperTask& t : paper_tasks) f.tasks.emplace_back(t.key);
-  else add_ours(f, runs, models, times);
-  add_paper(f);
+    for (const PaperTask& t : paper.tasks) f.tasks.emplace_back(t.key);
+  else add_ours(f, runs, models, times, paper);
+  add_paper(f, paper);
+  for (const std::string& task : f.tasks)
+    f.task_titles += (f.task_titles.empty() ? "" : ", ") + paper.task_title(task);
   return f;
 }
 

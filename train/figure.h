@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "train/lra_runs.h"
+#include "train/paper.h"
 #include "train/step_times.h"
 
 namespace selene::train {
@@ -20,6 +21,7 @@ struct FigurePoint {
 struct Figure {
   std::vector<FigurePoint> points;
   std::vector<std::string> tasks;     // that accuracy is the mean of
+  std::string task_titles;            // "ListOps, Text"
   int64_t length = 4096;              // tokens, of speed and memory
   std::vector<std::string> problems;  // what is missing or to be known, one line each
 };
@@ -28,7 +30,7 @@ struct Figure {
 /// over the tasks that every model of ours with a result has (all five where there is none), for the paper's too;
 /// speed and memory are those at the longest length at which ours and the Transformer were measured, 4096 without
 /// any. Throws Error for times of several devices or element types, and for a length that the paper does not have.
-Figure figure_of(const std::vector<LraRun>& runs, const std::vector<StepTime>& times);
+Figure figure_of(const std::vector<LraRun>& runs, const std::vector<StepTime>& times, const Paper& paper);
 
 /// The figure as an SVG file.
 std::string figure_svg(const Figure& figure);

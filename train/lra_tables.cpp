@@ -7,28 +7,13 @@
 #include <optional>
 
 #include "kernels/error.h"
-#include "train/paper.h"
 
 namespace selene::train {
 namespace {
 
 using Strings = std::vector<std::string>;
 
-const Strings five_tasks = {"listops", "text", "retrieval", "image", "pathfinder"};
-const Strings pooling_tasks = {"listops", "text", "retrieval"};
-const Strings lra_models = {"transformer", "luna-16", "luna-128", "luna-256"};  // rows that are always there
 const char* const missing = "–";
-
-std::string title_of_task(const std::string& task) {
-  for (const PaperTask& t : paper_tasks)
-    if (task == t.key) return t.title;
-  return task == "pathx" ? "Path-X" : task;
-}
-
-std::string title_of_model(const std::string& model) {
-  const PaperModel* m = paper_model(model);
-  return m ? m->title : model;
-}
 
 std::string joined(const Strings& parts, const char* between) {
   std::string text;
@@ -88,18 +73,19 @@ std::string average_of(const std::vector<LraCell>& cells, size_t count) {
 /// The runs that a table shows, in its order.
 using Shown = std::vector<const LraRun*>;
 
-std::string place_of(const LraRun& r) {
-  return fmt::format("{}, {}{}", title_of_task(r.task), title_of_model(r.model), r.p ? " with P" : "");
+std::string place_of(const LraRun& r, const Paper& paper) {
+  return fmt::format("{}, {}{}", paper.task_title(r.task), paper.model_title(r.model), r.p ? " with P" : "");
 }
 
-std::string missing_notes(const Shown& shown) {
+std::string missing_notes(const Shown& shown, const Paper& paper) {
   std::string text;
   for (const LraRun* r : shown) {
     if (r->status == RunStatus::done) continue;
     const char* what = r->status == RunStatus::failed    ? "failed"
                        : r->status == RunStatus::no_data ? "no data"
                                                          : "unfinished";
-    text += fmt::format("* {}, seed {}: {}{}\n", place_of(*r), r->seed, what, r->why.empty() ? "" : ": " + r->why);
+    text +=
+        fmt::format("* {}, seed {}: {}{}\n", place_of(*r, paper), r->seed, what, r->why.empty() ? "" : ": " + r->why);
   }
   return text.empty() ? "" : "\n" + text;
 }
@@ -112,12 +98,13 @@ std::string keys_text(const Strings& keys) {
 }
 
 /// Which cells are marked † and why; which recipes could not be compared.
-std::string recipe_notes(const Shown& shown) {
+std::string recipe_notes(const Shown& shown, const Paper& paper) {
   Strings others, reasons;
   for (const LraRun* r : shown) {
     if (r->status != RunStatus::done) continue;
     if (!r->differences.empty())
-      add_once(others, fmt::format("* {}, against {}: {}\n", place_of(*r), r->recipe, keys_text(r->differences)));
+      add_once(others,
+               fmt::format("* {}, against {}: {}\n", place_of(*r, paper), r->recipe, keys_text(r->differences)));
     add_once(reasons, r->not_compared);
   }
   std::string text;
@@ -147,7 +134,7 @@ std::string commands_block(const Strings& commands) {
              : fmt::format("\nCommands, from the root of the sources:\n\n```sh\n{}\n```\n", joined(commands, "\n"));
 }
 
-std::string notes_of(const Shown& shown) {
+std::string notes_of(const Shown& shown, const Paper& paper) {
   Strings scales, machines, devices, commits, dates, commands;
   bool stand_in = false;
   for (const LraRun* r : shown) {
@@ -169,13 +156,14 @@ std::string notes_of(const Shown& shown) {
     text +=
         "\n\\* trained and tested on a synthetic stand-in in the official form, because the real data is not on this "
         "machine.\n";
-  return text + recipe_notes(shown) + missing_notes(shown) + measured_line(machines, devices, commits, dates) +
-         commands_block(commands);
+  return text + recipe_notes(shown, paper) + missing_notes(shown, paper) +
+         measured_line(machines, devices, commits, dates) + commands_block(commands);
 }
 
-/// The paper's four, and every further model that a run of Table 1 has.
-Strings models_of(const std::vector<LraRun>& runs) {
-  Strings models = lra_models;
+/// The paper's that have recipes, and every further model that a run of Table 1 has.
+Strings models_of(const std::vector<LraRun>& runs, const Paper& paper) {
+  Strings models;
+  for (const PaperModel& m : paper.models) add_once(models, m.key);
   for (const LraRun& r : runs)
     if (!r.p) add_once(models, r.model);
   return models;
@@ -185,9 +173,10 @@ Strings models_of(const std::vector<LraRun>& runs) {
 class TaskRows {
  public:
   /// `columns` are those in front of the tasks, `average` is the title of the last one.
-  TaskRows(const std::vector<LraRun>& runs, const Strings& tasks, Strings columns, const char* average)
-      : runs_(runs), tasks_(tasks) {
-    for (const std::string& task : tasks) columns.push_back(title_of_task(task));
+  TaskRows(const std::vector<LraRun>& runs, const Paper& paper, const Strings& tasks, Strings columns,
+           const char* average)
+      : runs_(runs), paper_(paper), tasks_(tasks) {
+    for (const std::string& task : tasks) columns.push_back(paper.task_title(task));
     columns.push_back(average);
     text_ = head(columns);
   }
@@ -197,28 +186,30 @@ class TaskRows {
     std::vector<LraCell> cells;
     for (const std::string& task : tasks_) {
       cells.push_back(cell_of(runs_, task, model, p));
-      columns.push_back(number(paper_accuracy(model, task, p), 2) + " / " + ours(cells.back()));
+      columns.push_back(number(paper_.accuracy(model, task, p), 2) + " / " + ours(cells.back()));
       shown_.insert(shown_.end(), cells.back().runs.begin(), cells.back().runs.end());
     }
     // Path-X, behind the five, is in no average.
     columns.push_back(number(paper_average, 2) + " / " +
-                      average_of(cells, std::min(tasks_.size(), five_tasks.size())));
+                      average_of(cells, std::min(tasks_.size(), paper_.tasks.size())));
     text_ += row(columns);
   }
 
-  std::string text() const { return text_ + notes_of(shown_); }
+  std::string text() const { return text_ + notes_of(shown_, paper_); }
 
  private:
   const std::vector<LraRun>& runs_;
+  const Paper& paper_;
   const Strings tasks_;
   std::string text_;
   Shown shown_;
 };
 
-double paper_ratio(const std::array<double, 4> PaperModel::*column, const std::string& model, int64_t length) {
-  const PaperModel* paper = paper_model(model);
-  const auto at = std::find(paper_lengths.begin(), paper_lengths.end(), length);
-  return paper && at != paper_lengths.end() ? (paper->*column)[size_t(at - paper_lengths.begin())] : no_number;
+double paper_ratio(const std::vector<double> PaperModel::*column, const Paper& paper, const std::string& model,
+                   int64_t length) {
+  const PaperModel* m = paper.model(model);
+  const std::optional<size_t> at = paper.length_index(length);
+  return m && at ? (m->*column)[*at] : no_number;
 }
 
 std::string ratio_text(const StepTimes& times, const std::string& model, int64_t length,
@@ -227,25 +218,25 @@ std::string ratio_text(const StepTimes& times, const std::string& model, int64_t
   return times.at(model, length).failed ? "failed" : missing;
 }
 
-std::string ratios(const StepTimes& times) {
+std::string ratios(const StepTimes& times, const Paper& paper) {
   Strings columns = {"model"};
   for (const char* what : {"speed", "memory"})
     for (const int64_t length : times.lengths) columns.push_back(fmt::format("{} at {}", what, length));
   std::string text = head(columns);
   for (const std::string& model : times.models) {
-    Strings line = {title_of_model(model)};
+    Strings line = {paper.model_title(model)};
     for (const int64_t n : times.lengths)
-      line.push_back(number(paper_ratio(&PaperModel::speed, model, n), 1) + " / " +
+      line.push_back(number(paper_ratio(&PaperModel::speed, paper, model, n), 1) + " / " +
                      ratio_text(times, model, n, times.speed(model, n)));
     for (const int64_t n : times.lengths)
-      line.push_back(number(paper_ratio(&PaperModel::memory, model, n), 2) + " / " +
+      line.push_back(number(paper_ratio(&PaperModel::memory, paper, model, n), 2) + " / " +
                      ratio_text(times, model, n, times.memory(model, n)));
     text += row(line);
   }
   return text;
 }
 
-std::string absolutes(const StepTimes& times) {
+std::string absolutes(const StepTimes& times, const Paper& paper) {
   std::string text = head({"model", "tokens", "batch", "rounds", "median step, ms", "least step, ms", "steps/s",
                            "speed by least", "planned memory, MiB", "resident, MiB"});
   for (const int64_t n : times.lengths)
@@ -253,7 +244,7 @@ std::string absolutes(const StepTimes& times) {
       const StepSummary s = times.at(model, n), base = times.at("transformer", n);
       if (!s.rounds) continue;
       text += row(
-          {title_of_model(model), fmt::format("{}", n), fmt::format("{}", s.batch), fmt::format("{}", s.rounds),
+          {paper.model_title(model), fmt::format("{}", n), fmt::format("{}", s.batch), fmt::format("{}", s.rounds),
            number(s.median_ms, 1), number(s.best_ms, 1), fmt::format("{:.3g}", 1e3 / s.median_ms),
            base.rounds ? number(base.best_ms / s.best_ms, 2) : missing, number(s.slab_mib, 1), number(s.rss_mib, 1)});
     }
@@ -262,14 +253,16 @@ std::string absolutes(const StepTimes& times) {
 
 }  // namespace
 
-std::string accuracy_table(const std::vector<LraRun>& runs) {
-  Strings tasks = five_tasks;
-  if (std::any_of(runs.begin(), runs.end(), [](const LraRun& r) { return r.task == "pathx"; }))
-    tasks.push_back("pathx");
-  TaskRows rows(runs, tasks, {"model"}, "average of five");
-  for (const std::string& model : models_of(runs)) {
-    const PaperModel* paper = paper_model(model);
-    rows.add({title_of_model(model)}, model, false, paper ? paper->average : no_number);
+std::string accuracy_table(const std::vector<LraRun>& runs, const Paper& paper) {
+  Strings tasks;
+  for (const PaperTask& t : paper.tasks) tasks.push_back(t.key);
+  for (const PaperTask& t : paper.more_tasks)
+    if (std::any_of(runs.begin(), runs.end(), [&](const LraRun& r) { return r.task == t.key; }))
+      tasks.push_back(t.key);
+  TaskRows rows(runs, paper, tasks, {"model"}, "average of five");
+  for (const std::string& model : models_of(runs, paper)) {
+    const PaperModel* m = paper.model(model);
+    rows.add({paper.model_title(model)}, model, false, m ? m->average : no_number);
   }
   return fmt::format(
       "# Table 1: Long Range Arena\n\nTest accuracy in percent: the paper's / ours, mean ± standard deviation "
@@ -278,14 +271,14 @@ std::string accuracy_table(const std::vector<LraRun>& runs) {
       rows.text());
 }
 
-std::string pooling_table(const std::vector<LraRun>& runs) {
-  TaskRows rows(runs, pooling_tasks, {"model", "sentence vector"}, "average");
-  for (const std::string& model : lra_models)
+std::string pooling_table(const std::vector<LraRun>& runs, const Paper& paper) {
+  TaskRows rows(runs, paper, paper.pooling_tasks, {"model", "sentence vector"}, "average");
+  for (const PaperModel& m : paper.models)
     for (const bool p : {false, true}) {
-      if (model == "transformer") continue;  // has no P
+      if (m.key.empty() || !std::isfinite(m.accuracy_p[0])) continue;  // has no P
       double sum = 0;
-      for (const std::string& task : pooling_tasks) sum += paper_accuracy(model, task, p);
-      rows.add({title_of_model(model), p ? "P" : "[CLS]"}, model, p, sum / double(pooling_tasks.size()));
+      for (const std::string& task : paper.pooling_tasks) sum += paper.accuracy(m.key, task, p);
+      rows.add({m.title, p ? "P" : "[CLS]"}, m.key, p, sum / double(paper.pooling_tasks.size()));
     }
   return fmt::format(
       "# Table 3: [CLS] or the mean of P as the sentence vector\n\nTest accuracy in percent: the paper's / "
@@ -293,7 +286,7 @@ std::string pooling_table(const std::vector<LraRun>& runs) {
       rows.text());
 }
 
-std::string step_table(const std::vector<StepTime>& all) {
+std::string step_table(const std::vector<StepTime>& all, const Paper& paper) {
   std::string text =
       "# Table 2: speed and memory of the byte-level Text model\n\nRelative to the Transformer at the same length: "
       "the paper's / ours. Speed is training steps per second, by the median over rounds; memory is the planned "
@@ -308,15 +301,16 @@ std::string step_table(const std::vector<StepTime>& all) {
                            "that every cell runs; little hangs on the numbers.\n",
                            t.scale, t.timed_steps));
   text += joined(scales, "");
-  for (const StepTimes& times : group_by_device(all)) {
-    text += fmt::format("\n## {}, {}\n\n{}\n{}", times.device, times.dtype, ratios(times), absolutes(times));
+  for (const StepTimes& times : group_by_device(all, paper)) {
+    text += fmt::format("\n## {}, {}\n\n{}\n{}", times.device, times.dtype, ratios(times, paper),
+                        absolutes(times, paper));
     devices.push_back(times.device);
     Strings failures;
     for (const StepTime& t : times.all) {
       add_once(commands, t.command);
       if (t.why.empty()) add_once(machines, t.machine), add_once(commits, t.commit), add_once(dates, t.date);
       else if (!times.at(t.model, t.length).rounds)
-        add_once(failures, fmt::format("* {} at {} failed: {}\n", title_of_model(t.model), t.length, t.why));
+        add_once(failures, fmt::format("* {} at {} failed: {}\n", paper.model_title(t.model), t.length, t.why));
     }
     if (!failures.empty()) text += fmt::format("\n{}", joined(failures, ""));
   }

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "train/paper.h"
+
 namespace selene::train {
 
 /// One line: one process of selene-bench, or one that failed.
@@ -52,6 +54,6 @@ struct StepTimes {
   std::optional<double> memory(const std::string& model, int64_t length) const;
 };
 /// What failed counts with the first device that has its element type.
-std::vector<StepTimes> group_by_device(const std::vector<StepTime>& all);
+std::vector<StepTimes> group_by_device(const std::vector<StepTime>& all, const Paper& paper);
 
 }  // namespace selene::train
