@@ -162,6 +162,18 @@ TEST_CASE("golden: a case not yet supported needs no file, but an existing one m
   CHECK_FALSE(later.passes());
 }
 
+TEST_CASE("golden: a case that no row takes fails unless it is on the list") {
+  OneCase lost("ops_linear");
+  lost.change_entry([](json& e) {
+    e["name"] = "ops_linearly";
+    e["group"] = "none";
+  });
+  CHECK(holds(lost.complaint(), "no row takes it"));
+  OneCase listed("ops_linear");
+  listed.change_entry([](json& e) { e["name"] = "mlm_linear"; });
+  CHECK_FALSE(listed.run().supported);
+}
+
 TEST_CASE("golden: an unreadable manifest is an error that names it") {
   const auto message = [](const OneCase& c) {
     try {
