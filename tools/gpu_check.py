@@ -13,10 +13,10 @@ import sys
 
 SKIPPED, TIMES_UP = 77, (124, 137)
 WHAT = {'machine': 'the machine', 'parity': 'every operation against the CPU',
-        'golden': 'golden cases, fp32, TF32 off',
-        'graphs': 'the same bits: two runs; graphs and eager; killed and resumed', 'ceilings': 'measured ceilings',
-        'steps': 'training steps', 'attention': 'attention alone', 'peers': 'the same steps in PyTorch',
-        'kernels': 'operations of a step', 'sanitizer': 'compute-sanitizer on small steps',
+        'golden': 'golden cases, fp32, TF32 off', 'ceilings': 'measured ceilings', 'steps': 'training steps',
+        'kernels': 'operations of a step', 'attention': 'attention alone',
+        'graphs': 'the same bits: two runs; graphs and eager; killed and resumed',
+        'peers': 'the same steps in PyTorch', 'sanitizer': 'compute-sanitizer on small steps',
         'counters': 'hardware counters of the slowest kernels', 'training': 'ListOps training'}
 FILES = {'graphs': ['graphs'], 'ceilings': ['ceilings'], 'steps': ['steps'], 'kernels': ['kernels'],
          'attention': ['attention', 'torch_attention'], 'peers': ['peers'], 'sanitizer': ['sanitizer'],
@@ -55,7 +55,7 @@ def status_name(status):
         return 'ok'
     if status == SKIPPED:
         return 'skipped'
-    return 'time limit' if status in TIMES_UP else 'failed'
+    return 'cut off' if status in TIMES_UP else 'failed'
 
 
 def remark(status, last, log):
@@ -63,15 +63,19 @@ def remark(status, last, log):
     if status == SKIPPED:
         return last.replace('skip: ', '', 1)
     if status in TIMES_UP:
-        last = 'cut off; what it had found is kept'
+        last = 'by its time limit; what it had found is kept'
     counts = re.findall(r'^(?:All tests passed.*|test cases:.*|all +\d+ passed.*)$', log, re.M)
     errors = (re.findall(r'^.*\berror: .*$', log, re.M) or [last]) if status else []
     return '; '.join(re.sub(' +', ' ', text)[:200] for text in counts[-1:] + errors[:1])
 
 
-def stages_of(raw):
+def stages_of(raw, running):
+    """running: the name and seconds of a stage that has not ended, or nothing."""
     stages = []
-    for line in read_text(os.path.join(raw, 'stages.tsv')).splitlines():
+    lines = read_text(os.path.join(raw, 'stages.tsv')).splitlines()
+    if running:
+        lines.append('\t'.join([running[0], str(TIMES_UP[0]), running[1], '']))
+    for line in lines:
         name, status, seconds, last = (line.split('\t', 3) + ['', '', ''])[:4]
         log = read_text(os.path.join(raw, name + '.log'))
         stage = {'name': name, 'status': status_name(int(status)), 'exit_status': int(status),
@@ -148,13 +152,17 @@ def compared_steps(stages):
         row.update({'graph': 'yes' if own.get('graph', True) else 'no', 'ms': own.get('step_ms'),
                     'median ms': own.get('step_median_ms'), 'floor ms': own.get('floor_ms'),
                     'x floor': ratio(own.get('step_ms'), own.get('floor_ms')), 'MiB': own.get('slab_mib')})
-        for peer in rows_of(stages, 'peers'):
-            if comparable(own, peer) and own.get('graph', True) and 'step_ms' in peer:
-                mode = str(peer.get('mode'))
-                row.update({mode + ' ms': peer.get('step_ms'), mode + ' median': peer.get('step_median_ms'),
-                            mode + ' / own': ratio(peer.get('step_ms'), own.get('step_ms')),
-                            mode + ' MiB': peer.get('peak_mib'),
-                            'own MiB / ' + mode: ratio(own.get('slab_mib'), peer.get('peak_mib'))})
+        peers = [p for p in rows_of(stages, 'peers') if comparable(own, p) and number(p.get('step_ms'))]
+        for family in ('eager', 'compile') if own.get('graph', True) else ():
+            found = [p for p in peers if str(p.get('mode')).startswith(family)]
+            if found:
+                peer = min(found, key=lambda p: p['step_ms'])
+                row.update({family + ' ms': peer['step_ms'],
+                            family + ' / own': ratio(peer['step_ms'], own.get('step_ms')),
+                            family + ' MiB': peer.get('peak_mib'),
+                            'own MiB / ' + family: ratio(own.get('slab_mib'), peer.get('peak_mib')),
+                            family + ' was': '%s, weights %s, attention %s' % tuple(
+                                peer.get(k) for k in ('mode', 'weights', 'attention'))})
         rows.append(row)
     return rows
 
@@ -244,7 +252,8 @@ def plain(name):
 SECTIONS = [
     ('Training steps', 'Least times. *x floor*: own time over the larger of bytes over copy speed and operations '
      'over the speed of a large product, summed over the launches. *eager / own*: how many times as fast as '
-     'PyTorch. MiB: ours is the whole slab, theirs the peak of what is allocated.', compared_steps),
+     'the fastest eager (compiled) form of PyTorch. MiB: ours is the whole slab, theirs the peak of what is '
+     'allocated, with CUDA graphs of what is reserved.', compared_steps),
     ('Attention alone', '', compared_attention),
     ('Ceilings', 'GB/s of a copy, bytes read and written; GFLOP/s of a large product.', plain('ceilings')),
     ('Operations of a step', 'Each call at its least, launched one by one.', compared_operations),
@@ -315,8 +324,9 @@ def ncu_rows(path):
 
 
 def base_name(kernel):
-    """`void selene::cuda::fwd_rows<float, 128>(...)` -> fwd_rows"""
-    return re.sub(r'[<(].*', '', kernel.replace('(anonymous namespace)', '')).split('::')[-1].split(' ')[-1]
+    """`void selene::cuda::<unnamed>::fwd_rows<float, 128>(...)` -> fwd_rows"""
+    kernel = re.sub(r'(<unnamed>|\(anonymous namespace\))::', '', kernel)
+    return re.sub(r'[<(].*', '', kernel).split('::')[-1].split(' ')[-1]
 
 
 def slowest(path, count=5):
@@ -339,15 +349,20 @@ def counters(path):
 
 
 def write_results(a):
-    stages = combined(stages_of(a.raw) if a.raw else [], a.add)
+    stages = combined(stages_of(a.raw, a.running) if a.raw else [], a.add)
     result = {'schema': 1, 'device': a.device, 'budget_s': a.budget, 'took_s': a.took, 'targets': targets(stages),
               'stages': stages}
     for name, text in (('result.json', json.dumps(result, indent=1) + '\n'), ('result.md', report(result))):
-        with open(os.path.join(a.out, name), 'w', encoding='utf-8') as file:
+        path = os.path.join(a.out, name)
+        with open(path + '.part', 'w', encoding='utf-8') as file:
             file.write(text)
-    failed = [s['name'] for s in stages if s['status'] not in ('ok', 'skipped')]
+        os.replace(path + '.part', path)  # so that a kill leaves the last whole one
+    named = {what: [s['name'] for s in stages if s['status'] == what] for what in ('failed', 'cut off')}
+    failed = named['failed']
     verdict = 'failed: ' + ' '.join(failed) if failed else '%d of %d stages done, none failed' % (
         sum(s['status'] == 'ok' for s in stages), len(stages))
+    if named['cut off']:
+        verdict += ', cut off: ' + ' '.join(named['cut off'])
     print(os.path.join(a.out, 'result.md') + ': ' + verdict)
     return 1 if failed else 0
 
@@ -356,6 +371,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', nargs='?', help='results folder of tools/gpu_check.sh')
     parser.add_argument('--raw', help='what its stages left')
+    parser.add_argument('--running', nargs=2, default=[], metavar=('STAGE', 'SECONDS'),
+                        help='one that has not ended')
     parser.add_argument('--add', nargs='+', default=[], metavar='RESULT.json')
     parser.add_argument('--device', default='cuda')
     parser.add_argument('--budget', type=int, default=0)

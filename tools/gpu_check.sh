@@ -2,7 +2,8 @@
 # Everything that only a GPU can show, in one command of under ten minutes: parity of every operation, golden
 # cases, sanitizers, graphs, resuming, ceilings, kernels, steps beside PyTorch, counters, a training run.
 # Usage: tools/gpu_check.sh [OUT] [--device cuda|simt] [--budget SECONDS] [--only STAGE,...] [--build DIR] [--list]
-#   OUT        results: result.md, result.json, logs.tar.gz (default: gpu-check)
+#   OUT        results: result.md, result.json, logs.tar.gz (default: gpu-check), written anew while the stages run:
+#              whatever ends this script, what was found until some seconds before is there
 #   --device   simt: the same stages on the host through the shim, tiny and slow, to test this script itself
 #   --budget   seconds for all stages (default: 540, simt 3600); what does not fit is cut off or skipped
 #   --only     these stages only, as --list prints them; the other results that OUT holds already stay
@@ -22,16 +23,17 @@ if [ "${1:-}" = --stage ]; then
   exit
 fi
 
-# name, seconds it may take, seconds left under which it is not worth starting
-all_stages='machine 20 0
+# name, seconds it may take, seconds left under which it is not worth starting; the most valuable first. Together
+# they may take longer than the budget: what a stage leaves goes to those after it.
+all_stages='machine 45 0
 parity 90 5
 golden 45 5
+ceilings 20 5
+steps 75 10
+kernels 40 10
+attention 50 10
 graphs 60 10
-ceilings 30 5
-steps 120 10
-attention 60 10
-peers 170 30
-kernels 45 10
+peers 150 30
 sanitizer 90 20
 counters 60 20
 training 120 25'
@@ -39,7 +41,7 @@ training 120 25'
 device=cuda budget='' chosen='' build=$root/build out=''
 while [ $# -gt 0 ]; do
   case $1 in
-    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --list) printf '%s\n' "$all_stages" | cut -d' ' -f1; exit 0 ;;
     --device | --budget | --only | --build) [ $# -ge 2 ] || fail "$1 wants a value" ;;
     -*) fail "unknown argument $1; tools/gpu_check.sh --help" ;;
@@ -72,8 +74,8 @@ find_programs() {
   export SELENE_DEVICE_MODULE PATH=$folder:$build/tests:$PATH
 }
 
-# CUDA's libraries are the system's, or else those that came with Python packages: folders of the latter, where one
-# is missing that the module is linked with (cuBLASLt) or opens when it is asked to (cuDNN).
+# CUDA's libraries are the system's, or else those that came with Python packages: folders that hold what is missing
+# of those that the module is linked with (cuBLASLt) or opens when it is asked to (cuDNN).
 find_libraries() {
   local missing folders
   missing=$(ldd "$SELENE_DEVICE_MODULE" 2>/dev/null | awk '/not found/ {print $1}') || true
@@ -85,10 +87,13 @@ def loads(name):
         return ctypes.CDLL(name)
     except OSError:
         return None
-if not all(loads(name) for name in sys.argv[1:]):
-    found = [d for p in sys.path for d in sorted(glob.glob(os.path.join(p, 'nvidia', '*', 'lib')))]
-    found += sorted(glob.glob('/usr/local/cuda*/lib64'), reverse=True)
-    print(':'.join(dict.fromkeys(found)))
+places = [d for p in sys.path for d in sorted(glob.glob(os.path.join(p, 'nvidia', '*', 'lib')))]
+places += sorted(glob.glob('/usr/local/cuda*/lib64'), reverse=True)
+found = []
+for name in sys.argv[1:]:
+    if not loads(name):
+        found += [d for d in places if os.path.exists(os.path.join(d, name))][:1]
+print(':'.join(dict.fromkeys(found)))
 END
   ) || true
   if [ -n "$folders" ]; then export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folders; fi
@@ -99,7 +104,7 @@ signal_session() {
   local file line found=1
   for file in /proc/[0-9]*/stat; do
     { read -r line <"$file"; } 2>/dev/null || continue
-    # shellcheck disable=SC2086  # behind the name: state, parent, group, session
+    # shellcheck disable=SC2086  # after the name: state, parent, group, session
     set -- "$1" "$2" ${line##*) }
     if [ "$6" = "$1" ] && [ "$3" != Z ]; then
       kill "-$2" "${line%% *}" 2>/dev/null || true
@@ -109,9 +114,20 @@ signal_session() {
   return $found
 }
 
+# save [NAME SECONDS]: the results so far, of a stage that is still running too.
+save() {
+  local unended=() status=0
+  if [ $# -gt 0 ]; then unended=(--running "$1" "$2"); fi
+  python3 "$root/tools/gpu_check.py" "$out" --raw "$raw" --device "$device" --budget "$budget" --took $SECONDS \
+    "${unended[@]}" "${earlier[@]}" || status=$?
+  tar -C "$scratch" -czf "$out/.logs.tar.gz" raw
+  mv "$out/.logs.tar.gz" "$out/logs.tar.gz"
+  return $status
+}
+
 # stage NAME LIMIT LEAST: runs it in a session of its own; exit status, seconds and log are kept whatever happens.
 stage() {
-  local name=$1 limit=$2 least=$3 left begin end took status=0
+  local name=$1 limit=$2 least=$3 left begin end next took status=0
   left=$((budget > SECONDS ? budget - SECONDS : 0))
   if [ $left -lt "$least" ]; then
     printf '%s\t77\t0\tskip: %s s of the budget left, it wants %s; run it with --only %s\n' \
@@ -124,8 +140,14 @@ stage() {
   begin=${EPOCHREALTIME/./}
   SELENE_STAGE_SECONDS=$limit setsid bash "$root/tools/gpu_check.sh" --stage "$name" \
     >"$raw/$name.log" 2>&1 </dev/null &
-  running=$! end=$((SECONDS + limit))
-  while kill -0 $running 2>/dev/null && [ $SECONDS -lt $end ]; do sleep 0.1; done
+  running=$! end=$((SECONDS + limit)) next=$((SECONDS + 10))
+  while kill -0 $running 2>/dev/null && [ $SECONDS -lt $end ]; do
+    sleep 0.1
+    if [ $SECONDS -ge $next ]; then
+      save "$name" $((SECONDS - end + limit)) >/dev/null || true
+      next=$((SECONDS + 10))
+    fi
+  done
   if kill -0 $running 2>/dev/null; then
     status=124
     signal_session $running TERM || true
@@ -138,6 +160,7 @@ stage() {
   printf '%s\t%s\t%s.%s\t%s\n' "$name" $status $((took / 10)) $((took % 10)) \
     "$(grep -a . "$raw/$name.log" | tail -n 1 | tr '\t' ' ')" >>"$raw/stages.tsv"
   printf '%-10s exit status %-3s %4d s\n' "$name" $status $((took / 10)) >&2
+  save >/dev/null || true
 }
 
 out=${out:-gpu-check}
@@ -155,13 +178,14 @@ plain_library_path=${LD_LIBRARY_PATH:-}
 find_programs
 if [ "$device" = cuda ]; then find_libraries; fi
 export root raw work device plain_library_path OMP_WAIT_POLICY=passive
+earlier=()
+if [ -n "$chosen" ] && [ -e "$out/result.json" ]; then
+  cp "$out/result.json" "$scratch/earlier.json"
+  earlier=(--add "$scratch/earlier.json")
+fi
 while read -r name limit least; do
   case $name$chosen in machine* | "$name" | *,"$name",*) stage "$name" "$limit" "$least" ;; esac
 done <<<"$all_stages"
-earlier=()
-if [ -n "$chosen" ] && [ -e "$out/result.json" ]; then earlier=(--add "$out/result.json"); fi
 status=0
-python3 "$root/tools/gpu_check.py" "$out" --raw "$raw" --device "$device" --budget "$budget" --took $SECONDS \
-  "${earlier[@]}" || status=$?
-tar -C "$scratch" -czf "$out/logs.tar.gz" raw
+save || status=$?
 exit $status

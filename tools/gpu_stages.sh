@@ -202,7 +202,7 @@ stage_peers() {
   local type one cases=()
   torch >why.txt || skip "$(tail -n 1 why.txt)"
   type=$(low)
-  # Compiling costs 20 s and more a case: the one that the targets are about comes first.
+  # Compiling costs 20 s and more a case and mode: those that the targets are about come first.
   for one in luna-16:4096:32:4:256:1024:4 transformer:4096:32:4:256:1024:4 luna-16:1024:32:4:256:1024:4 \
     transformer:1024:8:6:512:2048:8 luna-16:1024:8:6:512:2048:8 transformer:1024:32:4:256:1024:4 \
     luna-256:4096:32:4:256:1024:4 luna-16:1048576:1:4:64:256:4; do
@@ -212,22 +212,26 @@ stage_peers() {
   outside python3 "$root/tools/peers/torch_step.py" "${cases[@]}" --seconds 1.5 | tee "$raw/peers.jsonl"
 }
 
-# Small steps, launch by launch. racecheck looks at our kernels only: libraries have hazards of their own.
+# Small steps, launch by launch. racecheck looks at our kernels only: libraries have hazards of their own; and in fp32
+# only: it breaks down over the library's 16-bit products on Hopper, whatever kernels it is told to look at.
 stage_sanitizer() {
-  local tool model found size status=0
+  local tool model found size status=0 verdict log only types code seconds=$((SELENE_STAGE_SECONDS / 3))
   if tiny; then skip "on the host the ThreadSanitizer and AddressSanitizer builds of the shim do this"; fi
   found=$(find_program compute-sanitizer) || skip "no compute-sanitizer"
   shape 1 64 96 2 2
   for tool in memcheck racecheck; do
     for model in luna-4 transformer; do
-      local verdict=clean log=$tool-$model.log only=()
-      if [ $tool = racecheck ]; then only=(--kernel-regex kns=selene); fi
-      timeout -k 5 $((SELENE_STAGE_SECONDS / 4)) \
-        "$found" --tool $tool "${only[@]}" --error-exitcode 99 --print-limit 5 \
+      verdict=clean log=$tool-$model.log only=() types=(fp32 "$(low)") code=0
+      if [ $tool = racecheck ]; then only=(--kernel-regex kns=selene) types=(fp32); fi
+      timeout -k 5 $seconds "$found" --tool $tool "${only[@]}" --error-exitcode 99 --print-limit 5 \
         "$(command -v selene-bench)" kernels --device "$SELENE_DEVICE_MODULE" --json --model $model --length 40 \
-        "${size[@]}" --steps 1 --precision fp32 "$(low)" >"$log" 2>&1 || verdict="exit status $?"
+        "${size[@]}" --steps 1 --precision "${types[@]}" >"$log" 2>&1 || code=$?
       if grep -qi 'device not supported' "$log"; then skip "compute-sanitizer refuses this device"; fi
-      [ "$verdict" = clean ] || status=1
+      case $code in
+        0) ;;
+        124 | 137) verdict="cut off after $seconds s" ;;
+        *) verdict="exit status $code" status=1 ;;
+      esac
       grep '^=' "$log" | tail -n 20 || true
       printf '{"tool": "%s", "model": "%s", "verdict": "%s"}\n' $tool $model "$verdict" |
         tee -a "$raw/sanitizer.jsonl"
@@ -236,26 +240,34 @@ stage_sanitizer() {
   return $status
 }
 
-# The five kernels that take longest in one step of each model, and their counters.
+# The five kernels that take longest in one step of each model, and their counters. ncu must not find libraries of its
+# own beside those that the module needs.
 stage_counters() {
-  local found name status=0 ncu step
+  local found name status=0 step
   if tiny; then skip "the shim has no hardware counters"; fi
   found=$(find_program ncu) || skip "no ncu"
-  ncu=("$found" --clock-control none --csv --page raw --print-units base)
   shape 4 256 1024 4 32
-  step=("$(command -v selene-bench)" kernels --device "$SELENE_DEVICE_MODULE" --json --model luna-16 transformer
-    --length 4096 "${size[@]}" --steps 1 --precision "$(low)")
-  if ! timeout -k 5 $((SELENE_STAGE_SECONDS / 2)) \
-    "${ncu[@]}" --metrics gpu__time_duration.sum --launch-count 1500 "${step[@]}" >durations.csv 2>ncu.log; then
-    cat ncu.log
-    tail -n 3 durations.csv
-    if grep -q 'ERR_NVGPUCTRPERM' durations.csv ncu.log; then skip "this machine forbids hardware counters"; fi
-    return 1
-  fi
-  for name in $(python3 "$root/tools/gpu_check.py" --slowest durations.csv); do
-    "${ncu[@]}" --section SpeedOfLight --section ComputeWorkloadAnalysis --section MemoryWorkloadAnalysis \
-      --section Occupancy --section LaunchStats -k "$name" --launch-count 2 "${step[@]}" >counters.csv 2>ncu.log ||
-      { cat ncu.log; status=1; }
+  step=(env "LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}" "$(command -v selene-bench)" kernels
+    --device "$SELENE_DEVICE_MODULE" --json --length 4096 "${size[@]}" --steps 1 --precision "$(low)" --model)
+  profile() {
+    outside timeout -k 5 $((SELENE_STAGE_SECONDS / 3)) "$found" --clock-control none --csv --page raw \
+      --print-units base "$@" 2>ncu.log
+  }
+  for name in luna-16 transformer; do
+    if ! profile --metrics gpu__time_duration.sum,launch__grid_size,launch__block_size --launch-count 700 \
+      "${step[@]}" $name >>"$raw/durations.csv"; then
+      cat ncu.log
+      tail -n 3 "$raw/durations.csv"
+      if grep -q 'ERR_NVGPUCTRPERM' "$raw/durations.csv" ncu.log; then
+        skip "this machine forbids hardware counters"
+      fi
+      return 1
+    fi
+  done
+  for name in $(python3 "$root/tools/gpu_check.py" --slowest "$raw/durations.csv"); do
+    profile --section SpeedOfLight --section ComputeWorkloadAnalysis --section MemoryWorkloadAnalysis \
+      --section Occupancy --section LaunchStats -k "$name" --launch-count 2 "${step[@]}" luna-16 transformer \
+      >counters.csv || { cat ncu.log; status=1; }
     python3 "$root/tools/gpu_check.py" --counters counters.csv | tee -a "$raw/counters.jsonl"
   done
   return $status

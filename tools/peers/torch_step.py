@@ -3,11 +3,13 @@
 # The models are those of Ma et al. 2021 (Luna) and Vaswani et al. 2017, post-norm, written anew from the papers.
 """Times a training step (forward, backward, AdamW) in PyTorch. One JSON object a line for every case and mode.
 
-Practice taken: parameters in fp32, torch.autocast for fp16 and bf16, GradScaler for fp16, fused AdamW, gradients
-set to None, F.scaled_dot_product_attention for every attention, with PyTorch's own choice of kernel or cuDNN's,
-whichever a few eager steps find faster; the last layer works out the first position alone, as ours does, since
-nothing reads the others; no padding mask (so that these may be taken); queries, keys and values of
-the Transformer from one matrix product. Steps are queued without waiting. Memory: torch.cuda.max_memory_allocated.
+Practice taken: torch.autocast with parameters in fp32 for fp16 and bf16 (GradScaler for fp16), and for bf16 also
+the whole model in bf16 ("weights": "bf16"), which saves the casts and the wide residual stream and has no fp32 copy;
+fused AdamW, gradients set to None, F.scaled_dot_product_attention for every attention with whichever of flash,
+cuDNN's and the memory-efficient kernel alone a few eager steps find fastest; the last layer works out the first
+position alone, as ours does, since nothing reads the others; no padding mask (so that these may be taken); queries,
+keys and values of the Transformer from one matrix product. Steps are queued without waiting, with the batch on the
+device. Memory: torch.cuda.max_memory_allocated.
 """
 import argparse
 import contextlib
@@ -34,14 +36,19 @@ def attend(q, k, v, heads, training):
     return y.transpose(1, 2).reshape(q.shape)
 
 
+ATTENTIONS = ('flash', 'cudnn', 'efficient', 'math')
+
+
 def prefer(kernel):
-    """Whether PyTorch takes the attention of its own choice or cuDNN's; False where it has no such choice."""
+    """Leaves PyTorch this attention alone; False where it has no such choice."""
     cuda = torch.backends.cuda
-    if not hasattr(cuda, 'enable_cudnn_sdp'):  # before 2.5
-        return kernel == 'own choice'
-    cuda.enable_cudnn_sdp(True)
-    cuda.enable_flash_sdp(kernel != 'cudnn')
-    cuda.enable_mem_efficient_sdp(kernel != 'cudnn')
+    switches = {'flash': 'enable_flash_sdp', 'cudnn': 'enable_cudnn_sdp', 'efficient': 'enable_mem_efficient_sdp',
+                'math': 'enable_math_sdp'}
+    if not hasattr(cuda, switches[kernel]):  # cuDNN's came with 2.5
+        return False
+    for name, switch in switches.items():
+        if hasattr(cuda, switch):
+            getattr(cuda, switch)(name == kernel)
     return True
 
 
@@ -132,11 +139,12 @@ class Classifier(nn.Module):
 
 
 class Step:
-    def __init__(self, case, mode):
-        self.model = Classifier(case).cuda().train()
+    def __init__(self, case, mode, weights):
+        self.model = Classifier(case).to('cuda', TYPES[weights]).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, betas=(0.9, 0.98), fused=True)
         self.dtype = TYPES[case['precision']]
-        scaler = getattr(torch.amp, 'GradScaler', torch.cuda.amp.GradScaler)  # moved in 2.3
+        self.casts = weights != case['precision']
+        scaler = torch.amp.GradScaler if hasattr(torch.amp, 'GradScaler') else torch.cuda.amp.GradScaler  # until 2.3
         self.scaler = scaler(enabled=case['precision'] == 'fp16')
         self.tokens = torch.randint(4, 260, (case['batch'], case['length']), device='cuda')
         self.labels = torch.randint(0, 10, (case['batch'],), device='cuda')
@@ -150,8 +158,7 @@ class Step:
     def __call__(self):
         if self.graphs and hasattr(torch.compiler, 'cudagraph_mark_step_begin'):  # since 2.2
             torch.compiler.cudagraph_mark_step_begin()
-        low = self.dtype is not torch.float32
-        with torch.autocast('cuda', dtype=self.dtype) if low else contextlib.nullcontext():
+        with torch.autocast('cuda', dtype=self.dtype) if self.casts else contextlib.nullcontext():
             loss = self.loss(self.tokens, self.labels)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
@@ -178,34 +185,37 @@ def clean_up():
     torch.cuda.empty_cache()
 
 
-def faster_attention(case):
-    """The preference with which a few eager steps take less time."""
+def fastest_attention(case):
+    """The kernel with which a few eager steps take least time."""
     best = {}
-    for kernel in ('own choice', 'cudnn'):
+    for kernel in ATTENTIONS if case['length'] <= 2048 else ATTENTIONS[:-1]:
         try:
             if prefer(kernel):
-                step = Step(case, 'eager')
+                step = Step(case, 'eager', 'fp32')
                 timed(step, 3)
                 best[kernel] = timed(step, 5)[0]
         except RuntimeError as error:  # no such kernel for these sizes, or not enough memory
             print('%s: %s' % (kernel, str(error).splitlines()[0]), file=sys.stderr)
         step = None
         clean_up()
-    return min(best, key=best.get) if best else 'own choice'
+    print('%s: attention, ms of an eager step: %s' % (case, best), file=sys.stderr)
+    return min(best, key=best.get) if best else 'math'
 
 
-def measure(case, mode, arguments):
+def measure(case, mode, weights, arguments):
     """Least and median of the steps within the time allowed, at least 5 of them. Memory after the warm-up."""
-    step = Step(case, mode)
+    step = Step(case, mode, weights)
     started = time.monotonic()
     timed(step, arguments.warm_up)
     warm = time.monotonic() - started
     torch.cuda.reset_peak_memory_stats()
     estimate = timed(step, 3)[0]
     times = timed(step, max(5, min(arguments.steps, int(arguments.seconds * 1e3 / estimate))))
+    reserved = torch.cuda.max_memory_reserved() / 2**20
     return {'step_ms': times[0], 'step_median_ms': times[len(times) // 2], 'steps': len(times), 'warm_up_s': warm,
-            'peak_mib': torch.cuda.max_memory_allocated() / 2**20,
-            'reserved_mib': torch.cuda.max_memory_reserved() / 2**20}
+            # A replayed graph allocates nothing: its memory is what was reserved for it.
+            'peak_mib': reserved if step.graphs else torch.cuda.max_memory_allocated() / 2**20,
+            'reserved_mib': reserved}
 
 
 def parse_case(text):
@@ -228,7 +238,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog='Example: torch_step.py --case luna-16:4096:32:4:256:1024:4:bf16')
     parser.add_argument('--case', type=parse_case, action='append', required=True, metavar=':'.join(FIELDS))
-    parser.add_argument('--mode', nargs='+', default=['eager', 'compile'],
+    parser.add_argument('--mode', nargs='+', default=['eager', 'compile', 'compile-graphs'],
                         choices=['eager', 'compile', 'compile-graphs'])
     parser.add_argument('--steps', type=int, default=50, help='timed steps at most (%(default)s)')
     parser.add_argument('--seconds', type=float, default=3.0, help='for the timed steps of one case (%(default)s)')
@@ -242,12 +252,13 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = arguments.tf32
     failed = False
     for case in arguments.case:
-        kernel = faster_attention(case)
+        kernel = fastest_attention(case)
         prefer(kernel)
-        for mode in arguments.mode:
-            line = dict(case, peer='torch ' + torch.__version__, mode=mode, attention=kernel)
+        variants = ['fp32'] + ['bf16'] * (case['precision'] == 'bf16')
+        for mode, weights in ((mode, weights) for mode in arguments.mode for weights in variants):
+            line = dict(case, peer='torch ' + torch.__version__, mode=mode, weights=weights, attention=kernel)
             try:
-                line.update(measure(case, mode, arguments))
+                line.update(measure(case, mode, weights, arguments))
             except (RuntimeError, AssertionError) as error:  # out of memory among them; the others still count
                 line['error'] = (str(error).splitlines() or [repr(error)])[0][:200]
                 failed = True
