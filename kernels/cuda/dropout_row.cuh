@@ -101,10 +101,14 @@ __device__ inline Eight dropout_factors(const DropoutSite& d, uint64_t b, uint64
   }
   return out;
 }
-/// The same for elements i to i + 7 of the whole tensor.
+/// The same for elements i to i + 7 of the whole tensor. kFast: i and size are multiples of 8.
 template <bool kFast>
 __device__ inline Eight dropout_factors_at(const DropoutSite& d, int64_t i, int64_t size) {
-  const uint64_t b = dropout_on(d) ? uint64_t(i) / uint64_t(size) : 0;
+  uint64_t b = 0;
+  if (dropout_on(d)) {  // a division in 64 bits takes as long as the random bits
+    const uint64_t n = kFast ? uint64_t(i) >> 3 : uint64_t(i), m = kFast ? uint64_t(size) >> 3 : uint64_t(size);
+    b = (n | m) >> 32 == 0 ? uint32_t(n) / uint32_t(m) : n / m;
+  }
   return dropout_factors<kFast>(d, b, uint64_t(i) - b * uint64_t(size), uint64_t(size));
 }
 

@@ -1,6 +1,10 @@
-// Matrix products by cuBLASLt, with bias, GELU, GELU's gradient and the gradient of a bias fused where it offers
-// that. What it refuses goes to our own kernel (plain_matmul.h). A row-major matrix is the transpose of a
-// column-major one, so every product is handed over as C^T[N, M] = op(B)^T[N, K] op(A)^T[K, M].
+// Matrix products by cuBLASLt, with bias, GELU and GELU's gradient fused where it offers that. What it refuses goes
+// to our own kernel (plain_matmul.h). A row-major matrix is the transpose of a column-major one, so every product is
+// handed over as C^T[N, M] = op(B)^T[N, K] op(A)^T[K, M].
+//
+// The gradient of a bias is a pass of our own beside the product: the library's epilogue for it (BGRADB) is a kernel of
+// its own too, of 32 blocks for 256 columns, and slower (docs/results/2026-11-27-h100.md). GELU in fp32 is a pass of
+// our own as well: the epilogue's tanh is good to six digits, enough for 16-bit elements only.
 //
 // Same bits from run to run: the algorithm is the first one that the library's heuristic names for the shape, the
 // layout and the alignment; one stream, a workspace of fixed size, and partial sums in fp32 only.
@@ -62,7 +66,7 @@ struct Plan {
     check(cublasLtMatmulDescSetAttribute(operation, which, &value, sizeof(value)),
           "cublasLtMatmulDescSetAttribute");
   }
-  /// The vector that a BIAS epilogue reads or a BGRAD one writes, and the matrix of a GELU epilogue; null: none.
+  /// The vector that a BIAS epilogue reads and the matrix of a GELU epilogue; null: none.
   void point_to(const void* bias, const void* aux) {
     if (bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     if (aux) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux);
@@ -197,12 +201,6 @@ int64_t scratch_bytes(const Matmul<T>& a) {
   return a.M * a.N * a.K * a.outer * a.inner < small_product ? 0 : library_workspace;
 }
 
-/// [M] sums in fp32, where the library writes the gradient of a bias before it is added to a_sum.
-template <class T>
-int64_t fused_sum_bytes(const Matmul<T>& a) {
-  return a.sums_a ? (a.M * 4 + 255) / 256 * 256 : 0;
-}
-
 template <class T>
 ColumnSum<T> rows_of_a(const Matmul<T>& a) {
   return {a.a, a.a_sum, a.K, a.M, a.workspace};
@@ -214,12 +212,11 @@ bool launch_product(Stream& s, const Matmul<T>& a, const Product& p, Plan& plan,
   auto& library = *static_cast<MatmulLibrary*>(resources(s).matmul);
   const float one = 1, beta = p.accumulate ? 1.0f : 0.0f;
   const int64_t c_size = size_of(DType(p.c));
-  void* scratch = reinterpret_cast<char*>(a.workspace) + fused_sum_bytes(a);
   for (int64_t i = 0; i < loop.count; ++i) {
     void* to = static_cast<char*>(c) + i * loop.c_step * c_size;
     const cublasStatus_t status = cublasLtMatmul(
         library.handle, plan.operation, &one, a.b + i * loop.b_step, plan.b, a.a + i * loop.a_step, plan.a, &beta,
-        to, plan.c, to, plan.c, &plan.algorithm, p.workspace ? scratch : nullptr, size_t(p.workspace),
+        to, plan.c, to, plan.c, &plan.algorithm, p.workspace ? a.workspace : nullptr, size_t(p.workspace),
         static_cast<cudaStream_t>(s.queue));
     if (i == 0 && refused(status)) return plan.found = false;
     check(status, "cublasLtMatmul");
@@ -227,19 +224,7 @@ bool launch_product(Stream& s, const Matmul<T>& a, const Product& p, Plan& plan,
   return true;
 }
 
-/// C and a_sum in one pass over A; false where the library does not offer it.
-template <class T>
-bool run_with_sums(Stream& s, const Matmul<T>& a, Product p, const Batches& loop) {
-  if (p.c != int64_t(DType::f32) || a.bias || loop.count * p.batch != 1) return false;
-  p.epilogue = CUBLASLT_EPILOGUE_BGRADB;
-  Plan* plan = find(*static_cast<MatmulLibrary*>(resources(s).matmul), p, a.workspace, nullptr);
-  if (!plan) return false;
-  if (!launch_product(s, a, p, *plan, loop, a.c)) return false;
-  run(s, Elementwise<float>{a.a_sum, a.workspace, a.a_sum, a.M, Binary::add, 1.0f});
-  return true;
-}
-
-/// The product and its epilogue in one launch; false where the library does not offer it.
+/// The product and its epilogue in one launch; false where the library does not offer it as we want it.
 template <class T>
 bool run_fused(Stream& s, const Matmul<T>& a, Product p, const Batches& loop, void* c) {
   if (a.bias) {
@@ -249,7 +234,8 @@ bool run_fused(Stream& s, const Matmul<T>& a, Product p, const Batches& loop, vo
     p.epilogue = CUBLASLT_EPILOGUE_GELU_AUX;
   }
   if (a.epilogue == Epilogue::gelu_gradient) p.epilogue = CUBLASLT_EPILOGUE_DGELU;
-  if (a.epilogue != Epilogue::none && (p.N % 8 != 0 || alignment(a.aux, 0, 0) < 16)) return false;
+  if (a.epilogue != Epilogue::none && (size_of(dtype_of<T>) != 2 || p.N % 8 != 0 || alignment(a.aux, 0, 0) < 16))
+    return false;
   const void* aux = a.epilogue == Epilogue::none ? nullptr : a.aux;
   Plan* plan = find(*static_cast<MatmulLibrary*>(resources(s).matmul), p, a.bias, aux);
   if (!plan) return false;
@@ -281,7 +267,6 @@ bool run_by_library(Stream& s, const Matmul<T>& a) {
   Batches loop{};
   Product p = product_of(s, a, loop);
   p.workspace = scratch_bytes(a);
-  if (a.sums_a && run_with_sums(s, a, p, loop)) return true;
   if (!run_fused(s, a, p, loop, a.c) && !run_in_two(s, a, p, loop)) return false;
   if (a.sums_a) run(s, rows_of_a(a));
   return true;
@@ -302,7 +287,7 @@ void run(Stream& s, const Matmul<T>& a) {
 template <class T>
 int64_t workspace(const Matmul<T>& a) {
   const int64_t sums = a.sums_a ? workspace(rows_of_a(a)) : 0;
-  return std::max({fused_sum_bytes(a) + scratch_bytes(a), plain_matmul_workspace(a), sums});
+  return std::max({scratch_bytes(a), plain_matmul_workspace(a), sums});
 }
 
 INSTANTIATE_DEVICE(Matmul)

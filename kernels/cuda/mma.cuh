@@ -92,15 +92,4 @@ template <> __device__ inline uint32_t pack_pair<bf16>(float low, float high) {
 }
 #endif
 
-/// 2^x to about 2 units in the last place, one instruction; subnormal results become 0. For online softmax.
-__device__ inline float exp2_fast(float x) {
-#ifdef __CUDA_ARCH__
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#else
-  return exp2f(x);
-#endif
-}
-
 }  // namespace selene::cuda
