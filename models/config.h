@@ -29,6 +29,7 @@ struct ModelConfig {
   int64_t head_dim = 0, head_layers = 1;  // width (0 = 2 x dim) and number of hidden layers of the head
   int64_t towers = 1;                     // 2: two documents through one encoder
   std::string tower_features = "concat";  // concat: [second, first] | four: [a, b, a*b, a-b]
+  bool tie_output = false;                // language model: the output matrix is the token table
   double dropout = 0.1, attention_dropout = 0.1, activation_dropout = 0.0, head_dropout = 0.0;
   bool recompute = false;        // keep layer inputs only; set from train.recompute
   std::string init = "default";  // default (Xavier and uniform) | bert (normal, 0.02)

@@ -1,39 +1,26 @@
 #include "models/registry.h"
 
+#include <fmt/format.h>
+
 #include "kernels/error.h"
-#include "models/luna.h"
-#include "models/transformer.h"
 
 namespace selene {
-namespace {
-
-template <class E>
-std::unique_ptr<Encoder> build(const Builder& b, const Symbols& symbols, Context& context, DType compute) {
-  return std::make_unique<E>(b, symbols, context, compute);
+namespace mechanisms {
+Mechanism full(), luna();  // each in its file of models/attention/
 }
 
-constexpr struct {
-  const char* name;
-  std::unique_ptr<Encoder> (*make)(const Builder&, const Symbols&, Context&, DType);
-} kEncoders[] = {
-    {"luna", build<LunaEncoder>},
-    {"transformer", build<TransformerEncoder>},
-};
-
-}  // namespace
-
-std::vector<std::string> encoder_names() {
-  std::vector<std::string> names;
-  for (const auto& row : kEncoders) names.push_back(row.name);
-  return names;
+std::span<const Mechanism> attentions() {
+  static const std::vector<Mechanism> all{mechanisms::full(), mechanisms::luna()};
+  return all;
 }
 
-std::unique_ptr<Encoder> make_encoder(const Builder& b, const Symbols& symbols, Context& context, DType compute) {
-  for (const auto& row : kEncoders)
-    if (b.config.name == row.name) return row.make(b, symbols, context, compute);
+const Mechanism& attention_named(const std::string& name) {
   std::string known;
-  for (const std::string& name : encoder_names()) known += (known.empty() ? "" : ", ") + name;
-  throw Error("model.name is '" + b.config.name + "', wanted one of " + known);
+  for (const Mechanism& m : attentions()) {
+    if (name == m.name) return m;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", m.name);
+  }
+  throw Error(fmt::format("model.name is '{}', wanted one of {}", name, known));
 }
 
 }  // namespace selene

@@ -1,16 +1,15 @@
-// The one table of models by name: recipes name them, a new encoder is one file and one row here.
+// The one table of attention mechanisms by name: recipes name them.
 #pragma once
-#include <memory>
+#include <span>
 #include <string>
-#include <vector>
 
-#include "models/encoder.h"
+#include "models/attention/attention.h"
 
 namespace selene {
 
-/// The encoder that config.name asks for. Error for an unknown name, with the known ones.
-std::unique_ptr<Encoder> make_encoder(const Builder& b, const Symbols& symbols, Context& context, DType compute);
-/// The known names.
-std::vector<std::string> encoder_names();
+/// The table.
+std::span<const Mechanism> attentions();
+/// The row that config.name asks for. Error for an unknown name, with the known ones.
+const Mechanism& attention_named(const std::string& name);
 
 }  // namespace selene

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "kernels/error.h"
-#include "models/classifier.h"
+#include "models/heads/classifier.h"
 #include "tests/golden_session.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"

@@ -5,7 +5,7 @@
 
 #include "autograd/ops.h"
 #include "kernels/error.h"
-#include "models/layers.h"
+#include "models/blocks/embeddings.h"
 #include "tests/golden_session.h"
 
 namespace selene::golden {
@@ -50,11 +50,6 @@ void cumulative_sums(Session& s) {
   s.output("y1", cumulative_sum(s.tape(), x, 1));
   s.output("y2", cumulative_sum(s.tape(), x, 2));
   s.backward();
-}
-
-/// [B, H, N, K] -> [B, N, H K], the form that the fused operation takes.
-Var merge_heads(Tape& t, const Var& x) {
-  return reshape(t, transpose(t, x, 1, 2), {x.dim(0), x.dim(2), x.dim(1) * x.dim(3)});
 }
 
 void dot_scaled_attention(Session& s) {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "models/classifier.h"
+#include "models/heads/classifier.h"
 
 namespace selene::testing {
 

@@ -2,7 +2,7 @@
 // V x D token embeddings: counted from the authors' modules, and here from the recipes. Path-X is Pathfinder with
 // 16,386 positions.
 #include "data/dataset.h"
-#include "models/classifier.h"
+#include "models/heads/classifier.h"
 #include "tests/catch.h"
 #include "train/recipe.h"
 #include "train/recipe_compare.h"

@@ -11,10 +11,11 @@ using namespace selene;
 
 static bool close(double is, double wanted, double relative) { return std::abs(is - wanted) <= relative * wanted; }
 
-TEST_CASE("every encoder of the registry is a choice of model.name, and every choice is in the registry") {
+TEST_CASE("every mechanism of the registry is a choice of model.name, and every choice is in the registry") {
   std::string known;
-  for (const std::string& name : encoder_names()) {
-    const std::string pooling = name == "luna" ? "p" : "cls";
+  for (const Mechanism& m : attentions()) {
+    const std::string name(m.name);
+    const std::string pooling = m.packed ? "p" : "cls";
     CHECK(parse_recipe("model: {name: " + name + ", pooling: " + pooling + "}", "test").model.name == name);
     known += known.empty() ? name : ", " + name;
   }
@@ -25,7 +26,7 @@ TEST_CASE("every encoder of the registry is a choice of model.name, and every ch
     message = e.what();
   }
   INFO(message << "; the registry has " << known);
-  for (const std::string& name : encoder_names()) CHECK(message.find(name) != std::string::npos);
+  for (const Mechanism& m : attentions()) CHECK(message.find(m.name) != std::string::npos);
 }
 
 // Values of the reference's schedulers (fairseq optim/lr_scheduler); the whole curves are in tests/golden.

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "data/batch.h"
-#include "models/classifier.h"
+#include "models/heads/classifier.h"
 #include "train/optimizer.h"
 #include "train/recipe.h"
 

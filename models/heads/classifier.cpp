@@ -1,17 +1,20 @@
-#include "models/classifier.h"
+#include "models/heads/classifier.h"
 
 #include <fmt/format.h>
 
 #include "kernels/error.h"
-#include "models/registry.h"
 
 namespace selene {
 
 Classifier::Classifier(const ModelConfig& config, const Symbols& symbols, int64_t classes, Parameters& parameters,
                        Context& context, DType compute)
-    : config_(config), classes_(classes) {
-  const Builder b{parameters, config_, ""};
-  encoder_ = make_encoder(b.inside("encoder.encoder"), symbols, context, compute);
+    : Classifier(Builder{parameters, config, ""}, symbols, classes, context, compute) {}
+
+Classifier::Classifier(const Builder& b, const Symbols& symbols, int64_t classes, Context& context, DType compute)
+    : config_(b.config),
+      classes_(classes),
+      encoder_(b.inside("encoder.encoder"), symbols, context, compute),
+      drop_(b.site("head", config_.head_dropout)) {
   int64_t width = config_.dim;
   if (config_.towers == 2) width *= config_.tower_features == "four" ? 4 : 2;
   const int64_t hidden = config_.head_dim ? config_.head_dim : config_.head == "gelu" ? config_.dim : 2 * config_.dim;
@@ -24,7 +27,7 @@ Classifier::Classifier(const ModelConfig& config, const Symbols& symbols, int64_
   output_ = Linear(b, "sentence_projection_layer", width, classes, false);
 }
 
-Var Classifier::pool(Tape& t, const Encoded& encoded, const TowerInput& input) const {
+Var Classifier::pool(Tape& t, const State& encoded, const TowerInput& input) const {
   if (config_.pooling == "p") return mean_pool(t, encoded.p, {}, input.longest);
   if (config_.pooling == "mean") return mean_pool(t, encoded.x, {}, input.longest);
   if (config_.pooling == "real_mean") return mean_pool(t, encoded.x, input.lengths, {});
@@ -38,7 +41,7 @@ Wanted Classifier::wanted_by_pooling() const {
 // The three heads differ in their hidden layers only.
 Var Classifier::head(Tape& t, Var r) const {
   const Activation f = config_.head == "gelu" ? Activation::gelu : Activation::relu;
-  r = dropout(t, r, t.dropout(config_.head_dropout, dropout_site(0, -1, 1)), {});
+  r = dropout(t, r, drop_(t, {}), {});
   for (const Linear& layer : hidden_) r = activate(t, layer(t, r), f, 0);
   return output_(t, r);
 }
@@ -50,7 +53,7 @@ Classifier::Result Classifier::forward(Tape& t, const std::vector<TowerInput>& t
   Result result;
   std::vector<Var> pooled;
   for (size_t i = 0; i < towers.size(); ++i) {
-    const Encoded encoded = encoder_->forward(t, towers[i], int(i), everything ? Wanted::x : wanted_by_pooling());
+    const State encoded = encoder_.forward(t, towers[i], int(i), everything ? Wanted::x : wanted_by_pooling());
     pooled.push_back(pool(t, encoded, towers[i]));
     if (i == 0) result.first = encoded;
   }

@@ -1,7 +1,6 @@
 // A sequence classifier: encoder, pooling, head (fairseq models/luna_lra of 2021, models/lra of 2023). One or two
 // documents an example.
 #pragma once
-#include <memory>
 #include <vector>
 
 #include "models/encoder.h"
@@ -17,7 +16,7 @@ class Classifier {
   struct Result {
     Var logits;          // [B, classes]
     Var representation;  // [B, D] of the first tower
-    Encoded first;       // last states of the first tower
+    State first;         // last states of the first tower
   };
   /// everything: also computes what the logits don't need: x of the last layer where pooling reads P or one position.
   Result forward(Tape& t, const std::vector<TowerInput>& towers, bool everything = false) const;
@@ -26,13 +25,15 @@ class Classifier {
   int64_t classes() const { return classes_; }
 
  private:
+  Classifier(const Builder& b, const Symbols& symbols, int64_t classes, Context& context, DType compute);
   Wanted wanted_by_pooling() const;
-  Var pool(Tape& t, const Encoded& encoded, const TowerInput& input) const;
+  Var pool(Tape& t, const State& encoded, const TowerInput& input) const;
   Var head(Tape& t, Var r) const;
 
   ModelConfig config_;
   int64_t classes_;
-  std::unique_ptr<Encoder> encoder_;
+  Encoder encoder_;
+  Site drop_;
   std::vector<Linear> hidden_;
   Linear output_;
 };

@@ -1,0 +1,30 @@
+// Softmax attention over all positions: Vaswani et al. 2017, section 3.2; fairseq multihead_attention.py.
+#include <cmath>
+
+#include "models/attention/attention.h"
+
+namespace selene::mechanisms {
+namespace {
+
+class Full : public Attention {
+ public:
+  explicit Full(const Builder& b) : projections_(b), heads_(b.config.heads) {}
+
+  Var mix(Tape& t, const Var& query, const View& view) const override {
+    const auto& [q, k, v, out] = projections_;
+    const Var queries = q(t, query);
+    const double scale = 1 / std::sqrt(double(queries.dim(2) / heads_));
+    return out(t, attention(t, queries, k(t, view.context), v(t, view.context), heads_, view.padding, scale,
+                            view.causal, view.drop));
+  }
+
+ private:
+  Projections projections_;
+  int64_t heads_;
+};
+
+}  // namespace
+
+Mechanism full() { return {.name = "transformer", .causal = true, .make = made<Full>}; }
+
+}  // namespace selene::mechanisms
