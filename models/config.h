@@ -3,23 +3,21 @@
 #include <cstdint>
 #include <string>
 
+#include "models/keys.h"
+
 namespace selene {
 
-/// Symbols: D model width, H heads, F feed-forward width, l length of P (docs/shapes.md). Spec: Ma et al. 2021, Luna.
+/// What every mechanism shares. Symbols: D model width, H heads, F feed-forward width (docs/shapes.md).
 struct ModelConfig {
-  std::string name = "luna";     // luna | transformer
-  std::string input = "tokens";  // tokens | pixels (one real number a position)
+  std::string attention = "luna";  // what mixes positions: models/registry.cpp
+  OwnValues own;                   // keys of the mechanisms
+  std::string input = "tokens";    // tokens | pixels (one real number a position)
   int64_t layers = 2, dim = 128, heads = 4, ffn_dim = 512;
-  int64_t pack_heads = 0;           // heads of Luna's pack attention; 0 = heads
-  int64_t projection_length = 16;   // l, rows of P
-  bool dynamic_projection = true;   // cut P to the longest row of the batch and mask rows behind an example's length
-  bool contextual_p = true;         // false: every layer owns its P and hands none on (the paper's Table 5)
-  bool tie_kv = false;              // keys and values share a matrix inside each of Luna's two attentions
-  bool tie_layers = false;          // one layer's parameters applied `layers` times
-  int64_t attention_dim = 0;        // transformer: width of queries, keys and values; 0 = dim
-  bool attention_bias = true;       // biases in the projections of the attentions
-  std::string norm = "post";        // post | pre
-  std::string activation = "gelu";  // gelu (erf) | gelu_tanh | relu | silu | tanh
+  bool tie_layers = false;            // one layer's parameters applied `layers` times
+  int64_t attention_dim = 0;          // width of queries, keys and values; 0 = dim
+  bool attention_bias = true;         // biases in the projections of the attentions
+  std::string norm = "post";          // post | pre
+  std::string activation = "gelu";    // gelu (erf) | gelu_tanh | relu | silu | tanh
   std::string positions = "learned";  // learned | sinusoidal | none
   bool scale_embedding = false;       // multiply embeddings (and P) by sqrt(D)
   bool embedding_norm = true;         // layer norm on the embeddings (and on P)

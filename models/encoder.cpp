@@ -12,7 +12,7 @@ namespace selene {
 namespace {
 
 Packed packed_of(const ModelConfig& config) {
-  const Mechanism& mechanism = attention_named(config.name);
+  const Mechanism& mechanism = attention_named(config.attention);
   return mechanism.packed ? mechanism.packed(config) : Packed{};
 }
 
@@ -27,12 +27,12 @@ Encoder::Encoder(const Builder& b, const Symbols& symbols, Context& context, DTy
     : causal_(causal),
       packed_(packed_of(b.config)),
       embeddings_(b, symbols, packed_, token_deviation(b.config, causal), context, compute),
-      stack_(b, attention_named(b.config.name), b.config.pooling == "p") {
-  if (causal && !attention_named(b.config.name).causal)
+      stack_(b, attention_named(b.config.attention), b.config.pooling == "p") {
+  if (causal && !attention_named(b.config.attention).causal)
     throw Error(
-        fmt::format("model.name is {}, wanted a mechanism with a causal form: in {} every position sees those "
+        fmt::format("model.attention is {}, wanted a mechanism with a causal form: in {} every position sees those "
                     "after it",
-                    b.config.name, b.config.name));
+                    b.config.attention, b.config.attention));
 }
 
 State Encoder::forward(Tape& t, const TowerInput& input, int tower, Wanted wanted) const {

@@ -6,11 +6,11 @@
 
 namespace selene {
 namespace mechanisms {
-Mechanism full(), luna();  // each in its file of models/attention/
+Mechanism efficient(), full(), luna();  // each in its file of models/attention/
 }
 
 std::span<const Mechanism> attentions() {
-  static const std::vector<Mechanism> all{mechanisms::full(), mechanisms::luna()};
+  static const std::vector<Mechanism> all{mechanisms::full(), mechanisms::luna(), mechanisms::efficient()};
   return all;
 }
 
@@ -20,7 +20,15 @@ const Mechanism& attention_named(const std::string& name) {
     if (name == m.name) return m;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", m.name);
   }
-  throw Error(fmt::format("model.name is '{}', wanted one of {}", name, known));
+  throw Error(fmt::format("model.attention is '{}', wanted one of {}", name, known));
+}
+
+std::string attention_label(const std::string& attention,
+                            const std::function<std::string(const std::string&)>& value) {
+  const Mechanism& m = attention_named(attention);
+  const std::string label(m.label.empty() ? m.name : m.label);
+  return m.sized_by.empty() ? label
+                            : fmt::format("{}-{}", label, value(fmt::format("model.{}.{}", m.name, m.sized_by)));
 }
 
 }  // namespace selene

@@ -19,7 +19,7 @@ SMALL = {'model.layers': 2, 'model.dim': 32, 'model.heads': 4, 'model.ffn_dim': 
          'model.dropout': 0, 'model.attention_dropout': 0, 'model.activation_dropout': 0, 'model.head_dropout': 0,
          'optim.lr': 3e-3, 'schedule.warmup': 5, 'train.batch_size': 4, 'train.updates': UPDATES,
          'train.validate_every': UPDATES, 'train.validate_examples': 2, 'train.checkpoint_every': UPDATES}
-LUNA = {**SMALL, 'model.projection_length': 8}
+LUNA = {**SMALL, 'model.luna.projection_length': 8}
 # The same for the shim, whose time goes with the number of kernels and of blocks.
 SHIM_SMALL = {'model.dim': 16, 'model.heads': 2, 'model.ffn_dim': 24, 'model.head_dim': 16, 'train.batch_size': 2,
               'train.accumulation': 1, 'data.max_length': 20}

@@ -18,7 +18,7 @@ LOG_LINE = re.compile(r'^(\d\d:\d\d:\d\d (debug|info|warning|error) |(train|list
 # A model of some 100,000 parameters with every dropout on; an update takes long enough to be met by a signal.
 MODEL = {'model.layers': 2, 'model.dim': 64, 'model.heads': 4, 'model.ffn_dim': 128, 'model.head_dim': 64,
          'model.dropout': 0.1, 'model.attention_dropout': 0.1, 'model.activation_dropout': 0.1,
-         'model.projection_length': 8, 'data.max_length': 32, 'train.batch_size': 32, 'train.log_every': 1,
+         'model.luna.projection_length': 8, 'data.max_length': 32, 'train.batch_size': 32, 'train.log_every': 1,
          'train.validate_every': 20, 'train.checkpoint_every': 20, 'train.updates': 40, 'train.threads': 2}
 SMALL = {**MODEL, 'model.layers': 1, 'model.dim': 16, 'model.ffn_dim': 16, 'model.head_dim': 16, 'model.heads': 2,
          'train.batch_size': 4, 'train.updates': 4, 'train.checkpoint_every': 2, 'train.validate_every': 4}

@@ -39,7 +39,7 @@ class Prepared(Case):
 class Tasks(Prepared):
     def recipe(self, kind):
         # Sizes at which pairs of unequal lengths once needed more memory than was planned.
-        wider = {'model.dim': 32, 'model.ffn_dim': 32, 'model.head_dim': 32, 'model.projection_length': 16}
+        wider = {'model.dim': 32, 'model.ffn_dim': 32, 'model.head_dim': 32, 'model.luna.projection_length': 16}
         return {**SMALL, **(wider if kind == 'retrieval' else {}), 'data.task': kind, 'data.path': f'prepared/{kind}', 'data.max_length': LENGTHS[kind],
                 'model.towers': 2 if kind == 'retrieval' else 1}
 

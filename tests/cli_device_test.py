@@ -155,7 +155,7 @@ class Training(Case):
 
     def test_a_head_size_that_no_kernel_takes(self):
         result = self.train('heads', {**TINY, 'model.dim': 160, 'model.heads': 1}, '--device', SHIM)
-        self.refuses(result, 'model.dim 160 and model.heads 1 make a head size of 160, a GPU takes 1 to 128')
+        self.refuses(result, 'model.attention luna has heads of 160 channels, a GPU takes 1 to 128')
         self.assertFalse(os.path.exists(self.path('heads')))
 
     def test_evaluating_gives_the_same_predictions(self):

@@ -19,7 +19,7 @@ class Recipes(Case):
         'list for a number': ('train:\n  seed: [1]\n', ['r.yaml:2:', 'train.seed']),
         'below the range': ('train:\n  updates: 0\n', ['r.yaml:2:12', 'train.updates', '>= 1']),
         'above the range': ('model:\n  dropout: 1.0\n', ['r.yaml:2:12', 'model.dropout', '< 1']),
-        'unknown choice': ('model:\n  name: lunna\n', ['r.yaml:2:9', 'lunna', 'luna']),
+        'unknown choice': ('model:\n  attention: lunna\n', ['r.yaml:2:14', 'lunna', 'luna']),
         'not a number': ('optim:\n  lr: .nan\n', ['r.yaml:2:7', 'optim.lr']),
         'syntax': ('model: [\n  dim: 3\n', ['r.yaml:', 'YAML syntax']),
         'no mapping': ('- 1\n- 2\n', ['r.yaml:1:1']),
@@ -174,8 +174,8 @@ class Checkpoints(Case):
         self.assertEqual(read_tensors(self.path('good/checkpoints', LATEST)), before)
 
     def test_a_checkpoint_of_another_model(self):
-        other = {**SMALL, 'model.name': 'transformer'}
-        self.refuses(self.resume(f'good/checkpoints/{LATEST}', other), LATEST, 'model.name', 'transformer')
+        other = {**SMALL, 'model.attention': 'full', 'model.luna.projection_length': 16}
+        self.refuses(self.resume(f'good/checkpoints/{LATEST}', other), LATEST, 'model.attention', 'full')
 
     def test_starting_anew_over_a_run_is_refused(self):
         self.refuses(self.train('good', SMALL, '--resume', 'none'), 'good', '--out')

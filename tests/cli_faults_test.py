@@ -13,7 +13,7 @@ from cli_common import SMALL, TIMEOUT, Case, complaint, program, read_metrics, r
 LIBRARY = os.environ['SELENE_FAULTS']  # of tests/fault_injection.cpp
 EVERY = 10 ** 9
 # Two updates, a checkpoint and a validation that finds the best one so far; then two more. The smallest model.
-FIRST = {**SMALL, 'model.name': 'transformer', 'model.dim': 8, 'model.ffn_dim': 8, 'model.head_dim': 8, 'train.batch_size': 8,
+FIRST = {**SMALL, 'model.attention': 'full', 'model.luna.projection_length': 16, 'model.dim': 8, 'model.ffn_dim': 8, 'model.head_dim': 8, 'train.batch_size': 8,
          'schedule.name': 'fixed', 'schedule.init_lr': -1, 'optim.lr': 0.01, 'train.updates': 2, 'train.validate_every': 2,
          'train.best_metric': 'loss', 'train.keep': 1, 'train.threads': 1}
 SECOND = {**FIRST, 'train.updates': 4}

@@ -86,7 +86,7 @@ class Reproduce(FolderCase):
                 self.assertTrue(os.path.exists(self.path(out, 'listops/luna-16/seed-1/checkpoints/last')))
 
     def test_a_cell_that_fails_does_not_stop_the_others(self):
-        bad = self.call('table3', *ONE_CELL, *settings({'train.threads': 1, 'model.projection_length': 16}),
+        bad = self.call('table3', *ONE_CELL, *settings({'train.threads': 1, 'model.luna.projection_length': 16}),
                         '--set', 'schedule.name=milestone', out='failed', status=1)
         self.assertIn('[1/2] listops luna-16 seed 1: failed: ', bad.err)
         self.assertIn('[2/2] listops luna-16 with P seed 1: failed: ', bad.err)
@@ -108,7 +108,7 @@ class Reproduce(FolderCase):
 
     def test_a_mistaken_call_takes_nothing_from_a_finished_run(self):
         first = self.call('table1', *ONE_CELL, out='kept')
-        mistaken = self.call('table1', *ONE_CELL, '--set', 'model.tie_kv=true', out='kept', status=1)
+        mistaken = self.call('table1', *ONE_CELL, '--set', 'model.luna.tie_kv=true', out='kept', status=1)
         self.assertIn('the recipe has changed', mistaken.err)
         self.assertEqual(mistaken.out, first.out)
 

@@ -10,9 +10,9 @@
 namespace selene::golden {
 namespace {
 
-/// The mechanism that config.name names, with parameters called as in the reference's module.
+/// The mechanism that config.attention names, with parameters called as in the reference's module.
 std::unique_ptr<Attention> declare(Session& s, const ModelConfig& config) {
-  return attention_named(config.name).make(Builder{s.parameters, config, ""});
+  return attention_named(config.attention).make(Builder{s.parameters, config, ""});
 }
 
 /// A linear layer among the declared parameters.
@@ -35,14 +35,15 @@ Var mean_over_heads(Tape& t, const Var& p) {
 
 ModelConfig module_config(const Case& c, const char* name) {
   ModelConfig config;
-  config.name = name, config.dim = c.integer("embed_dim"), config.heads = c.integer("num_heads");
-  config.pack_heads = c.integer("num_pheads", 0), config.tie_kv = c.flag("tie_kv", false);
+  config.attention = name, config.dim = c.integer("embed_dim"), config.heads = c.integer("num_heads");
+  config.own.at("luna.pack_heads") = c.integer("num_pheads", 0),
+  config.own.at("luna.tie_kv") = c.flag("tie_kv", false);
   config.attention_bias = c.flag("bias", true);
   return config;
 }
 
 void multihead_attention(Session& s) {
-  const ModelConfig config = module_config(s.golden, "transformer");
+  const ModelConfig config = module_config(s.golden, "full");
   const auto attention = declare(s, config);
   s.load_parameters();
   Tape& t = s.tape();
@@ -78,7 +79,7 @@ Tensor step_by_step(Session& s, int64_t heads, const Tensor& x) {
 }
 
 void incremental_attention(Session& s) {
-  const ModelConfig config = module_config(s.golden, "transformer");
+  const ModelConfig config = module_config(s.golden, "full");
   const auto attention = declare(s, config);
   s.load_parameters();
   Tape& t = s.tape();
@@ -106,7 +107,8 @@ void luna_attention(Session& s) {
   s.output("attn", attention->mix(t, x, view));
   if (c.has("out.unpack_weights"))
     s.output("unpack_weights",
-             probabilities(t, named(s, "q_proj")(t, x), named(s, config.tie_kv ? "c_proj" : "k_proj")(t, view.packed),
+             probabilities(t, named(s, "q_proj")(t, x),
+                           named(s, config.own.get<bool>("luna.tie_kv") ? "c_proj" : "k_proj")(t, view.packed),
                            config.heads, view.packed_padding, false));
   s.backward();
 }
@@ -114,8 +116,8 @@ void luna_attention(Session& s) {
 ModelConfig layer_config(const Case& c) {
   ModelConfig config;
   config.dim = c.integer("embed_dim"), config.heads = c.integer("num_heads");
-  config.pack_heads = c.integer("num_pheads"), config.ffn_dim = c.integer("ffn");
-  config.tie_kv = c.flag("tie_kv"), config.tie_layers = c.flag("tie_layer_weights", false);
+  config.own.at("luna.pack_heads") = c.integer("num_pheads"), config.ffn_dim = c.integer("ffn");
+  config.own.at("luna.tie_kv") = c.flag("tie_kv"), config.tie_layers = c.flag("tie_layer_weights", false);
   config.layers = c.integer("layers", 1);
   config.norm = c.flag("normalize_before") ? "pre" : "post";
   config.activation = c.text("activation") == "gelu (erf)" ? "gelu" : c.text("activation");

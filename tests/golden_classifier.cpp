@@ -40,12 +40,13 @@ bool scales_embedding(const Case& c) {
 
 ModelConfig config_of(const Case& c) {
   ModelConfig m;
-  m.name = c.text("layer_type"), m.input = c.text("input") == "image" ? "pixels" : "tokens";
+  m.attention = c.text("layer_type") == "luna" ? "luna" : "full",
+  m.input = c.text("input") == "image" ? "pixels" : "tokens";
   m.layers = c.integer("layers"), m.dim = c.integer("embed_dim"), m.heads = c.integer("num_heads");
-  m.ffn_dim = c.integer("ffn"), m.pack_heads = c.integer("num_pheads", 0);
-  m.projection_length = c.integer("projection_length", m.projection_length);
-  m.dynamic_projection = c.flag("dynamic_projection", true);
-  m.tie_kv = c.flag("tie_kv", false), m.tie_layers = c.flag("tie_layer_weights");
+  m.ffn_dim = c.integer("ffn"), m.own.at("luna.pack_heads") = c.integer("num_pheads", 0);
+  m.own.at("luna.projection_length") = c.integer("projection_length", 16);
+  m.own.at("luna.dynamic_projection") = c.flag("dynamic_projection", true);
+  m.own.at("luna.tie_kv") = c.flag("tie_kv", false), m.tie_layers = c.flag("tie_layer_weights");
   m.norm = c.flag("normalize_before") ? "pre" : "post";
   m.activation = c.text("activation") == "gelu (erf)" ? "gelu" : c.text("activation");
   m.positions = c.text("positions"), m.max_positions = c.integer("max_positions");

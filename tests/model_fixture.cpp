@@ -10,8 +10,8 @@ namespace selene::testing {
 
 ModelConfig small_luna() {
   ModelConfig c;
-  c.name = "luna";
-  c.layers = 2, c.dim = 12, c.heads = 3, c.ffn_dim = 20, c.projection_length = 4, c.max_positions = 20;
+  c.attention = "luna";
+  c.layers = 2, c.dim = 12, c.heads = 3, c.ffn_dim = 20, c.own.at("luna.projection_length") = 4, c.max_positions = 20;
   c.dropout = 0.2, c.attention_dropout = 0.2, c.activation_dropout = 0.1, c.head_dropout = 0.1;
   c.head_dim = 10;
   return c;
@@ -19,7 +19,7 @@ ModelConfig small_luna() {
 
 ModelConfig small_transformer() {
   ModelConfig c = small_luna();
-  c.name = "transformer";
+  c.attention = "full";
   return c;
 }
 
@@ -36,14 +36,18 @@ std::vector<NamedConfig> model_variants() {
   add("transformer two towers", transformer, [](ModelConfig& c) { c.towers = 2, c.pooling = "real_mean"; });
   add("transformer pixels", transformer, [](ModelConfig& c) { c.input = "pixels", c.positions = "sinusoidal"; });
   add("luna", luna, [](ModelConfig&) {});
-  add("luna tied", luna, [](ModelConfig& c) { c.tie_kv = true, c.activation = "silu"; });
+  add("luna tied", luna, [](ModelConfig& c) { c.own.at("luna.tie_kv") = true, c.activation = "silu"; });
   add("luna pre", luna, [](ModelConfig& c) { c.norm = "pre", c.pooling = "real_mean", c.head = "linear"; });
-  add("luna pre tied p", luna, [](ModelConfig& c) { c.norm = "pre", c.tie_kv = true, c.pooling = "p"; });
-  add("luna p", luna, [](ModelConfig& c) { c.pooling = "p", c.head = "gelu", c.projection_length = 11; });
-  add("luna own p", luna, [](ModelConfig& c) { c.contextual_p = false, c.pooling = "mean"; });
-  add("luna own p pre", luna, [](ModelConfig& c) { c.contextual_p = false, c.norm = "pre", c.tie_kv = true; });
+  add("luna pre tied p", luna,
+      [](ModelConfig& c) { c.norm = "pre", c.own.at("luna.tie_kv") = true, c.pooling = "p"; });
+  add("luna p", luna,
+      [](ModelConfig& c) { c.pooling = "p", c.head = "gelu", c.own.at("luna.projection_length") = 11; });
+  add("luna own p", luna, [](ModelConfig& c) { c.own.at("luna.contextual_p") = false, c.pooling = "mean"; });
+  add("luna own p pre", luna,
+      [](ModelConfig& c) { c.own.at("luna.contextual_p") = false, c.norm = "pre", c.own.at("luna.tie_kv") = true; });
   add("luna tied layers", luna, [](ModelConfig& c) { c.tie_layers = true, c.head_layers = 2; });
-  add("luna pack heads", luna, [](ModelConfig& c) { c.pack_heads = 2, c.dynamic_projection = false; });
+  add("luna pack heads", luna,
+      [](ModelConfig& c) { c.own.at("luna.pack_heads") = 2, c.own.at("luna.dynamic_projection") = false; });
   add("luna two towers", luna, [](ModelConfig& c) { c.towers = 2, c.tower_features = "four"; });
   add("luna pixels", luna, [](ModelConfig& c) { c.input = "pixels", c.pooling = "mean"; });
   add("luna sinusoidal", luna, [](ModelConfig& c) {

@@ -63,7 +63,7 @@ TEST_CASE("a run of its place's own recipe has no mark") {
   runs.add("release/retrieval", "luna-16",
            {"train.seed=7", "data.path=elsewhere", "train.threads=1", "train.log_every=7",
             "train.validate_every=1000", "train.validate_examples=50", "train.checkpoint_every=7", "train.keep=9",
-            "data.prefetch=9", "train.recompute=true", "train.deterministic=false", "name=mine"});
+            "data.prefetch=9", "train.recompute=true", "name=mine"});
   const std::string table = runs.table1();
   for (const LraRun& run : runs.all) {
     INFO(run.recipe);
@@ -171,7 +171,7 @@ TEST_CASE("recipes that are not there are told under the table") {
   CHECK(!holds(table, "†"));
 
   Runs others;
-  others.add("release/listops", "luna-16", {"model.projection_length=64"});
+  others.add("release/listops", "luna-16", {"model.luna.projection_length=64"});
   others.add("release/text", "luna-16", {"model.layers=1"});
   write_text(others.add("release/image", "luna-16", {}).folder + "/recipe.yaml", "model:\n  depth: 1\n");
   const std::string partly = others.table1();

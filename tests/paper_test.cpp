@@ -46,9 +46,9 @@ std::string recipe_of(const std::string& task, const std::string& model, int see
                       const std::string& pooling = "cls") {
   const bool luna = model.starts_with("luna-");
   return fmt::format(
-      "name: x\nmodel:\n  name: {}\n  projection_length: {}\n  pooling: {}\ndata:\n  task: {}\n  max_length: {}\n"
+      "name: x\nmodel:\n  attention: {}\n  luna: {{projection_length: {}}}\n  pooling: {}\ndata:\n  task: {}\n  max_length: {}\n"
       "train:\n  updates: 20\n  seed: {}\n",
-      luna ? "luna" : model, luna ? model.substr(5) : "16", pooling, task == "pathx" ? "pathfinder" : task,
+      luna ? "luna" : model == "transformer" ? "full" : model, luna ? model.substr(5) : "16", pooling, task == "pathx" ? "pathfinder" : task,
       task == "pathx" ? 16386 : 1026, seed);
 }
 
@@ -132,7 +132,7 @@ TEST_CASE("a run says by its recipe which cell it is") {
   CHECK(run.accuracy == 0.25);
   CHECK(load_lra_run(make_run(folder.path / "b", recipe_of("text", "transformer", 1), -1)).status ==
         RunStatus::unfinished);
-  make_run(folder.path / "c", "name: x\nmodel:\n  name: luna\n", 0.5);
+  make_run(folder.path / "c", "name: x\nmodel:\n  attention: luna\n", 0.5);
   CHECK(message_of([&] { load_lra_run(folder.file("c")); }) ==
         folder.file("c") + "/recipe.yaml: has no data.task, wanted the resolved recipe of a run");
   CHECK(holds(message_of([&] { load_lra_run(folder.file("none")); }), "no such folder"));

@@ -68,7 +68,7 @@ TEST_CASE("parameters of the recipes' variants") {
         luna_extra(1, 512, 16) - 512);
   CHECK(count("release/listops", "luna-16", {"model.layers=6", "model.tie_layers=true"}) ==
         count("release/listops", "luna-16"));
-  const int64_t tied = count("release/text", "luna-16", {"model.tie_kv=true"});
+  const int64_t tied = count("release/text", "luna-16", {"model.luna.tie_kv=true"});
   CHECK(count("release/text", "luna-16") - tied == 4 * 2 * (256 * 256 + 256));
 }
 

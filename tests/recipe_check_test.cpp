@@ -2,7 +2,10 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "kernels/error.h"
+#include "models/registry.h"
 #include "tests/catch.h"
 #include "train/recipe.h"
 
@@ -29,22 +32,58 @@ TEST_CASE("recipe: model values that do not fit together") {
         "r.yaml:2:10: model.dim is 128, wanted a multiple of model.heads (3)");
   CHECK(error_of(WARM, {"model.heads=3"}) ==
         "--set model.heads=3: model.dim is 128, wanted a multiple of model.heads (3)");
-  CHECK(error_of("model:\n  pack_heads: 5\n" + WARM) ==
-        "r.yaml:2:15: model.dim is 128, wanted a multiple of model.pack_heads (5)");
-  CHECK(error_of("model: {name: transformer, pack_heads: 5}\n" + WARM) == "no error");
-  CHECK(error_of("model: {name: transformer, dim: 130, attention_dim: 64}\n" + WARM) == "no error");
-  CHECK(error_of("model:\n  name: transformer\n  attention_dim: 66\n" + WARM) ==
+  CHECK(error_of("model:\n  luna:\n    pack_heads: 5\n" + WARM) ==
+        "r.yaml:3:17: model.dim is 128, wanted a multiple of model.luna.pack_heads (5)");
+  CHECK(error_of("model: {attention: full, dim: 130, attention_dim: 64}\n" + WARM) == "no error");
+  CHECK(error_of("model:\n  attention: full\n  attention_dim: 66\n" + WARM) ==
         "r.yaml:3:18: model.attention_dim is 66, wanted a multiple of model.heads (4)");
   CHECK(error_of("model:\n  attention_dim: 64\n" + WARM) ==
         "r.yaml:2:18: model.attention_dim is 64, wanted 0: what Luna packs is added to P, which has model.dim (128)");
   CHECK(error_of("model:\n  positions: sinusoidal\n  dim: 5\n  heads: 5\n" + WARM) ==
         "r.yaml:3:8: model.dim is 5, wanted an even number of at least 4 for sinusoidal positions");
-  CHECK(error_of("model:\n  name: transformer\n  pooling: p\n" + WARM) ==
-        "r.yaml:3:12: model.pooling is p, wanted cls, mean or real_mean: a transformer has no P");
+  CHECK(error_of("model:\n  attention: full\n  pooling: p\n" + WARM) ==
+        "r.yaml:3:12: model.pooling is p, wanted cls, mean or real_mean: model.attention full has no P");
   CHECK(error_of("model: {pooling: p}\n" + WARM) == "no error");
   CHECK(error_of("model:\n  max_positions: 100\n" + WARM) ==
         "r.yaml:2:18: model.max_positions is 100, wanted at least data.max_length (2001) or 0");
   CHECK(error_of("model: {max_positions: 100, positions: none}\n" + WARM) == "no error");
+}
+
+TEST_CASE("recipe: a key of an attention that is not chosen is refused, unless it has its default value") {
+  CHECK(error_of("model:\n  attention: full\n  luna:\n    tie_kv: true\n" + WARM) ==
+        "r.yaml:4:13: model.luna.tie_kv is true, wanted false (its default): model.attention is full, which does not "
+        "read it");
+  CHECK(error_of("model: {attention: full, luna: {tie_kv: false, projection_length: 16}}\n" + WARM) == "no error");
+  CHECK(error_of("model: {luna: {tie_kv: true}}\n" + WARM) == "no error");
+  CHECK(
+      error_of("model: {luna: {projection_length: 8}}\n" + WARM, {"model.attention=full"}) ==
+      "r.yaml:1:35: model.luna.projection_length is 8, wanted 16 (its default): model.attention is full, which does "
+      "not read it");
+}
+
+TEST_CASE(
+    "recipe: the keys of every attention are read, written and described, and in recipe.yaml where it is chosen") {
+  for (const selene::Mechanism& m : selene::attentions())
+    for (const selene::OwnKey& key : m.keys) {
+      const std::string name(m.name), leaf(key.name),
+          value = std::visit(
+              [](const auto&v) {
+                if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::string>) return v;
+                else return fmt::format("{}", v);
+              },
+              key.initial);
+      INFO(name << " " << leaf);
+      const selene::Recipe r = selene::parse_recipe(
+          "model: {attention: " + name + ", " + name + ": {" + leaf + ": " + value + "}}", "r.yaml");
+      const std::string yaml = selene::to_yaml(r);
+      CHECK(yaml.find("\n  " + name + ":\n") != yaml.npos);
+      CHECK(yaml.find("\n    " + leaf + ": " + value + "\n") != yaml.npos);
+      CHECK(selene::parse_recipe(yaml, "r.yaml") == r);
+      CHECK(selene::describe_markdown().find("| `model." + name + "." + leaf + "` |") != std::string::npos);
+      const std::string other = name == "luna" ? "full" : "luna";
+      CHECK(selene::to_yaml(selene::parse_recipe("model: {attention: " + other + "}", "r.yaml")).find(leaf) ==
+            std::string::npos);
+    }
 }
 
 TEST_CASE("recipe: data values that do not fit the model") {

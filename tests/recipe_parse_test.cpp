@@ -30,12 +30,12 @@ std::string set_error(const std::string& set) { return error_of("name: x\n", {se
 
 TEST_CASE("recipe: values of every type are read, the rest keeps its default") {
   const Recipe r = parse_recipe(
-      "name: run-1\ndescription: 'two: words'\nmodel:\n  name: transformer\n  dim: 256\n  tie_layers: true\n"
+      "name: run-1\ndescription: 'two: words'\nmodel:\n  attention: full\n  dim: 256\n  tie_layers: true\n"
       "optim: {lr: 5e-4, beta2: .999}\nschedule:\n  milestones: [10, 20]\n  warmup: 5\ntrain:\n",
       "r.yaml");
   CHECK(r.name == "run-1");
   CHECK(r.description == "two: words");
-  CHECK(r.model.name == "transformer");
+  CHECK(r.model.attention == "full");
   CHECK(r.model.dim == 256);
   CHECK(r.model.tie_layers);
   CHECK(r.optim.lr == 5e-4);
@@ -152,8 +152,8 @@ TEST_CASE("recipe: out of range, and not among the choices") {
   CHECK(error_of("optim:\n  eps: 0\n") == "r.yaml:2:8: optim.eps is 0, wanted a number >= 1e-30 and <= 1");
   CHECK(error_of("train:\n  seed: 9223372036854775808\n") ==
         "r.yaml:2:9: train.seed is \"9223372036854775808\", wanted an integer >= 0");
-  CHECK(error_of("model:\n  name: lunar\n") ==
-        "r.yaml:2:9: model.name is \"lunar\", wanted one of luna, transformer");
+  CHECK(error_of("model:\n  attention: lunar\n") ==
+        "r.yaml:2:14: model.attention is \"lunar\", wanted one of full, luna, efficient");
   CHECK(error_of("description: \"a\\tb\"\n") ==
         "r.yaml:1:14: description is \"a\\tb\", wanted UTF-8 text without control characters");
 }
@@ -175,15 +175,16 @@ TEST_CASE("recipe: YAML that is none, or is not a recipe") {
 }
 
 TEST_CASE("recipe: bombs are refused") {
-  const std::string deep = "nested more than 8 levels deep, wanted 2";  // brackets may also count as a map's keys
+  const std::string deep =
+      "nested more than 8 levels deep, wanted at most 3";  // brackets may also count as a map's keys
   CHECK(error_of(std::string(60000, '[')).find(deep) != std::string::npos);
   CHECK(error_of("a: " + std::string(60000, '{')).find(deep) != std::string::npos);
   std::string block;
   for (int i = 0; i < 30000; ++i) block += "- ";
-  CHECK(error_of(block) == "r.yaml:1:17: nested more than 8 levels deep, wanted 2");
+  CHECK(error_of(block) == "r.yaml:1:17: nested more than 8 levels deep, wanted at most 3");
   std::string maps;
   for (int i = 0; i < 300; ++i) maps += std::string(size_t(i), ' ') + "a:\n";
-  CHECK(error_of(maps) == "r.yaml:9:9: nested more than 8 levels deep, wanted 2");
+  CHECK(error_of(maps) == "r.yaml:9:9: nested more than 8 levels deep, wanted at most 3");
   CHECK(error_of(std::string(65537, 'a')) == "r.yaml: more than 65536 bytes, wanted a recipe");
 }
 

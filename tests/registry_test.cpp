@@ -11,17 +11,17 @@ using namespace selene;
 
 static bool close(double is, double wanted, double relative) { return std::abs(is - wanted) <= relative * wanted; }
 
-TEST_CASE("every mechanism of the registry is a choice of model.name, and every choice is in the registry") {
+TEST_CASE("every mechanism of the registry is a choice of model.attention, and every choice is in the registry") {
   std::string known;
   for (const Mechanism& m : attentions()) {
     const std::string name(m.name);
     const std::string pooling = m.packed ? "p" : "cls";
-    CHECK(parse_recipe("model: {name: " + name + ", pooling: " + pooling + "}", "test").model.name == name);
+    CHECK(parse_recipe("model: {attention: " + name + ", pooling: " + pooling + "}", "test").model.attention == name);
     known += known.empty() ? name : ", " + name;
   }
   std::string message;
   try {
-    parse_recipe("model: {name: lunatic}", "test");
+    parse_recipe("model: {attention: lunatic}", "test");
   } catch (const std::exception& e) {
     message = e.what();
   }

@@ -15,7 +15,7 @@ constexpr int64_t kPairs = 64, kBytes = 40;
 
 Recipe two_towers(const std::string& features) {
   ModelConfig model;
-  model.layers = 1, model.dim = 32, model.heads = 2, model.ffn_dim = 64, model.projection_length = 8;
+  model.layers = 1, model.dim = 32, model.heads = 2, model.ffn_dim = 64, model.own.at("luna.projection_length") = 8;
   model.towers = 2, model.tower_features = features, model.pooling = "mean";
   model.dropout = model.attention_dropout = 0;
   Recipe r = testing::small_recipe(model);

@@ -67,7 +67,7 @@ TEST_CASE("micro-batches in the tree give the bits of separate tapes combined by
   for (const ModelConfig& model : {small_luna(), small_transformer()})
     for (const char* precision : {"fp32", "bf16"})
       for (const size_t count : {1, 2, 3, 5, 6, 7, 8}) {
-        INFO(model.name << " " << precision << " " << count);
+        INFO(model.attention << " " << precision << " " << count);
         std::vector<data::Batch> batches;
         for (size_t i = 0; i < count; ++i) batches.push_back(random_batch(model, kB, kN, i));
         const Floats tree = in_the_tree(model, precision, batches);
@@ -79,8 +79,8 @@ TEST_CASE("micro-batches in the tree give the bits of separate tapes combined by
 TEST_CASE("1, 2 and 3 threads give the same bits, dropout on") {
   for (ModelConfig model : {small_luna(), small_transformer()})
     for (const char* precision : {"fp32", "bf16"}) {
-      INFO(model.name << " " << precision);
-      model.dim = 64, model.heads = 4, model.ffn_dim = 192, model.projection_length = 16, model.max_positions = 300;
+      INFO(model.attention << " " << precision);
+      model.dim = 64, model.heads = 4, model.ffn_dim = 192, model.own.at("luna.projection_length") = 16, model.max_positions = 300;
       const Recipe r = accumulating(model, 1, precision);
       const auto trained = [&](int threads) {
         const Threads scope(threads);
@@ -176,7 +176,7 @@ TEST_CASE("dropout masks are the ones on file") {
 TEST_CASE("eight examples are learnt by heart in a hundred updates") {
   const Threads one(1);
   for (ModelConfig model : {small_luna(), small_transformer()}) {
-    INFO(model.name);
+    INFO(model.attention);
     model.dropout = model.attention_dropout = model.activation_dropout = model.head_dropout = 0;
     model.dim = 24, model.ffn_dim = 48;
     Recipe r = small_recipe(model);

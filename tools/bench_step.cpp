@@ -105,10 +105,11 @@ double seconds_of(const std::function<void()>& f) {
 
 Recipe step_recipe(const Arguments& a, const std::string& model, const std::string& precision) {
   Recipe r;
-  r.model.name = model.substr(0, model.find('-'));
-  if (model.find('-') != std::string::npos) r.model.projection_length = std::stoll(model.substr(model.find('-') + 1));
+  r.model.attention = model == "transformer" ? "full" : model.substr(0, model.find('-'));
+  if (model.find('-') != std::string::npos)
+    r.model.own.at("luna.projection_length") = std::stoll(model.substr(model.find('-') + 1));
   r.model.layers = a.layers, r.model.dim = a.dim, r.model.ffn_dim = a.ffn, r.model.heads = a.heads;
-  r.model.tie_kv = a.tie_kv;
+  r.model.own.at("luna.tie_kv") = a.tie_kv;
   r.model.dropout = r.model.attention_dropout = r.model.activation_dropout = 0.1;
   r.train.precision = precision;
   return r;

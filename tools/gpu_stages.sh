@@ -77,7 +77,7 @@ command_of() {
   shift 2
   if tiny; then
     small=(--set model.layers=1 --set model.dim=16 --set model.heads=2 --set model.ffn_dim=16
-      --set model.head_dim=16 --set model.projection_length=4 --set data.max_length=18 --set train.batch_size=4)
+      --set model.head_dim=16 --set model.luna.projection_length=4 --set data.max_length=18 --set train.batch_size=4)
   fi
   words=(selene-train "$root/recipes/quickstart.yaml" --device "$SELENE_DEVICE_MODULE" --out "$run"
     --set "data.path=$work/listops" --set "train.updates=$updates" --set train.log_every=1

@@ -11,6 +11,7 @@
 #include "data/printable.h"
 #include "data/regular_file.h"
 #include "kernels/error.h"
+#include "models/registry.h"
 #include "train/run_data.h"
 
 namespace selene::train {
@@ -56,8 +57,7 @@ int64_t need_integer(const LraRun& run, const std::string& key) {
 void take_recipe(LraRun& run) {
   run.task = need(run, "data.task");
   if (run.task == "pathfinder" && need_integer(run, "data.max_length") > longest_pathfinder) run.task = "pathx";
-  run.model = need(run, "model.name");
-  if (run.model == "luna") run.model += fmt::format("-{}", need_integer(run, "model.projection_length"));
+  run.model = attention_label(need(run, "model.attention"), [&](const std::string& key) { return need(run, key); });
   run.p = need(run, "model.pooling") == "p";
   run.seed = need_integer(run, "train.seed");
 }

@@ -161,13 +161,15 @@ std::string yaml_of(const Recipe& recipe, const F& comment) {
   std::string out;
   std::string_view section;
   for (const Key& key : recipe::schema()) {
-    const size_t dot = key.name.find('.');
-    const std::string_view part = dot == key.name.npos ? std::string_view() : key.name.substr(0, dot);
-    if (part != section) out += fmt::format("{}:\n", part);
+    if (!recipe::is_read(recipe, key)) continue;
+    const std::string_view part = recipe::section_of(key);
+    const auto indent = [&](std::string_view name) {
+      return std::string(2 * size_t(std::count(name.begin(), name.end(), '.')), ' ');
+    };
+    if (part != section) out += fmt::format("{}{}:\n", indent(part), part.substr(part.rfind('.') + 1));
     section = part;
-    const std::string_view leaf = part.empty() ? key.name : key.name.substr(dot + 1);
-    out += fmt::format("{}{}: {}{}\n", part.empty() ? "" : "  ", leaf, recipe::format_value(recipe, key),
-                       comment(key.name));
+    out += fmt::format("{}{}: {}{}\n", indent(key.name), key.name.substr(key.name.rfind('.') + 1),
+                       recipe::format_value(recipe, key), comment(key.name));
   }
   return out;
 }

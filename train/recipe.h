@@ -69,7 +69,6 @@ struct TrainConfig {
   int64_t patience = 0;                  // validations without a better value before the run stops; 0 = off
   std::string best_metric = "accuracy";  // accuracy | loss
   int64_t preempt_exit_code = 0;         // exit status after a signal
-  bool deterministic = true;             // sums in an order that ranks and micro-batches do not change
   bool recompute = false;                // recompute layer activations in the backward pass
 };
 

@@ -6,6 +6,7 @@
 
 #include "data/dataset.h"
 #include "kernels/error.h"
+#include "models/registry.h"
 #include "train/recipe_schema.h"
 
 namespace selene::recipe {
@@ -36,25 +37,33 @@ class Checker {
 
   void model() const {
     const ModelConfig& m = r_.model;
-    const bool luna = m.name == "luna";
-    const int64_t pack = m.pack_heads > 0 ? m.pack_heads : m.heads;
     need(m.dim % m.heads == 0 || m.attention_dim > 0, {"model.dim", "model.heads"},
          fmt::format("model.dim is {}, wanted a multiple of model.heads ({})", m.dim, m.heads));
     need(m.attention_dim % m.heads == 0, {"model.attention_dim", "model.heads"},
          fmt::format("model.attention_dim is {}, wanted a multiple of model.heads ({})", m.attention_dim, m.heads));
-    need(!luna || m.attention_dim == 0 || m.attention_dim == m.dim, {"model.attention_dim", "model.name"},
-         fmt::format("model.attention_dim is {}, wanted 0: what Luna packs is added to P, which has model.dim ({})",
-                     m.attention_dim, m.dim));
-    need(!luna || m.dim % pack == 0, {"model.pack_heads", "model.dim"},
-         fmt::format("model.dim is {}, wanted a multiple of model.pack_heads ({})", m.dim, pack));
     need(m.positions != "sinusoidal" || (m.dim % 2 == 0 && m.dim >= 4), {"model.dim", "model.positions"},
          fmt::format("model.dim is {}, wanted an even number of at least 4 for sinusoidal positions", m.dim));
-    need(luna || m.pooling != "p", {"model.pooling", "model.name"},
-         fmt::format("model.pooling is p, wanted cls, mean or real_mean: a {} has no P", m.name));
+    const Mechanism& mechanism = attention_named(m.attention);
+    need(mechanism.packed || m.pooling != "p", {"model.pooling", "model.attention"},
+         fmt::format("model.pooling is p, wanted cls, mean or real_mean: model.attention {} has no P", m.attention));
+    if (mechanism.check)
+      mechanism.check(m, [this](bool good, auto keys, const std::string& what) { need(good, keys, what); });
+    own_keys();
     const bool table = m.positions == "learned" && m.max_positions > 0;
     need(!table || m.max_positions >= r_.data.max_length, {"model.max_positions", "data.max_length"},
          fmt::format("model.max_positions is {}, wanted at least data.max_length ({}) or 0", m.max_positions,
                      r_.data.max_length));
+  }
+
+  /// A key that nothing reads is a mistake; its default does no harm where files are merged.
+  void own_keys() const {
+    const Recipe defaults;
+    for (const Key& key : schema()) {
+      const std::string value = format_value(r_, key), usual = format_value(defaults, key);
+      need(is_read(r_, key) || value == usual, {key.name},
+           fmt::format("{} is {}, wanted {} (its default): model.attention is {}, which does not read it", key.name,
+                       value, usual, r_.model.attention));
+    }
   }
 
   void input() const {

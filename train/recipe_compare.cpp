@@ -25,7 +25,6 @@ constexpr std::string_view bookkeeping[] = {"name",
                                             "train.checkpoint_every",
                                             "train.keep",
                                             "train.preempt_exit_code",
-                                            "train.deterministic",
                                             "train.recompute"};
 constexpr std::string_view batch[] = {"train.batch_size", "train.accumulation"};
 // Beside the batch and some bookkeeping, what scaled_sets in tools/reproduce_cells.sh sets.

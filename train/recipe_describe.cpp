@@ -19,13 +19,14 @@ was used is written to `recipe.yaml` in the run's folder. A key of a section sta
 extends: base.yaml        # optional: a file, or a list of files that are merged in order, relative to this one;
                           # what stands here replaces their values
 model:
-  name: luna
-  projection_length: 16
+  attention: luna
+  luna:                   # keys of the attention itself
+    projection_length: 16
 ```
 
 `selene-train TASK.yaml MODEL.yaml` merges several files; later ones win, and the run has their names together.
 `--set model.dropout=0.2` replaces a value from the command line and may be repeated; a list is `[1000, 2000]`.
-Unknown and repeated keys, wrong types, values out of range and values that do not fit together stop the program with
+Unknown and repeated keys, keys of an attention that is not chosen (but for their defaults), wrong types, values out of range and values that do not fit together stop the program with
 file, line and column; `--print-recipe` says of every value where it is from. A run can be resumed with other values of the keys marked "yes" under *resume*; a change of any
 other key is refused.
 )";
@@ -42,11 +43,6 @@ std::string allowed(const Key& key) {
   return key.choices.empty() ? recipe::format_range(key.range) : recipe::join(key.choices, ", ");
 }
 
-std::string_view section_of(const Key& key) {
-  const size_t dot = key.name.find('.');
-  return dot == key.name.npos ? std::string_view() : key.name.substr(0, dot);
-}
-
 }  // namespace
 
 std::string describe_markdown() {
@@ -54,8 +50,8 @@ std::string describe_markdown() {
   std::string out = INTRO;
   const Key* last = nullptr;
   for (const Key& key : recipe::schema()) {
-    if (!last || section_of(*last) != section_of(key)) {
-      const std::string_view section = section_of(key);
+    if (!last || recipe::section_of(*last) != recipe::section_of(key)) {
+      const std::string_view section = recipe::section_of(key);
       out += section.empty() ? "\n## The run\n" : fmt::format("\n## {}\n", section);
       out +=
           "\n| key | type | default | unit | allowed | meaning | source | resume "

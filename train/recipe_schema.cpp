@@ -2,8 +2,21 @@
 // read this table; a new key is a member of its struct and a row here.
 #include "train/recipe_schema.h"
 
+#include <algorithm>
+#include <deque>
+
+#include <fmt/format.h>
+
+#include "models/registry.h"
+
 namespace selene::recipe {
 namespace {
+
+std::vector<std::string_view> attention_names() {
+  std::vector<std::string_view> names;
+  for (const Mechanism& m : attentions()) names.push_back(m.name);
+  return names;
+}
 
 #define AT(member) [](Recipe& r) -> Slot { return &r.member; }
 
@@ -18,7 +31,7 @@ constexpr std::string_view LUNA = "Ma et al. 2021 (Luna)", LRA = "Tay et al. 202
 constexpr std::string_view LUNA_CODE = "Luna release of 2021", FAIRSEQ = "fairseq", SELENE = "Selene";
 constexpr std::string_view LUNA_CODES = "Luna release of 2021; its revision of 2023";
 
-const std::vector<Key> KEYS = {
+const std::vector<Key> COMMON = {
     // Key, member, unit, range, choices, on resume,
     //  help, source.
     // clang-format off
@@ -27,28 +40,19 @@ const std::vector<Key> KEYS = {
      "extends", SELENE},
     {"description", AT(description), "", ANY, {}, FREE, "a sentence for reports", SELENE},
 
-    {"model.name", AT(model.name), "", ANY, {"luna", "transformer"}, FIXED, "architecture of the encoder", LUNA},
+    {"model.attention", AT(model.attention), "", ANY, attention_names(), FIXED,
+     "what mixes the positions of a layer; keys of its own stand in a section of its name", LUNA},
     {"model.input", AT(model.input), "", ANY, {"tokens", "pixels"}, FIXED,
      "what a position is: a symbol with an embedding, or one real number times a vector", LUNA_CODES},
     {"model.layers", AT(model.layers), "layers", {.min = 1, .max = 1000}, {}, FIXED, "encoder layers, L", LUNA},
     {"model.dim", AT(model.dim), "", WIDTH, {}, FIXED, "model width, D; a multiple of the heads", LUNA},
     {"model.heads", AT(model.heads), "", WIDTH, {}, FIXED,
-     "attention heads, H (Luna: of the unpack attention)", LUNA},
+     "attention heads, H", LUNA},
     {"model.ffn_dim", AT(model.ffn_dim), "", {.min = 1, .max = 1048576}, {}, FIXED, "feed-forward width, F", LUNA},
-    {"model.pack_heads", AT(model.pack_heads), "", WIDTH_OR_0, {}, FIXED,
-     "luna: heads of the pack attention; 0: model.heads", LUNA_CODE},
-    {"model.projection_length", AT(model.projection_length), "rows", WIDTH, {}, FIXED,
-     "luna: l, rows of the packed sequence P; the paper uses 16, 128 and 256", LUNA},
-    {"model.dynamic_projection", AT(model.dynamic_projection), "", ANY, {}, FIXED,
-     "luna: cut P to the longest row of a batch and mask the rows of P behind an example's length", LUNA_CODE},
-    {"model.contextual_p", AT(model.contextual_p), "", ANY, {}, FIXED,
-     "luna: each layer takes P from the one before; false: each layer owns its P", "Ma et al. 2021, Table 5"},
-    {"model.tie_kv", AT(model.tie_kv), "", ANY, {}, FIXED,
-     "luna: key and value share a matrix inside each of the two attentions", LUNA_CODE},
     {"model.tie_layers", AT(model.tie_layers), "", ANY, {}, FIXED,
      "one layer's parameters, applied model.layers times", LUNA_CODE},
     {"model.attention_dim", AT(model.attention_dim), "", WIDTH_OR_0, {}, FIXED,
-     "transformer: width of queries, keys and values; 0: model.dim", LRA},
+     "width of queries, keys and values; 0: model.dim", LRA},
     {"model.attention_bias", AT(model.attention_bias), "", ANY, {}, FIXED,
      "biases in the projections of the attentions", LRA},
     {"model.norm", AT(model.norm), "", ANY, {"post", "pre"}, FIXED,
@@ -82,7 +86,7 @@ const std::vector<Key> KEYS = {
     {"model.attention_dropout", AT(model.attention_dropout), "", PROBABILITY, {}, FIXED,
      "dropout on attention weights", LUNA},
     {"model.activation_dropout", AT(model.activation_dropout), "", PROBABILITY, {}, FIXED,
-     "dropout behind the feed-forward activation", LUNA_CODE},
+     "dropout after the feed-forward activation", LUNA_CODE},
     {"model.head_dropout", AT(model.head_dropout), "", PROBABILITY, {}, FIXED,
      "dropout on the classifier's input", LUNA_CODES},
     {"model.init", AT(model.init), "", ANY, {"default", "bert"}, FIXED,
@@ -178,8 +182,6 @@ const std::vector<Key> KEYS = {
      "what makes a checkpoint the best one: highest validation accuracy or lowest loss (of the true labels)", LUNA_CODE},
     {"train.preempt_exit_code", AT(train.preempt_exit_code), "", {.min = 0, .max = 255}, {}, FREE,
      "exit status after a signal that a checkpoint was written for", SELENE},
-    {"train.deterministic", AT(train.deterministic), "", ANY, {}, FIXED,
-     "add gradients in an order that does not depend on how micro-batches lie on ranks", SELENE},
     {"train.recompute", AT(train.recompute), "", ANY, {}, FIXED,
      "save memory: compute the activations of a layer again in the backward pass", "Chen et al. 2016"},
     // clang-format on
@@ -187,18 +189,47 @@ const std::vector<Key> KEYS = {
 
 #undef AT
 
+/// The keys that mechanisms own, as model.NAME.KEY.
+std::vector<Key> own_keys() {
+  static std::deque<std::string> names;  // what the rows point at
+  std::vector<Key> keys;
+  for (const Mechanism& m : attentions())
+    for (const OwnKey& own : m.keys) {
+      const std::string& name = names.emplace_back(fmt::format("model.{}.{}", m.name, own.name));
+      const auto slot = [path = std::string_view(name).substr(6)](Recipe& r) {
+        return std::visit([](auto& value) -> Slot { return &value; }, r.model.own.at(path));
+      };
+      const Range range{.min = own.min, .max = own.max};
+      keys.push_back({name, slot, own.unit, range, own.choices, FIXED, own.help, own.source, m.name});
+    }
+  return keys;
+}
+
+/// The sections in order, those of mechanisms after that of the model.
+std::vector<Key> all_keys() {
+  std::vector<Key> keys = COMMON;
+  const std::vector<Key> own = own_keys();
+  const auto end_of_model =
+      std::find_if(keys.begin(), keys.end(), [](const Key& k) { return k.name == "data.task"; });
+  keys.insert(end_of_model, own.begin(), own.end());
+  return keys;
+}
+
 }  // namespace
 
-std::span<const Key> schema() { return KEYS; }
+std::span<const Key> schema() {
+  static const std::vector<Key> keys = all_keys();
+  return keys;
+}
 
 const Key* find_key(std::string_view name) {
-  for (const Key& key : KEYS)
+  for (const Key& key : schema())
     if (key.name == name) return &key;
   return nullptr;
 }
 
 bool is_section(std::string_view name) {
-  for (const Key& key : KEYS)
+  for (const Key& key : schema())
     if (key.name.size() > name.size() && key.name.starts_with(name) && key.name[name.size()] == '.') return true;
   return false;
 }

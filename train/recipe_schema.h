@@ -1,6 +1,7 @@
 // The recipe schema as a table, for the files train/recipe_*.cpp only.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
 #include <span>
@@ -26,23 +27,33 @@ struct Range {
 /// One row of the schema. The default is what a fresh Recipe holds.
 struct Key {
   std::string_view name;                  // dotted: section.key
-  Slot (*slot)(Recipe&);                  // its place
+  std::function<Slot(Recipe&)> slot;      // its place
   std::string_view unit;                  // empty where there is none
   Range range;                            // numbers only
   std::vector<std::string_view> choices;  // text only; empty = any text
   bool free_on_resume;
-  std::string_view help;    // what it is
-  std::string_view source;  // where the meaning or the default is from
+  std::string_view help;        // what it is
+  std::string_view source;      // where the meaning or the default is from
+  std::string_view owner = {};  // the model.attention that reads it; empty: all
 };
 
 /// All keys, in the order of the structs: the order of to_yaml and of the documentation.
 std::span<const Key> schema();
 /// The row of a dotted name, nullptr where there is none.
 const Key* find_key(std::string_view name);
-/// Whether `name` is the part of keys before the dot.
+/// The part of a key's name before its last dot.
+inline std::string_view section_of(const Key& key) {
+  return key.name.substr(0, std::max(key.name.rfind('.') + 1, size_t(1)) - 1);
+}
+/// Whether `name` is the part of keys before a dot.
 bool is_section(std::string_view name);
 /// The known key that `name` was perhaps meant to be, as " (did you mean KEY?)"; empty where none is near.
 std::string suggest_key(std::string_view name);
+
+/// Whether the recipe's model reads the key.
+inline bool is_read(const Recipe& recipe, const Key& key) {
+  return key.owner.empty() || key.owner == recipe.model.attention;
+}
 
 /// One value as read: the scalars' texts and where they are from.
 struct Value {

@@ -55,7 +55,7 @@ std::string suggest_key(std::string_view name) {
     if (distance < best) best = distance, nearest = known;
   };
   for (const Key& key : schema()) {
-    const std::string_view section = key.name.substr(0, std::min(key.name.find('.'), key.name.size()));
+    const std::string_view section = section_of(key);
     if (name.find('.') == name.npos && is_section(section)) offer(section);
     offer(key.name);
   }

@@ -70,7 +70,8 @@ class Builder : public YAML::EventHandler {
   }
   void open(Node::Kind kind, const YAML::Mark& mark, const std::string& tag) {
     check_tag(mark, tag);
-    if (open_.size() >= DEEPEST) fail(mark, fmt::format("nested more than {} levels deep, wanted 2", DEEPEST));
+    if (open_.size() >= DEEPEST)
+      fail(mark, fmt::format("nested more than {} levels deep, wanted at most 3", DEEPEST));
     open_.push_back(at({.kind = kind}, mark));
   }
   void close() {

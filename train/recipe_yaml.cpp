@@ -52,7 +52,10 @@ class Flattener {
     if (value.kind != Node::map)
       throw Error(fmt::format("{}: {} is a {}, wanted a section with keys below it", value.place, name,
                               value.kind == Node::list ? "list" : "single value"));
-    each(value, name + ".", [this](const Node& k, const Node& v, const std::string& full) { entry(k, v, full); });
+    each(value, name + ".", [this](const Node& k, const Node& v, const std::string& full) {
+      if (is_section(full)) section(v, full);
+      else entry(k, v, full);
+    });
   }
   void entry(const Node& key, const Node& value, const std::string& name) {
     const Key* known = find_key(name);

@@ -8,6 +8,7 @@
 #include "data/dataset.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
+#include "models/registry.h"
 #include "train/schedule.h"
 
 namespace selene::train {
@@ -37,11 +38,11 @@ void need_device(const Recipe& recipe, const Module* module) {
   need_precision(recipe.train.precision, module);
   if (!module) return;
   const ModelConfig& m = recipe.model;
-  const int64_t width = m.attention_dim ? m.attention_dim : m.dim;
-  for (const auto& [key, heads] : {std::pair{"model.heads", m.heads}, {"model.pack_heads", m.pack_heads}})
-    if (heads && width / heads > kMostHeadSize)
-      throw Error(fmt::format("model.dim {} and {} {} make a head size of {}, a GPU takes 1 to {}", width, key, heads,
-                              width / heads, kMostHeadSize));
+  const Mechanism& mechanism = attention_named(m.attention);
+  const int64_t head = mechanism.largest_head ? mechanism.largest_head(m) : 0;
+  if (head > kMostHeadSize)
+    throw Error(fmt::format("model.attention {} has heads of {} channels, a GPU takes 1 to {}", m.attention, head,
+                            kMostHeadSize));
 }
 
 data::Batch shape_batch(int64_t B, int64_t N, const ModelConfig& model) {

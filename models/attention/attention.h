@@ -49,11 +49,17 @@ using Need = std::function<void(bool good, std::initializer_list<std::string_vie
 
 /// A mechanism's row in the table.
 struct Mechanism {
-  std::string_view name;
-  bool causal;  // has a form in which a position sees none after it
+  std::string_view name;           // model.attention
+  std::string_view label = {};     // in tables of results; empty: the name
+  std::string_view sized_by = {};  // the key of its own that tables add to the label
+  bool causal;                     // has a form in which a position sees none after it
+  std::vector<OwnKey> keys = {};
   std::unique_ptr<Attention> (*make)(const Builder& b);
-  Packed (*packed)(const ModelConfig& config) = nullptr;                 // null: there is no P
-  void (*check)(const ModelConfig& config, const Need& need) = nullptr;  // what the common keys must satisfy
+  Packed (*packed)(const ModelConfig& config) = nullptr;  // null: there is no P
+  /// What the keys must satisfy together.
+  void (*check)(const ModelConfig& config, const Need& need) = nullptr;
+  /// Channels of the largest head that the operation `attention` gets; null: it is not used.
+  int64_t (*largest_head)(const ModelConfig& config) = nullptr;
 };
 
 /// `make` for a class whose constructor takes the builder.

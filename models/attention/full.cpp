@@ -25,6 +25,12 @@ class Full : public Attention {
 
 }  // namespace
 
-Mechanism full() { return {.name = "transformer", .causal = true, .make = made<Full>}; }
+Mechanism full() {
+  return {.name = "full",
+          .label = "transformer",
+          .causal = true,
+          .make = made<Full>,
+          .largest_head = [](const ModelConfig& c) { return (c.attention_dim ? c.attention_dim : c.dim) / c.heads; }};
+}
 
 }  // namespace selene::mechanisms

@@ -1,4 +1,7 @@
 // Luna attention: Ma et al. 2021, "Luna: Linear Unified Nested Attention", eq. 4 and 5; fairseq luna_attention.py.
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cmath>
 
 #include "models/attention/attention.h"
@@ -6,12 +9,17 @@
 namespace selene::mechanisms {
 namespace {
 
+int64_t pack_heads(const ModelConfig& c) {
+  const int64_t own = c.own.get<int64_t>("luna.pack_heads");
+  return own ? own : c.heads;
+}
+
 class Luna : public Attention {
  public:
   explicit Luna(const Builder& b)
       : heads_(b.config.heads),
-        pack_heads_(b.config.pack_heads ? b.config.pack_heads : b.config.heads),
-        tied_(b.config.tie_kv),
+        pack_heads_(pack_heads(b.config)),
+        tied_(b.config.own.get<bool>("luna.tie_kv")),
         unpack_(b.site("unpack", b.config.attention_dropout)) {
     pq_ = projection(b, "pq_proj"), q_ = projection(b, "q_proj");
     pk_ = projection(b, tied_ ? "pc_proj" : "pk_proj"), pv_ = tied_ ? pk_ : projection(b, "pv_proj");
@@ -46,11 +54,56 @@ class Luna : public Attention {
 };
 
 Packed packed(const ModelConfig& c) {
-  return {.rows = c.projection_length, .dynamic = c.dynamic_projection, .contextual = c.contextual_p};
+  return {.rows = c.own.get<int64_t>("luna.projection_length"),
+          .dynamic = c.own.get<bool>("luna.dynamic_projection"),
+          .contextual = c.own.get<bool>("luna.contextual_p")};
 }
+
+void check(const ModelConfig& c, const Need& need) {
+  need(c.attention_dim == 0 || c.attention_dim == c.dim, {"model.attention_dim", "model.attention"},
+       fmt::format("model.attention_dim is {}, wanted 0: what Luna packs is added to P, which has model.dim ({})",
+                   c.attention_dim, c.dim));
+  need(c.dim % pack_heads(c) == 0, {"model.luna.pack_heads", "model.dim"},
+       fmt::format("model.dim is {}, wanted a multiple of model.luna.pack_heads ({})", c.dim, pack_heads(c)));
+}
+
+constexpr std::string_view CODE = "Luna release of 2021";
 
 }  // namespace
 
-Mechanism luna() { return {.name = "luna", .causal = false, .make = made<Luna>, .packed = packed}; }
+Mechanism luna() {
+  return {.name = "luna",
+          .sized_by = "projection_length",
+          .causal = false,
+          .keys = {{.name = "projection_length",
+                    .initial = int64_t(16),
+                    .unit = "rows",
+                    .min = 1,
+                    .max = 65536,
+                    .help = "l, rows of the packed sequence P; the paper uses 16, 128 and 256",
+                    .source = "Ma et al. 2021 (Luna)"},
+                   {.name = "pack_heads",
+                    .initial = int64_t(0),
+                    .min = 0,
+                    .max = 65536,
+                    .help = "heads of the pack attention; 0: model.heads, which are those of the unpack attention",
+                    .source = CODE},
+                   {.name = "dynamic_projection",
+                    .initial = true,
+                    .help = "cut P to the longest row of a batch and mask the rows of P after an example's length",
+                    .source = CODE},
+                   {.name = "contextual_p",
+                    .initial = true,
+                    .help = "each layer takes P from the one before; false: each layer owns its P",
+                    .source = "Ma et al. 2021, Table 5"},
+                   {.name = "tie_kv",
+                    .initial = false,
+                    .help = "key and value share a matrix inside each of the two attentions",
+                    .source = CODE}},
+          .make = made<Luna>,
+          .packed = packed,
+          .check = check,
+          .largest_head = [](const ModelConfig& c) { return c.dim / std::min(c.heads, pack_heads(c)); }};
+}
 
 }  // namespace selene::mechanisms

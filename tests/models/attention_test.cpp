@@ -16,8 +16,8 @@ constexpr double kRounding = 1e-13;
 
 ModelConfig small(const Mechanism& mechanism) {
   ModelConfig c;
-  c.name = mechanism.name, c.dim = kD, c.heads = 2, c.ffn_dim = 12, c.layers = 2, c.max_positions = 16;
-  c.projection_length = 3, c.dropout = c.attention_dropout = 0;
+  c.attention = mechanism.name, c.dim = kD, c.heads = 2, c.ffn_dim = 12, c.layers = 2, c.max_positions = 16;
+  c.own.at("luna.projection_length") = 3, c.dropout = c.attention_dropout = 0;
   return c;
 }
 

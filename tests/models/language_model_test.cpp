@@ -20,7 +20,7 @@ constexpr int32_t kNoTarget = -2;  // -1 is a class that does not exist
 
 ModelConfig small() {
   ModelConfig c;
-  c.name = "transformer", c.layers = 2, c.dim = 8, c.heads = 2, c.ffn_dim = 12, c.max_positions = 12;
+  c.attention = "full", c.layers = 2, c.dim = 8, c.heads = 2, c.ffn_dim = 12, c.max_positions = 12;
   c.dropout = c.attention_dropout = c.activation_dropout = 0.1;
   return c;
 }
