@@ -59,6 +59,10 @@ const std::vector<OpCase>& device_cases() {
   static const std::vector<OpCase> cases = cases_of(Extent::device);
   return cases;
 }
+const std::vector<OpCase>& thread_cases() {
+  static const std::vector<OpCase> cases = cases_of(Extent::threads);
+  return cases;
+}
 
 MemoryPlan test_memory() { return {1 << 16, 64 << 20, 0}; }
 

@@ -28,8 +28,10 @@ struct OpCase {
 const std::vector<OpCase>& op_cases();
 /// The same operations around the edges of a device's tiles and where it cuts long axes.
 const std::vector<OpCase>& device_cases();
-/// The parts that both put together.
-enum class Extent { small, device };
+/// The same operations so large that the CPU backend cuts them into pieces for its threads.
+const std::vector<OpCase>& thread_cases();
+/// The parts that each puts together.
+enum class Extent { small, device, threads };
 void add_product_cases(std::vector<OpCase>& cases, Extent extent);      // linear, matmul, feed_forward, attention
 void add_row_cases(std::vector<OpCase>& cases, Extent extent);          // norms, dropout, softmax, loss
 void add_elementwise_cases(std::vector<OpCase>& cases, Extent extent);  // inputs, pooling, small change

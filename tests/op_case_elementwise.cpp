@@ -11,6 +11,7 @@ namespace {
 using Sizes = std::vector<std::array<int64_t, 3>>;
 const Sizes kSmall = {{1, 1, 1}, {2, 3, 7}, {1, 5, 8}, {3, 4, 17}, {2, 9, 33}};
 const Sizes kDevice = {{2, 70, 33}, {1, 300, 64}, {2, 1100, 8}, {1, 2100, 3}};
+const Sizes kThreads = {{5, 140, 100}};
 constexpr int64_t kTableRows = 11;
 
 // Ids with repetitions, padding (1) among them.
@@ -121,11 +122,12 @@ void add_small_change(std::vector<OpCase>& cases, const Sizes& sizes) {
 }  // namespace
 
 void add_elementwise_cases(std::vector<OpCase>& cases, Extent extent) {
-  const bool small = extent == Extent::small;
-  const Sizes& sizes = small ? kSmall : kDevice;
+  const Sizes& sizes = extent == Extent::small ? kSmall : extent == Extent::device ? kDevice : kThreads;
   add_inputs(cases, sizes);
   add_pooling(cases, sizes);
-  add_activations(cases, small ? std::vector<int64_t>{1, 7, 8, 17, 33, 130} : std::vector<int64_t>{2048, 5003});
+  if (extent == Extent::small) add_activations(cases, {1, 7, 8, 17, 33, 130});
+  else if (extent == Extent::device) add_activations(cases, {2048, 5003});
+  else add_activations(cases, {49999});
   add_small_change(cases, sizes);
 }
 

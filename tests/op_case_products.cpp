@@ -12,6 +12,8 @@ struct Sizes {
 const std::vector<Sizes> kSmall = {{1, 1, 1}, {3, 7, 5}, {8, 8, 8}, {17, 33, 9}, {5, 16, 31}, {33, 3, 17}};
 // Tiles of 64 x 64 x 16, and a K long enough to be cut.
 const std::vector<Sizes> kDevice = {{64, 64, 64}, {65, 130, 63}, {3, 2100, 5}, {130, 16, 72}};
+// Several tiles, a K that is cut into chunks, and a backward pass with such a K.
+const std::vector<Sizes> kThreads = {{300, 65, 257}, {16, 8999, 33}, {4100, 40, 17}};
 
 std::string text(std::initializer_list<int64_t> sizes) { return Shape(sizes).text(); }
 
@@ -94,11 +96,13 @@ void add_attention(std::vector<OpCase>& cases, const std::vector<AttentionSizes>
 }  // namespace
 
 void add_product_cases(std::vector<OpCase>& cases, Extent extent) {
-  const bool small = extent == Extent::small;
-  add_linear(cases, small ? kSmall : kDevice);
-  add_matmul(cases, small ? kSmall : kDevice);
-  add_feed_forward(cases, small ? kSmall : kDevice);
-  if (small) {
+  const auto& sizes = extent == Extent::small ? kSmall : extent == Extent::device ? kDevice : kThreads;
+  add_linear(cases, sizes);
+  add_matmul(cases, sizes);
+  add_feed_forward(cases, extent == Extent::threads ? std::vector<Sizes>{{140, 64, 192}} : sizes);
+  if (extent == Extent::threads) {
+    add_attention(cases, {{2, 300, 300, 2, 16}, {1, 16, 5000, 3, 16}, {1, 5000, 16, 3, 16}});
+  } else if (extent == Extent::small) {
     add_attention(
         cases,
         {{1, 1, 1, 1, 1}, {2, 3, 7, 2, 3}, {2, 8, 8, 1, 8}, {3, 17, 33, 2, 8}, {2, 33, 5, 3, 7}, {1, 5, 65, 1, 16}});

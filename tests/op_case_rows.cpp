@@ -13,6 +13,7 @@ using Sizes = std::vector<std::array<int64_t, 3>>;
 const Sizes kSmall = {{1, 1, 3}, {2, 3, 7}, {1, 5, 8}, {3, 2, 17}, {2, 9, 33}, {2, 17, 130}};
 // Whole rows in registers, in shared memory, in neither; many short rows.
 const Sizes kDevice = {{2, 5, 128}, {1, 3, 256}, {1, 4, 1000}, {1, 2, 1032}, {2, 1, 3001}, {2, 70, 16}};
+const Sizes kThreads = {{2, 150, 257}};
 
 void add_norms(std::vector<OpCase>& cases, const Sizes& sizes) {
   for (const auto& [B, N, C] : sizes) {
@@ -113,13 +114,13 @@ void add_losses(std::vector<OpCase>& cases, const std::vector<std::array<int64_t
 }  // namespace
 
 void add_row_cases(std::vector<OpCase>& cases, Extent extent) {
-  const bool small = extent == Extent::small;
-  const Sizes& rows = small ? kSmall : kDevice;
+  const Sizes& rows = extent == Extent::small ? kSmall : extent == Extent::device ? kDevice : kThreads;
   add_norms(cases, rows);
   add_dropouts(cases, rows);
   add_softmaxes(cases, rows);
-  if (small) add_losses(cases, {{1, 2}, {3, 7}, {8, 8}, {17, 10}, {5, 33}});
-  else add_losses(cases, {{4, 1000}, {3, 1100}, {2, 5003}, {300, 10}});
+  if (extent == Extent::small) add_losses(cases, {{1, 2}, {3, 7}, {8, 8}, {17, 10}, {5, 33}});
+  else if (extent == Extent::device) add_losses(cases, {{4, 1000}, {3, 1100}, {2, 5003}, {300, 10}});
+  else add_losses(cases, {{300, 257}});
 }
 
 }  // namespace selene::testing
