@@ -26,8 +26,14 @@ SELENE_HD Philox dropout_bits(const DropoutSite& d, uint64_t block) {
 SELENE_HD bool dropout_keeps(const Philox& bits, int j, uint32_t threshold) {
   return ((bits.v[j >> 1] >> (16 * (j & 1))) & 0xffffu) < threshold;
 }
-/// Factor of the survivors.
-SELENE_HD float dropout_scale(uint32_t threshold) { return 65536.0f / float(threshold); }
+/// Factor of the survivors: 65536 / threshold, rounded once.
+SELENE_HD float dropout_scale(uint32_t threshold) {
+#ifdef __CUDA_ARCH__
+  return 65536.0f * __frcp_rn(float(threshold));  // fewer instructions than the division, the same bits
+#else
+  return 65536.0f / float(threshold);
+#endif
+}
 
 /// y = dropout(x) * keep_row + residual, on rows [R, C] of which `rows` belong to one example. Also its own gradient.
 template <class T> struct Dropout {

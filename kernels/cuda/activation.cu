@@ -124,10 +124,12 @@ __global__ __launch_bounds__(kThreads) void activation_eights(ActivationFwd<T> a
     x[k] = load_eight<kFast>(a.x + i, eight_or_rest(total, i));
   }
   map_eights(a.f, a.beta, x, y, unused);
+  DropoutPlace place = DropoutPlace::of<kFast>(a.drop, first, a.rows * a.C);
 #pragma unroll
   for (int k = 0; k < kDeep; ++k) {
     const int64_t i = first + k * kThreads * 8;
-    multiply(y[k], dropout_factors_at<kFast>(a.drop, i, a.rows * a.C));
+    multiply(y[k], dropout_factors<kFast>(a.drop, place.b, place.e, place.size));
+    if (dropout_on(a.drop)) place.advance(kThreads * 8);
     store_eight<kFast>(a.y + i, y[k], eight_or_rest(total, i));
   }
 }

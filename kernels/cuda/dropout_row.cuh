@@ -101,15 +101,29 @@ __device__ inline Eight dropout_factors(const DropoutSite& d, uint64_t b, uint64
   }
   return out;
 }
-/// The same for elements i to i + 7 of the whole tensor. kFast: i and size are multiples of 8.
+/// Where an element lies: element e of example b, whose examples have `size` elements.
+struct DropoutPlace {
+  uint64_t b, e, size;
+
+  /// That of element i of the whole tensor. kFast: i and size are multiples of 8.
+  template <bool kFast>
+  static __device__ DropoutPlace of(const DropoutSite& d, int64_t i, int64_t size) {
+    uint64_t b = 0;
+    if (dropout_on(d)) {  // a division in 64 bits takes as long as the random bits
+      const uint64_t n = kFast ? uint64_t(i) >> 3 : uint64_t(i), m = kFast ? uint64_t(size) >> 3 : uint64_t(size);
+      b = (n | m) >> 32 == 0 ? uint32_t(n) / uint32_t(m) : n / m;
+    }
+    return {b, uint64_t(i) - b * uint64_t(size), uint64_t(size)};
+  }
+  __device__ void advance(uint64_t elements) {
+    for (e += elements; e >= size; e -= size) ++b;
+  }
+};
+/// The same for elements i to i + 7 of the whole tensor.
 template <bool kFast>
 __device__ inline Eight dropout_factors_at(const DropoutSite& d, int64_t i, int64_t size) {
-  uint64_t b = 0;
-  if (dropout_on(d)) {  // a division in 64 bits takes as long as the random bits
-    const uint64_t n = kFast ? uint64_t(i) >> 3 : uint64_t(i), m = kFast ? uint64_t(size) >> 3 : uint64_t(size);
-    b = (n | m) >> 32 == 0 ? uint32_t(n) / uint32_t(m) : n / m;
-  }
-  return dropout_factors<kFast>(d, b, uint64_t(i) - b * uint64_t(size), uint64_t(size));
+  const DropoutPlace place = DropoutPlace::of<kFast>(d, i, size);
+  return dropout_factors<kFast>(d, place.b, place.e, place.size);
 }
 
 __device__ inline void multiply(Eight& x, const Eight& factor) {
