@@ -37,7 +37,15 @@ void declare_common(CLI::App* command, Arguments& a) {
   command->add_flag("--json", a.json, "one object per line");
 }
 
+void declare_recipe(CLI::App* command, Arguments& a) {
+  command->add_option("RECIPE", a.recipes, "YAML recipes; of several, later ones win")->check(not_empty);
+  command->add_option("--set", a.sets, "key=value, overrides the recipe; repeatable")
+      ->take_all()
+      ->allow_extra_args(false);
+}
+
 void declare_step(CLI::App* command, Arguments& a) {
+  declare_recipe(command, a);
   command->add_option("--model", a.models, "luna-L or transformer; several")
       ->capture_default_str()
       ->check(check_model);
@@ -80,33 +88,38 @@ Commands declare(CLI::App& app, Arguments& a) {
   for (CLI::App* command : {c.step, c.kernels, c.attention, c.ceilings, c.loader}) declare_common(command, a);
   for (CLI::App* command : {c.step, c.kernels}) declare_step(command, a);
   c.step->add_flag("!--no-graph", a.graph, "launch every operation anew instead of replaying the captured step");
-  c.loader->add_option("RECIPE", a.recipe, "YAML recipe; its data must be there")->required();
-  c.loader->add_option("--set", a.sets, "key=value, overrides the recipe; repeatable")
-      ->take_all()
-      ->allow_extra_args(false);
+  declare_recipe(c.loader, a);
   c.attention->add_option("--shape", a.attentions, "BxHxNqxNkxK; several")->capture_default_str();
   return c;
+}
+
+Recipe recipe_of(const Arguments& a, const std::string& precision) {
+  if (a.recipes.empty()) throw Error("no recipe given");
+  std::vector<std::string> sets = a.sets;
+  sets.push_back("train.precision=" + precision);
+  return compose_recipe(a.recipes, sets);
 }
 
 // What was asked for, in one precision; returns how many measurements failed.
 int measure(const Commands& c, const Arguments& a, const std::string& precision, const Module* module) {
   train::need_precision(precision, module);
   int failed = 0;
-  if (*c.loader)
-    failed += failures(a.recipe, [&] {
-      std::vector<std::string> sets = a.sets;
-      sets.push_back("train.precision=" + precision);
-      bench::loader(a, load_recipe(a.recipe, sets), module);
-    });
+  if (*c.loader) failed += failures("loader", [&] { bench::loader(a, recipe_of(a, precision), module); });
   if (*c.ceilings) failed += failures(precision, [&] { bench::ceilings(a, precision, module); });
   if (*c.attention)
     for (const std::string& shape : a.attentions)
       failed += failures(shape + " " + precision, [&] { bench::attention(a, shape, precision, module); });
-  if (*c.step || *c.kernels)
+  if ((*c.step || *c.kernels) && !a.recipes.empty()) {
+    const Recipe recipe = recipe_of(a, precision);
+    for (const int64_t N : a.lengths)
+      failed += failures(fmt::format("{}, {} tokens, {}", recipe.name, N, precision),
+                         [&] { (*c.step ? bench::step : bench::kernels)(a, recipe, N, module); });
+  } else if (*c.step || *c.kernels)
     for (const std::string& model : a.models)
       for (const int64_t N : a.lengths)
-        failed += failures(fmt::format("{}, {} tokens, {}", model, N, precision),
-                           [&] { (*c.step ? bench::step : bench::kernels)(a, model, N, precision, module); });
+        failed += failures(fmt::format("{}, {} tokens, {}", model, N, precision), [&] {
+          (*c.step ? bench::step : bench::kernels)(a, bench::step_recipe(a, model, precision), N, module);
+        });
   return failed;
 }
 

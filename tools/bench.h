@@ -17,8 +17,7 @@ struct Arguments {
   std::string device = "cpu";
   bool json = false, graph = true, tie_kv = true;
   std::vector<std::string> attentions{"1x64x1024x1024x64"};
-  std::string recipe;             // of the loader's measurement
-  std::vector<std::string> sets;  // key=value over it
+  std::vector<std::string> recipes, sets;  // files and key=value over them
 };
 
 /// What a step can't be faster than: memory and matrix products at their measured best.
@@ -29,11 +28,9 @@ struct Ceilings {
 Ceilings measure_ceilings(DType dtype, const Module* module);
 
 /// A training step of random tokens: forward, backward, Adam.
-void step(const Arguments& a, const std::string& model, int64_t N, const std::string& precision,
-          const Module* module);
+void step(const Arguments& a, const Recipe& recipe, int64_t N, const Module* module);
 /// Every operation of that step by itself.
-void kernels(const Arguments& a, const std::string& model, int64_t N, const std::string& precision,
-             const Module* module);
+void kernels(const Arguments& a, const Recipe& recipe, int64_t N, const Module* module);
 /// Attention alone, forward and backward, by each kernel that the device has. Shape: "BxHxNqxNkxK".
 void attention(const Arguments& a, const std::string& shape, const std::string& precision, const Module* module);
 void ceilings(const Arguments& a, const std::string& precision, const Module* module);

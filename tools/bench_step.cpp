@@ -22,6 +22,11 @@ double resident_mib() {
   return 0;
 }
 
+// As the recipe of the model is called (recipes/models): tables and peers know it by that.
+std::string label_of(const ModelConfig& model) {
+  return model.name == "luna" ? fmt::format("luna-{}", model.projection_length) : model.name;
+}
+
 struct Step {
   Step(const Arguments& a, const Recipe& recipe, const train::ModelSize& size, const data::Batch& inputs,
        const Module* module, bool graph)
@@ -124,9 +129,8 @@ data::Batch random_batch(int64_t B, int64_t N, int64_t symbols, const ModelConfi
 
 // The floor is measured between the steps, so that both see the same machine. On the CPU it is the step's matrix
 // products alone; on a device the larger of bytes over copy speed and operations over the speed of a large product.
-void step(const Arguments& a, const std::string& model, int64_t N, const std::string& precision,
-          const Module* module) {
-  const Recipe recipe = step_recipe(a, model, precision);
+void step(const Arguments& a, const Recipe& recipe, int64_t N, const Module* module) {
+  const std::string model = label_of(recipe.model), &precision = recipe.train.precision;
   const train::ModelSize size{{a.symbols, 1}, 10, N};
   const data::Batch batch = random_batch(a.batch, N, a.symbols, recipe.model);
   const std::vector<train::Product> products = train::products_of_step(recipe, size, batch);
@@ -160,10 +164,10 @@ void step(const Arguments& a, const std::string& model, int64_t N, const std::st
                        {"slab_mib", slab},
                        {"rss_mib", rss},
                        {"batch", a.batch},
-                       {"layers", a.layers},
-                       {"dim", a.dim},
-                       {"ffn", a.ffn},
-                       {"heads", a.heads},
+                       {"layers", recipe.model.layers},
+                       {"dim", recipe.model.dim},
+                       {"ffn", recipe.model.ffn_dim},
+                       {"heads", recipe.model.heads},
                        {"step_median_ms", median * 1e3},
                        {"ns_per_token", best * 1e9 / double(N * a.batch)},
                        {"device", module ? module->info().name : "cpu"},
@@ -183,9 +187,8 @@ void step(const Arguments& a, const std::string& model, int64_t N, const std::st
 }
 
 // The operations of a step, each call at its least over the steps, and then every matrix product of it alone.
-void kernels(const Arguments& a, const std::string& model, int64_t N, const std::string& precision,
-             const Module* module) {
-  const Recipe recipe = step_recipe(a, model, precision);
+void kernels(const Arguments& a, const Recipe& recipe, int64_t N, const Module* module) {
+  const std::string model = label_of(recipe.model), &precision = recipe.train.precision;
   const train::ModelSize size{{a.symbols, 1}, 10, N};
   const data::Batch batch = random_batch(a.batch, N, a.symbols, recipe.model);
   if (!a.json) fmt::print("{} {} x {} {}, load {:.1f}\n", model, a.batch, N, precision, load_average());
