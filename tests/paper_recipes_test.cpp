@@ -126,7 +126,7 @@ TEST_CASE("of many keys that differ six are named") {
                                  "/models/luna-16.yaml: model.layers 4 -> 1, "));
 }
 
-TEST_CASE("below scale 1 what reproduce.sh scales has no mark of its own") {
+TEST_CASE("below scale 1 what selene-sweep scales has no mark of its own") {
   Runs runs;
   runs.add("release/listops", "luna-16", SCALED).scale = "0.001";
   Strings wider = SCALED;

@@ -65,8 +65,7 @@ std::string paper_text(const Options& options) {
       times.insert(times.end(), more.begin(), more.end());
     }
   }
-  train::compare_recipes(runs,
-                         (std::filesystem::path(options.numbers).parent_path() / "..").lexically_normal().string());
+  train::compare_recipes(runs, train::recipes_beside(options.numbers));
   const train::Paper paper = train::load_paper(options.numbers);
   if (options.paper == "table1") return train::accuracy_table(runs, paper);
   if (options.paper == "table2") return train::step_table(times, paper);

@@ -71,7 +71,7 @@ RunStatus status_named(const std::string& name) {
 void take_notes(LraRun& run, const std::string& path) {
   try {
     const data::Json j =
-        data::parse_json(data::read_regular_file(path, largest_notes, "what tools/reproduce.sh writes"), "JSON");
+        data::parse_json(data::read_regular_file(path, largest_notes, "what selene-sweep writes"), "JSON");
     run.status = status_named(j.get<std::string>("status"));
     run.task = j.get<std::string>("task"), run.model = j.get<std::string>("model"), run.p = j.get<bool>("p");
     run.seed = j.get<int64_t>("seed"), run.stand_in = j.get<bool>("stand_in");
@@ -80,7 +80,7 @@ void take_notes(LraRun& run, const std::string& path) {
     run.machine = j.get<std::string>("machine"), run.commit = j.get<std::string>("commit");
     run.date = j.get<std::string>("date");
   } catch (const Error& e) {
-    throw Error(fmt::format("{}: {}; wanted what tools/reproduce.sh writes", path, e.what()));
+    throw Error(fmt::format("{}: {}; wanted what selene-sweep writes", path, e.what()));
   }
 }
 

@@ -1,5 +1,5 @@
 // Run folders as cells of the Long Range Arena tables: which task, model and seed a run is, and what became of it.
-// tools/reproduce.sh leaves RUN.json beside each run folder RUN: what the folder cannot say by itself (a run that
+// selene-sweep leaves RUN.json beside each run folder RUN: what the folder cannot say by itself (a run that
 // failed or had no data, the command, the machine). Without it the run's recipe says enough.
 #pragma once
 #include <cstdint>

@@ -27,7 +27,7 @@ constexpr std::string_view bookkeeping[] = {"name",
                                             "train.preempt_exit_code",
                                             "train.recompute"};
 constexpr std::string_view batch[] = {"train.batch_size", "train.accumulation"};
-// Beside the batch and some bookkeeping, what scaled_sets in tools/reproduce_cells.sh sets.
+// Beside the batch and some bookkeeping, what scaled_sets in train/sweep/cells.cpp sets.
 constexpr std::string_view scaled[] = {"train.updates", "schedule.warmup", "schedule.total", "schedule.cycle",
                                        "schedule.decay_steps"};
 
@@ -59,6 +59,11 @@ std::vector<std::string> lra_files(const std::string& folder, const std::string&
   std::error_code ignored;
   if (std::filesystem::exists(pair, ignored)) return {pair};
   return {place + ".yaml", fmt::format("{}/models/{}.yaml", folder, model)};
+}
+
+std::string recipes_beside(const std::string& numbers) {
+  const auto folder = (std::filesystem::path(numbers).parent_path() / "..").lexically_normal();
+  return (folder.has_filename() ? folder : folder.parent_path()).string();
 }
 
 void compare_recipes(std::vector<LraRun>& runs, const std::string& folder) {

@@ -17,7 +17,7 @@ struct StepTime {
   int64_t length = 0;                          // tokens
   int64_t batch = 0;                           // examples
   int64_t timed_steps = 0;                     // of this process; 0 where the line does not have it
-  std::string scale = "1";                     // of tools/reproduce.sh
+  std::string scale = "1";                     // of selene-sweep
   double best_ms = 0;                          // least and median of the steps of this process
   double median_ms = 0;                        //
   double slab_mib = 0;                         // planned peak: parameters, optimiser state, activations

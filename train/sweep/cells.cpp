@@ -1,0 +1,130 @@
+#include "train/sweep/cells.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "data/regular_file.h"
+#include "kernels/error.h"
+#include "train/metrics.h"
+#include "train/recipe.h"
+#include "train/sweep/children.h"
+
+namespace selene::train {
+namespace {
+
+namespace fs = std::filesystem;
+using Strings = std::vector<std::string>;
+
+constexpr int64_t most_tokens = 16384;  // of an update below scale 1
+
+void append(Strings& list, const Strings& more) { list.insert(list.end(), more.begin(), more.end()); }
+
+/// A recipe's values at the scale.
+Strings scaled_sets(const Recipe& r, double scale, int64_t valid) {
+  const auto part = [&](int64_t n, int64_t least) {
+    return std::max(least, int64_t(std::floor(double(n) * scale + 0.5)));
+  };
+  const int64_t updates = part(r.train.updates, 4), warmup = std::min(part(r.schedule.warmup, 1), updates / 4);
+  const int64_t tokens = r.data.max_length * r.model.towers, examples = r.train.batch_size * r.train.accumulation;
+  Strings sets = {fmt::format("train.updates={}", updates), fmt::format("schedule.warmup={}", warmup)};
+  const auto add = [&](const char* key, int64_t value, int64_t least) {
+    if (value > 0) sets.push_back(fmt::format("{}={}", key, part(value, least)));
+  };
+  add("schedule.total", r.schedule.total, warmup + 1);
+  add("schedule.cycle", r.schedule.cycle, 1);
+  add("schedule.decay_steps", r.schedule.decay_steps, 1);
+  append(sets, {fmt::format("train.batch_size={}", std::max<int64_t>(1, std::min(examples, most_tokens / tokens))),
+                "train.accumulation=1", fmt::format("train.validate_every={}", updates),
+                fmt::format("train.validate_examples={}", valid),
+                fmt::format("train.checkpoint_every={}", std::max<int64_t>(1, updates / 2)),
+                fmt::format("train.log_every={}", std::max<int64_t>(1, updates / 10))});
+  return sets;
+}
+
+/// Fills the recipe, and below scale 1 the values that are made from it.
+void resolve(Cell& cell, const Grid& grid, const Choice& variant, const SweepOptions& options) {
+  append(cell.sets, grid.sets), append(cell.sets, variant.sets);
+  try {
+    if (options.scale != 1) {
+      Strings whole = cell.sets;
+      append(whole, options.sets);
+      const auto source = grid.data.find(cell.recipe);
+      append(cell.sets, scaled_sets(compose_recipe(cell.files, whole), options.scale,
+                                    source == grid.data.end() ? 100 : source->second.valid));
+    }
+    append(cell.sets, options.sets);
+    cell.resolved = to_yaml(compose_recipe(cell.files, cell.sets));
+  } catch (const Error& e) {
+    cell.problem = e.what();
+  }
+}
+
+Cell cell_of(const Grid& grid, const SweepOptions& options, const PreparedData& data, const Choice& recipe,
+             const Choice& model, const Choice& variant, int64_t seed) {
+  Cell cell{.recipe = recipe.name, .model = model.name, .seed = seed, .data = data};
+  cell.files = recipe.files, append(cell.files, model.files);
+  if (const auto pair = grid.instead.find({recipe.name, model.name}); pair != grid.instead.end())
+    cell.files = pair->second;
+  cell.sets = {fmt::format("train.seed={}", seed)};
+  if (!data.folder.empty()) cell.sets.push_back("data.path=" + data.folder);
+  cell.p = std::find(variant.sets.begin(), variant.sets.end(), "model.pooling=p") != variant.sets.end();
+  resolve(cell, grid, variant, options);
+  // What changes nothing is the cell of a grid without variants.
+  const std::string suffix = variant.sets.empty() ? "" : "-" + variant.name;
+  cell.folder = fmt::format("{}/{}{}/{}{}/seed-{}", options.out, recipe.name, data.stand_in ? "-stand-in" : "",
+                            model.name, suffix, seed);
+  cell.title = fmt::format("{} {}{} seed {}", recipe.name, model.name,
+                           variant.sets.empty() ? "" : " with " + variant.name, seed);
+  if (!cell.p) cell.model += suffix;
+  return cell;
+}
+
+bool asked(const Strings& names, const std::string& name) {
+  return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void need_distinct(const std::vector<Cell>& cells, const Grid& grid) {
+  std::map<std::string, const Cell*> seen;  // by what would be run, without the folder
+  for (const Cell& cell : cells) {
+    if (cell.resolved.empty()) continue;
+    const std::string values = cell.resolved.substr(cell.resolved.find("\nmodel:"));
+    const auto [other, is_new] = seen.emplace(values, &cell);
+    if (!is_new)
+      throw Error(fmt::format("{}: {} and {} are one recipe, wanted cells that differ", grid.path,
+                              other->second->title, cell.title));
+  }
+}
+
+}  // namespace
+
+std::string scale_text(double scale) { return fmt::format("{}", scale); }
+
+std::vector<Cell> cells_of(const Grid& grid, const SweepOptions& options,
+                           const std::map<std::string, PreparedData>& data) {
+  std::vector<Cell> cells;
+  for (const int64_t seed : grid.seeds)
+    for (const Choice& recipe : grid.recipes)
+      for (const Choice& model : grid.models) {
+        if (!asked(options.recipes, recipe.name) || !asked(options.models, model.name)) continue;
+        const auto own = data.find(recipe.name);
+        for (const Choice& variant : grid.variants)
+          cells.push_back(
+              cell_of(grid, options, own == data.end() ? PreparedData{} : own->second, recipe, model, variant, seed));
+      }
+  need_distinct(cells, grid);
+  return cells;
+}
+
+CellState state_of(const Cell& cell) {
+  const std::string recipe = cell.folder + "/recipe.yaml", metrics = cell.folder + "/metrics.jsonl";
+  std::error_code ignored;
+  if (!fs::exists(recipe, ignored) || !fs::exists(metrics, ignored)) return CellState::fresh;
+  if (data::read_regular_file(recipe, largest_recipe, "a recipe") != cell.resolved) return CellState::broken_off;
+  const auto rows = read_metrics(metrics).rows;
+  return !rows.empty() && rows.back().kind == "test" ? CellState::done : CellState::broken_off;
+}
+
+}  // namespace selene::train

@@ -1,0 +1,54 @@
+// The cells of a grid of trainings: the recipe of each, and what has become of it.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "train/sweep/grid.h"
+
+namespace selene::train {
+
+/// The data of a recipe.
+struct PreparedData {
+  std::string folder = {};  // empty: that of the recipe
+  std::string why = {};     // there is none, one line
+  bool stand_in = false;    // synthetic, in the form of the official files
+};
+
+struct Cell {
+  std::string title = {};               // "listops luna-16 with p seed 1"
+  std::string recipe = {}, model = {};  // of the grid; the model with its variant, as in tables
+  int64_t seed = 1;
+  std::vector<std::string> files = {}, sets = {};  // after selene-train
+  PreparedData data = {};
+  std::string folder = {};    // of the run
+  bool p = false;             // the variant has the mean of P as the sentence vector
+  std::string resolved = {};  // the recipe, as to_yaml writes it; empty where it has an error
+  std::string problem = {};   // the error
+};
+
+/// What a call asks for, beside the grid.
+struct SweepOptions {
+  std::vector<std::string> recipes, models, sets;  // names of the grid, all where empty; "key=value" for every cell
+  std::string out, prepared, raw = "data-raw";     // folders
+  double scale = 1;                                // share of updates and training examples
+  std::string device = "auto";
+  int64_t jobs = 1;
+};
+
+/// The scale as it is written: "0.001".
+std::string scale_text(double scale);
+
+/// All cells, seeds outermost, in the grid's order. Below scale 1 updates, warmup and the lengths of schedules are
+/// that share, an update has at most 16K tokens, and few examples are evaluated. Throws Error for two cells of one
+/// recipe.
+std::vector<Cell> cells_of(const Grid& grid, const SweepOptions& options,
+                           const std::map<std::string, PreparedData>& data);
+
+enum class CellState { fresh, broken_off, done };
+
+/// By the run's folder: done where it holds the result of the very recipe; broken off where it holds any run.
+CellState state_of(const Cell& cell);
+
+}  // namespace selene::train

@@ -1,0 +1,168 @@
+#include "train/sweep/children.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "data/stop.h"
+#include "kernels/error.h"
+
+namespace selene::train {
+namespace {
+
+using std::chrono::milliseconds;
+constexpr milliseconds pause(10), longest_wait(10'000);
+
+std::string program_path(const std::string& name) {
+  return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / name).string();
+}
+
+// The file, empty and locked. A killed sweep's program may need a moment to come to its end.
+int open_output(const std::string& path) {
+  const int file = open(path.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0666);
+  if (file < 0) throw Error(fmt::format("{}: cannot be opened: {}", path, strerror(errno)));
+  for (milliseconds waited(0); flock(file, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; waited += pause) {
+    if (waited >= longest_wait) {
+      close(file);
+      throw Error(fmt::format("{}: another selene-sweep works here", path));
+    }
+    std::this_thread::sleep_for(pause);
+    data::check_stop();
+  }
+  if (ftruncate(file, 0) != 0) {
+  }  // a device, say
+  return file;
+}
+
+// In the new process; only calls that are allowed between fork and exec.
+[[noreturn]] void become(const char* program, char* const* words, char* const* environment, int output,
+                         pid_t parent) {
+  setpgid(0, 0);
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (getppid() != parent) _exit(1);
+  const int nothing = open("/dev/null", O_RDONLY);
+  if (nothing >= 0) dup2(nothing, STDIN_FILENO);
+  dup2(output, STDOUT_FILENO), dup2(output, STDERR_FILENO);
+  execve(program, words, environment);
+  _exit(127);
+}
+
+std::vector<std::string> environment_of(const Command& command) {
+  std::vector<std::string> all;
+  for (char** entry = environ; *entry; ++entry) {
+    const std::string text = *entry;
+    const bool changed = std::any_of(command.environment.begin(), command.environment.end(),
+                                     [&](const auto& change) { return text.starts_with(change.first + "="); });
+    if (!changed) all.push_back(text);
+  }
+  for (const auto& [name, value] : command.environment) all.push_back(name + "=" + value);
+  return all;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> out;
+  for (std::string& text : texts) out.push_back(text.data());
+  out.push_back(nullptr);
+  return out;
+}
+
+}  // namespace
+
+Children::~Children() {
+  pass_signal_on();
+  while (!idle()) wait();
+}
+
+bool Children::full() const { return free_slot() == slots_.size(); }
+
+bool Children::idle() const {
+  return std::all_of(slots_.begin(), slots_.end(), [](const Child& c) { return c.process == 0; });
+}
+
+size_t Children::free_slot() const {
+  return size_t(std::find_if(slots_.begin(), slots_.end(), [](const Child& c) { return c.process == 0; }) -
+                slots_.begin());
+}
+
+void Children::start(size_t id, const Command& command) {
+  const std::string program = program_path(command.words[0]);
+  if (access(program.c_str(), X_OK) != 0)
+    throw Error(fmt::format("{}: {}; wanted the program beside selene-sweep", program, strerror(errno)));
+  std::vector<std::string> words = command.words, environment = environment_of(command);
+  const std::vector<char*> word_list = pointers(words), environment_list = pointers(environment);
+  const int output = open_output(command.output);
+  const pid_t parent = getpid(), process = fork();
+  if (process == 0) become(program.c_str(), word_list.data(), environment_list.data(), output, parent);
+  const int problem = errno;
+  close(output);
+  if (process < 0) throw Error(fmt::format("{}: cannot be started: {}", program, strerror(problem)));
+  slots_[free_slot()] = {process, id};
+}
+
+void Children::pass_signal_on() {
+  if (passed_on_) return;
+  for (const Child& child : slots_)
+    if (child.process) kill(child.process, SIGTERM);
+  passed_on_ = true;
+}
+
+Ended Children::wait() {
+  while (true) {
+    if (data::stop_signal()) pass_signal_on();
+    for (size_t slot = 0; slot < slots_.size(); ++slot) {
+      Child& child = slots_[slot];
+      int status = 0;
+      if (!child.process || waitpid(child.process, &status, WNOHANG) == 0) continue;
+      child.process = 0;
+      return {child.id, slot, WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status)};
+    }
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+int run_alone(const Command& command) {
+  Children children(1);
+  children.start(0, command);
+  const int status = children.wait().status;
+  data::check_stop();
+  return status;
+}
+
+std::string shell_line(const std::vector<std::string>& words) {
+  std::string line;
+  for (const std::string& word : words) {
+    const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
+      return isalnum(static_cast<unsigned char>(c)) || std::strchr("_./=,:@%+-", c);
+    });
+    std::string quoted;
+    for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+    line += fmt::format("{}{}", line.empty() ? "" : " ", plain ? word : "'" + quoted + "'");
+  }
+  return line;
+}
+
+std::string error_of(const std::string& file) {
+  std::ifstream in(file);
+  std::string error, last;
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("error: ")) error = line.substr(7);
+    if (!line.empty() && !line.starts_with("Run with --help")) last = line;
+  }
+  return !error.empty() ? error : !last.empty() ? last : "ended without a word";
+}
+
+}  // namespace selene::train

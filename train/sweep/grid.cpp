@@ -1,0 +1,182 @@
+#include "train/sweep/grid.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "data/printable.h"
+#include "data/regular_file.h"
+#include "kernels/error.h"
+#include "train/recipe_fields.h"
+#include "train/recipe_schema.h"
+
+namespace selene::train {
+namespace {
+
+namespace fs = std::filesystem;
+using recipe::Fields;
+using recipe::Node;
+using Strings = std::vector<std::string>;
+
+Node read_file(const std::string& path) {
+  return recipe::read_tree(data::read_regular_file(path, recipe::largest_tree, "a grid"), path, "grid");
+}
+
+/// The choices of a word.
+std::string one_of(const Node& node, const std::string& name, const Strings& choices) {
+  const std::string text = recipe::text_of(node, name);
+  if (std::find(choices.begin(), choices.end(), text) == choices.end())
+    throw Error(
+        fmt::format("{}: {} is {}, wanted {}", node.place, name, data::shown(text), recipe::join(choices, ", ")));
+  return text;
+}
+
+class Reader {
+ public:
+  explicit Reader(const std::string& path) : folder_(fs::path(path).parent_path()) { grid_.path = path; }
+
+  Grid read(const Node& top) {
+    Fields fields(top);
+    const Strings measures = {"training", "steps", "nothing"};
+    const std::string measure = one_of(fields.need("measure"), "measure", measures);
+    grid_.measure = Measure(std::find(measures.begin(), measures.end(), measure) - measures.begin());
+    grid_.out = recipe::text_of(fields.need("out"), "out");
+    if (const Node* node = fields.find("numbers")) grid_.numbers = file_of(*node, "numbers");
+    write(fields);
+    if (grid_.measure != Measure::nothing) axes(fields);
+    if (grid_.measure == Measure::training) training(fields);
+    if (grid_.measure == Measure::steps) steps(fields);
+    fields.need_all_asked();
+    return grid_;
+  }
+
+ private:
+  /// A file's path, which must be there.
+  std::string file_of(const Node& node, const std::string& name) const {
+    const std::string path = (folder_ / recipe::text_of(node, name)).lexically_normal().string();
+    std::error_code ignored;
+    if (!fs::exists(path, ignored)) throw Error(fmt::format("{}: {}: {} is not there", node.place, name, path));
+    return path;
+  }
+  Strings files_of(const Node& node, const std::string& name) const {
+    if (node.kind != Node::list) return {file_of(node, name)};
+    recipe::texts_of(node, name);
+    Strings files;
+    for (const Node& item : node.children) files.push_back(file_of(item, name));
+    return files;
+  }
+
+  /// "key=value" for each member of a map.
+  static Strings sets_of(const Node& node, const std::string& name) {
+    Strings sets;
+    const Fields fields(node, name);
+    for (const auto& [key, value] : fields.members()) {
+      if (!recipe::find_key(key.text))
+        throw Error(fmt::format("{}: {}: unknown key {}{}", key.place, name, data::shown_bare(key.text),
+                                recipe::suggest_key(key.text)));
+      const bool list = value.kind == Node::list;
+      const std::string text =
+          recipe::join(list && value.children.empty() ? Strings{} : recipe::texts_of(value, key.text), ", ");
+      sets.push_back(fmt::format("{}={}", key.text, list ? "[" + text + "]" : text));
+    }
+    return sets;
+  }
+
+  /// Names are parts of folders' names.
+  template <class F>
+  std::vector<Choice> choices(const Node& node, const std::string& name, const F& fill) const {
+    std::vector<Choice> out;
+    const Fields fields(node, name);
+    for (const auto& [key, value] : fields.members()) {
+      if (!recipe::is_run_name(key.text))
+        throw Error(fmt::format("{}: {} is no name for a folder, wanted letters, digits, '_', '-' and '.'", key.place,
+                                data::shown(key.text)));
+      out.push_back({key.text, {}, {}});
+      fill(out.back(), value, fields.name_of(key.text));
+    }
+    if (out.empty()) throw Error(fmt::format("{}: {} is empty, wanted at least one", node.place, name));
+    return out;
+  }
+
+  void write(Fields& fields) {
+    if (const Node* node = fields.find("write")) {
+      if (recipe::texts_of(*node, "write").empty()) return;
+      for (const Node& item : node->kind == Node::list ? node->children : std::vector<Node>{*node})
+        grid_.write.push_back(one_of(item, "write", {"table1", "table2", "table3", "figure1"}));
+      if (grid_.numbers.empty()) throw Error(node->place + ": write without numbers, wanted the file of a paper's");
+    }
+  }
+
+  void axes(Fields& fields) {
+    const auto take_files = [&](Choice& choice, const Node& value, const std::string& name) {
+      choice.files = files_of(value, name);
+    };
+    grid_.recipes = choices(fields.need("recipes"), "recipes", take_files);
+    grid_.models = choices(fields.need("models"), "models", take_files);
+    if (const Node* node = fields.find("set")) grid_.sets = sets_of(*node, "set");
+    if (const Node* node = fields.find("instead")) {
+      const Fields pairs(*node, "instead");
+      for (const auto& [key, value] : pairs.members())
+        grid_.instead.emplace(pair_of(key), files_of(value, pairs.name_of(key.text)));
+    }
+  }
+
+  std::pair<std::string, std::string> pair_of(const Node& key) const {
+    for (const Choice& recipe : grid_.recipes)
+      for (const Choice& model : grid_.models)
+        if (key.text == recipe.name + " " + model.name) return {recipe.name, model.name};
+    throw Error(fmt::format("{}: {} is no pair, wanted a name of recipes and one of models", key.place,
+                            data::shown(key.text)));
+  }
+
+  void training(Fields& fields) {
+    grid_.variants = {{}};
+    if (const Node* node = fields.find("variants"))
+      grid_.variants = choices(*node, "variants", [](Choice& choice, const Node& value, const std::string& name) {
+        choice.sets = sets_of(value, name);
+      });
+    grid_.seeds = recipe::wholes_of(fields.need("seeds"), "seeds", 0);
+    for (auto seed = grid_.seeds.begin(); seed != grid_.seeds.end(); ++seed)
+      if (std::find(grid_.seeds.begin(), seed, *seed) != seed)
+        throw Error(fmt::format("{}: seeds has {} twice", fields.need("seeds").place, *seed));
+    if (const Node* node = fields.find("data")) read_data(file_of(*node, "data"), fields);
+  }
+
+  void read_data(const std::string& path, Fields& grid) {
+    grid_.prepared = recipe::text_of(grid.need("prepared"), "prepared");
+    const Node top = read_file(path);
+    const Fields sources(top);
+    for (const auto& [key, value] : sources.members()) {
+      Fields fields(value, key.text);
+      DataSource& source = grid_.data[key.text];
+      source.prepare = recipe::texts_of(fields.need("prepare"), fields.name_of("prepare"));
+      if (const Node* node = fields.find("from")) source.from = recipe::texts_of(*node, fields.name_of("from"));
+      for (const auto& [name, count] :
+           {std::pair{"train", &source.train}, {"valid", &source.valid}, {"test", &source.test}})
+        *count = recipe::whole_of(fields.need(name), fields.name_of(name), 1);
+      fields.need_all_asked();
+    }
+  }
+
+  void steps(Fields& fields) {
+    const Node& lengths = fields.need("lengths");
+    grid_.lengths = recipe::wholes_of(lengths, "lengths", 1);
+    for (const auto& [name, count] :
+         {std::pair{"rounds", &grid_.rounds}, {"steps", &grid_.steps}, {"batch", &grid_.batch}})
+      if (const Node* node = fields.find(name)) *count = recipe::whole_of(*node, name, 1);
+    if (const Node* node = fields.find("precision"))
+      grid_.precision = one_of(*node, "precision", {"fp32", "bf16", "fp16"});
+    if (grid_.recipes.size() > 1)
+      throw Error(fields.need("recipes").place + ": recipes has several, wanted one whose steps are timed");
+  }
+
+  const fs::path folder_;
+  Grid grid_;
+};
+
+}  // namespace
+
+Grid read_grid(const std::string& path) { return Reader(path).read(read_file(path)); }
+
+}  // namespace selene::train

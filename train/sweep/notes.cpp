@@ -1,0 +1,87 @@
+#include "train/sweep/notes.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "data/durable_file.h"
+#include "data/json.h"
+#include "data/regular_file.h"
+#include "kernels/error.h"
+#include "train/sweep/children.h"
+
+namespace selene::train {
+namespace {
+
+std::string processor() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(": ") + 2));
+  return "unknown processor";
+}
+
+/// The first line that a command prints.
+std::string first_line(const std::string& command) {
+  FILE* const pipe = popen(command.c_str(), "r");
+  if (!pipe) return "";
+  std::array<char, 256> line{};
+  const bool any = fgets(line.data(), int(line.size()), pipe) != nullptr;
+  pclose(pipe);
+  const std::string text = any ? line.data() : "";
+  return text.substr(0, text.find('\n'));
+}
+
+/// What the run's log says of its device.
+std::string device_of(const std::string& folder) {
+  std::ifstream in(folder + "/log.txt");
+  std::string device;
+  constexpr std::string_view before = " info device: ";
+  for (std::string line; std::getline(in, line);)
+    if (const size_t at = line.find(before); at != line.npos) device = line.substr(at + before.size());
+  return device.substr(0, device.find(" (no backend module"));
+}
+
+}  // namespace
+
+Place this_place(const std::string& source_folder) {
+  const std::string git = shell_line({"git", "-C", source_folder, "describe", "--always", "--dirty"});
+  return {fmt::format("{}, {} threads", processor(), std::thread::hardware_concurrency()),
+          first_line(git + " 2>/dev/null"), fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr)))};
+}
+
+void write_notes(const Cell& cell, const SweepOptions& options, const Place& place,
+                 const std::vector<std::string>& words, const std::string& status, const std::string& why) {
+  const data::Json notes{{"status", status},
+                         {"why", why},
+                         {"task", cell.recipe},
+                         {"model", cell.model},
+                         {"p", cell.p},
+                         {"seed", cell.seed},
+                         {"scale", scale_text(options.scale)},
+                         {"stand_in", cell.data.stand_in},
+                         {"command", shell_line(words)},
+                         {"device", device_of(cell.folder)},
+                         {"machine", place.machine},
+                         {"commit", place.commit},
+                         {"date", place.date}};
+  data::write_durably(cell.folder + ".json", notes.dump() + "\n");
+}
+
+std::string noted_status(const Cell& cell) {
+  const std::string path = cell.folder + ".json";
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return "";
+  try {
+    return data::parse_json(data::read_regular_file(path, 1 << 20, "notes"), path).get<std::string>("status");
+  } catch (const Error&) {
+    return "";  // written anew
+  }
+}
+
+}  // namespace selene::train

@@ -1,0 +1,23 @@
+// RUN.json beside a run's folder RUN: what selene-report cannot know from the folder (train/lra_runs.h).
+#pragma once
+#include <string>
+#include <vector>
+
+#include "train/sweep/cells.h"
+
+namespace selene::train {
+
+/// Where and when something is measured.
+struct Place {
+  std::string machine, commit, date;
+};
+Place this_place(const std::string& source_folder);
+
+/// Writes a cell's notes. `words`: its command.
+void write_notes(const Cell& cell, const SweepOptions& options, const Place& place,
+                 const std::vector<std::string>& words, const std::string& status, const std::string& why);
+
+/// The status in a cell's notes; empty where there are none.
+std::string noted_status(const Cell& cell);
+
+}  // namespace selene::train

@@ -1,0 +1,179 @@
+#include "train/sweep/sweep.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <sstream>
+#include <thread>
+
+#include "data/stop.h"
+#include "kernels/error.h"
+#include "train/run_data.h"
+#include "train/sweep/children.h"
+#include "train/sweep/notes.h"
+#include "train/sweep/steps.h"
+#include "train/sweep/tables.h"
+
+namespace selene::train {
+namespace {
+
+namespace fs = std::filesystem;
+using Strings = std::vector<std::string>;
+using Clock = std::chrono::steady_clock;
+
+/// "37.50 %" of the test, or what else it says.
+std::string result_of(const std::string& folder) {
+  const Headline numbers = load_run(folder).headline;
+  if (numbers.test_accuracy) return fmt::format("{:.2f} %", 100 * *numbers.test_accuracy);
+  if (numbers.test_loss) return fmt::format("loss {:.4g}", *numbers.test_loss);
+  return "done";
+}
+
+Strings words_of(const Cell& cell, const SweepOptions& options) {
+  Strings words = {"selene-train"};
+  words.insert(words.end(), cell.files.begin(), cell.files.end());
+  words.insert(words.end(), {"--out", cell.folder, "--device", options.device});
+  for (const std::string& set : cell.sets) words.insert(words.end(), {"--set", set});
+  return words;
+}
+
+class Trainings {
+ public:
+  Trainings(const Grid& grid, const SweepOptions& options, std::vector<Cell> cells, const Say& say)
+      : options_(options),
+        cells_(std::move(cells)),
+        say_(say),
+        place_(this_place(fs::absolute(grid.path).parent_path().string())),
+        gpus_(usable_gpus(options.device)),
+        children_(size_t(options.jobs)),
+        begun_(cells_.size()) {}
+
+  /// How many were run now, and how many failed or have no data.
+  size_t ran = 0, bad = 0;
+
+  void run() {
+    for (size_t i = 0; i < cells_.size(); ++i) {
+      while (children_.full()) finish(children_.wait());
+      data::check_stop();
+      begin(i);
+    }
+    while (!children_.idle()) finish(children_.wait());
+    data::check_stop();
+  }
+
+ private:
+  std::string title(size_t i) const { return fmt::format("[{}/{}] {}", i + 1, cells_.size(), cells_[i].title); }
+
+  void note(size_t i, const std::string& status, const std::string& why) {
+    write_notes(cells_[i], options_, place_, words_of(cells_[i], options_), status, why);
+  }
+
+  // What fails now takes nothing from a run that was done before.
+  void fail(size_t i, const std::string& status, const std::string& why) {
+    if (noted_status(cells_[i]) != "done") note(i, status, why);
+    ++bad;
+    say_(fmt::format("{}: {}: {}", title(i), status, why));
+  }
+
+  void begin(size_t i) {
+    const Cell& cell = cells_[i];
+    fs::create_directories(fs::path(cell.folder).parent_path());
+    if (const std::string& why = cell.data.why; !why.empty())
+      return fail(i, why.starts_with("no data at ") ? "no data" : "failed", why);
+    if (!cell.problem.empty()) return fail(i, "failed", cell.problem);
+    const bool noted = noted_status(cell) == "done";
+    if (noted && state_of(cell) == CellState::done) return;
+    if (!noted) note(i, "unfinished", "");
+    begun_[i] = Clock::now();
+    Command command{words_of(cell, options_), cell.folder + ".out"};
+    if (!gpus_.empty()) command.environment.emplace_back("CUDA_VISIBLE_DEVICES", gpus_[children_.free_slot()]);
+    else if (options_.jobs > 1) {
+      const unsigned threads = std::max(1u, std::thread::hardware_concurrency() / unsigned(options_.jobs));
+      command.environment.emplace_back("OMP_NUM_THREADS", std::to_string(threads));
+    }
+    try {
+      children_.start(i, command);
+    } catch (const data::Interrupted&) {
+      throw;
+    } catch (const Error& e) {
+      fail(i, "failed", e.what());
+    }
+  }
+
+  void finish(const Ended& ended) {
+    const Cell& cell = cells_[ended.id];
+    if (data::stop_signal()) return;  // its checkpoint is there, and its notes say that it is unfinished
+    if (ended.status != 0)
+      return fail(
+          ended.id, "failed",
+          ended.status > 128 ? "ended by " + data::signal_name(ended.status - 128) : error_of(cell.folder + ".out"));
+    if (state_of(cell) != CellState::done) return fail(ended.id, "unfinished", "was interrupted");
+    note(ended.id, "done", "");
+    ++ran;
+    const double seconds = std::chrono::duration<double>(Clock::now() - begun_[ended.id]).count();
+    say_(fmt::format("{}: {} ({:.0f} s)", title(ended.id), result_of(cell.folder), seconds));
+  }
+
+  const SweepOptions& options_;
+  const std::vector<Cell> cells_;
+  const Say& say_;
+  const Place place_;
+  const Strings gpus_;
+  Children children_;
+  std::vector<Clock::time_point> begun_;
+};
+
+bool run_trainings(const Grid& grid, const SweepOptions& options, const Say& say) {
+  if (options.scale != 1)
+    say(fmt::format("scale {}: a rehearsal; its numbers say nothing about the method", scale_text(options.scale)));
+  cells_of(grid, options, prepare_data(grid, options, true, say));  // a grid that is wrong prepares nothing
+  std::vector<Cell> cells = cells_of(grid, options, prepare_data(grid, options, false, say));
+  const size_t count = cells.size();
+  Trainings trainings(grid, options, std::move(cells), say);
+  trainings.run();
+  if (trainings.ran + trainings.bad == 0) say(fmt::format("nothing to do: all {} cells were done", count));
+  if (trainings.bad) say(fmt::format("{} of {} cells failed or have no data", trainings.bad, count));
+  return trainings.bad == 0;
+}
+
+}  // namespace
+
+std::vector<std::string> usable_gpus(const std::string& device) {
+  Strings gpus;
+  if (device == "cpu") return gpus;
+  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
+    std::istringstream list(visible);
+    for (std::string one; std::getline(list, one, ',');) gpus.push_back(one);
+    return gpus;
+  }
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator("/proc/driver/nvidia/gpus", ignored))
+    gpus.push_back((static_cast<void>(entry), std::to_string(gpus.size())));
+  return gpus;
+}
+
+bool run_sweep(const Grid& grid, const SweepOptions& options, const Say& say, const Say& show) {
+  fs::create_directories(options.out);
+  bool whole = true;
+  if (grid.measure == Measure::training) whole = run_trainings(grid, options, say);
+  if (grid.measure == Measure::steps) whole = run_steps(grid, options, say);
+  return write_tables(grid, options, say, show) && whole;
+}
+
+void list_sweep(const Grid& grid, const SweepOptions& options, const Say& show) {
+  if (grid.measure == Measure::steps) return list_steps(grid, options, show);
+  if (grid.measure == Measure::nothing) return;
+  for (const Cell& cell : cells_of(grid, options, prepare_data(grid, options, true, show))) {
+    const CellState state = cell.problem.empty() ? state_of(cell) : CellState::fresh;
+    const std::string problem = cell.data.why.empty() ? cell.problem : cell.data.why;
+    if (!problem.empty()) show(fmt::format("cannot run: {}: {}", cell.title, problem));
+    else if (state == CellState::done && noted_status(cell) == "done") show("done: " + cell.title);
+    else
+      show(fmt::format("{}: {}: {}", state == CellState::fresh ? "to run" : "to go on with", cell.title,
+                       shell_line(words_of(cell, options))));
+  }
+}
+
+}  // namespace selene::train

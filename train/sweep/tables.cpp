@@ -1,0 +1,105 @@
+#include "train/sweep/tables.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+
+#include "data/durable_file.h"
+#include "data/regular_file.h"
+#include "kernels/error.h"
+#include "train/figure.h"
+#include "train/lra_tables.h"
+#include "train/recipe_compare.h"
+#include "train/run_data.h"
+
+namespace selene::train {
+namespace {
+
+namespace fs = std::filesystem;
+using Strings = std::vector<std::string>;
+
+/// The folders of all runs, by their notes; those on stand-ins only where the real data has none.
+Strings known_runs(const std::string& out) {
+  Strings runs;
+  if (!fs::is_directory(out)) return runs;
+  for (const auto& task : fs::directory_iterator(out)) {
+    const std::string name = task.path().string();
+    constexpr std::string_view ending = "-stand-in";
+    if (!task.is_directory() || (name.ends_with(ending) && fs::exists(name.substr(0, name.size() - ending.size()))))
+      continue;
+    for (const auto& model : fs::directory_iterator(task.path())) {
+      if (!model.is_directory()) continue;
+      for (const auto& entry : fs::directory_iterator(model.path()))
+        if (const std::string path = entry.path().string();
+            entry.path().filename().string().starts_with("seed-") && path.ends_with(".json"))
+          runs.push_back(path.substr(0, path.size() - 5));
+    }
+  }
+  std::sort(runs.begin(), runs.end(),
+            [](const std::string& a, const std::string& b) { return strverscmp(a.c_str(), b.c_str()) < 0; });
+  return runs;
+}
+
+void write(const std::string& file, const std::string& text, const Say& say, const Say& show) {
+  if (!fs::exists(file) || data::read_regular_file(file, uint64_t(1) << 28, "a table") != text)
+    data::write_durably(file, text);
+  if (file.ends_with(".md")) show(text.substr(0, text.find("\nCommands, ")));
+  say("written: " + file);
+}
+
+/// Without a device's name the times of whatever device there are; the figure refuses those of several.
+std::vector<StepTime> known_times(const SweepOptions& options) {
+  std::vector<StepTime> times;
+  const std::string all = options.out + "/table2";
+  Strings folders;
+  if (options.device != "auto") folders.push_back(times_folder(options));
+  else if (fs::is_directory(all))
+    for (const auto& entry : fs::directory_iterator(all)) folders.push_back(entry.path().string());
+  for (const std::string& folder : folders)
+    if (fs::exists(folder + "/cells.jsonl"))
+      for (const StepTime& time : load_step_times(folder + "/cells.jsonl")) times.push_back(time);
+  return times;
+}
+
+std::string table_of(const std::string& what, const std::vector<LraRun>& runs, const SweepOptions& options,
+                     const Paper& paper) {
+  if (what == "table1") return accuracy_table(runs, paper);
+  if (what == "table3") return pooling_table(runs, paper);
+  if (what == "table2") return step_table(load_step_times(times_folder(options) + "/cells.jsonl"), paper);
+  return figure_svg(figure_of(runs, known_times(options), paper));
+}
+
+}  // namespace
+
+std::string times_folder(const SweepOptions& options) {
+  return options.out + "/table2/" + fs::path(options.device).filename().string();
+}
+
+bool write_tables(const Grid& grid, const SweepOptions& options, const Say& say, const Say& show) {
+  const Strings folders = known_runs(options.out);
+  if (grid.write.empty()) {
+    std::vector<RunData> data;
+    for (const std::string& folder : folders)
+      if (fs::exists(folder + "/metrics.jsonl")) data.push_back(load_run(folder));
+    for (RunData& run : data) run.name = fs::path(run.path).lexically_relative(options.out).string();
+    if (!data.empty()) show(headline_table(data));
+    return true;
+  }
+  std::vector<LraRun> runs;
+  for (const std::string& folder : folders) runs.push_back(load_lra_run(folder));
+  compare_recipes(runs, recipes_beside(grid.numbers));
+  const Paper paper = load_paper(grid.numbers);
+  for (const std::string& what : grid.write) {
+    const bool figure = what == "figure1";
+    if (figure && runs.empty() && known_times(options).empty()) {
+      say(fmt::format("error: nothing of ours in {}, wanted runs or times (table1.yaml, table2.yaml)", options.out));
+      return false;
+    }
+    write(options.out + "/" + what + (figure ? ".svg" : ".md"), table_of(what, runs, options, paper), say, show);
+  }
+  return true;
+}
+
+}  // namespace selene::train
