@@ -7,6 +7,7 @@
 #include <map>
 
 #include "data/json.h"
+#include "models/registry.h"
 #include "tools/bench.h"
 #include "train/cost.h"
 #include "train/floor.h"
@@ -22,9 +23,11 @@ double resident_mib() {
   return 0;
 }
 
-// As the recipe of the model is called (recipes/models): tables and peers know it by that.
-std::string label_of(const ModelConfig& model) {
-  return model.name == "luna" ? fmt::format("luna-{}", model.projection_length) : model.name;
+// Tables and peers know the model by that.
+std::string label_of(const Recipe& recipe) {
+  return attention_label(recipe.model.attention, [&](const std::string& key) {
+    return std::to_string(recipe.model.own.get<int64_t>(key.substr(key.find('.') + 1)));
+  });
 }
 
 struct Step {
@@ -130,7 +133,7 @@ data::Batch random_batch(int64_t B, int64_t N, int64_t symbols, const ModelConfi
 // The floor is measured between the steps, so that both see the same machine. On the CPU it is the step's matrix
 // products alone; on a device the larger of bytes over copy speed and operations over the speed of a large product.
 void step(const Arguments& a, const Recipe& recipe, int64_t N, const Module* module) {
-  const std::string model = label_of(recipe.model), &precision = recipe.train.precision;
+  const std::string model = label_of(recipe), &precision = recipe.train.precision;
   const train::ModelSize size{{a.symbols, 1}, 10, N};
   const data::Batch batch = random_batch(a.batch, N, a.symbols, recipe.model);
   const std::vector<train::Product> products = train::products_of_step(recipe, size, batch);
@@ -188,7 +191,7 @@ void step(const Arguments& a, const Recipe& recipe, int64_t N, const Module* mod
 
 // The operations of a step, each call at its least over the steps, and then every matrix product of it alone.
 void kernels(const Arguments& a, const Recipe& recipe, int64_t N, const Module* module) {
-  const std::string model = label_of(recipe.model), &precision = recipe.train.precision;
+  const std::string model = label_of(recipe), &precision = recipe.train.precision;
   const train::ModelSize size{{a.symbols, 1}, 10, N};
   const data::Batch batch = random_batch(a.batch, N, a.symbols, recipe.model);
   if (!a.json) fmt::print("{} {} x {} {}, load {:.1f}\n", model, a.batch, N, precision, load_average());
