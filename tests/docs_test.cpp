@@ -1,5 +1,6 @@
 // The documentation against the sources: what docs/tour.md names exists where it says, links lead somewhere, the
 // headings that kernels cite are there, and every dependency is explained.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <regex>
@@ -143,6 +144,14 @@ TEST_CASE("docs: the headings of math.md that sources cite exist") {
       }
   }
   CHECK(cited >= 6);
+}
+
+TEST_CASE("docs: the attention that the page adds is the file that is built, and short") {
+  const std::string page = read(kRoot / "docs/adding-an-attention.md"), begin = "```cpp\n";
+  const std::string file = read(kRoot / "models/attention/efficient.cpp");
+  const size_t at = page.find(begin) + begin.size();
+  CHECK(page.substr(at, page.find("```", at) - at) == file);
+  CHECK(std::count(file.begin(), file.end(), '\n') <= 45);
 }
 
 TEST_CASE("docs: every dependency of the build is explained") {

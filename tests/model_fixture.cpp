@@ -35,6 +35,11 @@ std::vector<NamedConfig> model_variants() {
   add("transformer tied layers", transformer, [](ModelConfig& c) { c.tie_layers = true, c.pooling = "mean"; });
   add("transformer two towers", transformer, [](ModelConfig& c) { c.towers = 2, c.pooling = "real_mean"; });
   add("transformer pixels", transformer, [](ModelConfig& c) { c.input = "pixels", c.positions = "sinusoidal"; });
+  ModelConfig efficient = transformer;
+  efficient.attention = "efficient";
+  add("efficient", efficient, [](ModelConfig&) {});
+  add("efficient pre narrow", efficient,
+      [](ModelConfig& c) { c.norm = "pre", c.attention_dim = 6, c.pooling = "mean"; });
   add("luna", luna, [](ModelConfig&) {});
   add("luna tied", luna, [](ModelConfig& c) { c.own.at("luna.tie_kv") = true, c.activation = "silu"; });
   add("luna pre", luna, [](ModelConfig& c) { c.norm = "pre", c.pooling = "real_mean", c.head = "linear"; });

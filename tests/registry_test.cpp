@@ -2,10 +2,12 @@
 #include "models/registry.h"
 
 #include <cmath>
+#include <filesystem>
 
 #include "tests/catch.h"
 #include "train/recipe.h"
 #include "train/schedule.h"
+#include "train/session.h"
 
 using namespace selene;
 
@@ -27,6 +29,21 @@ TEST_CASE("every mechanism of the registry is a choice of model.attention, and e
   }
   INFO(message << "; the registry has " << known);
   for (const Mechanism& m : attentions()) CHECK(message.find(m.name) != std::string::npos);
+}
+
+TEST_CASE("every mechanism runs with every LRA recipe: a step of each pair is planned") {
+  const std::string models = std::string(SELENE_SOURCE_ROOT) + "/recipes/models/";
+  size_t pairs = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(SELENE_SOURCE_ROOT "/recipes/lra"))
+    for (const char* model : {"efficient.yaml", "luna-16.yaml", "transformer.yaml"}) {
+      if (entry.path().extension() != ".yaml") continue;
+      CAPTURE(entry.path().string(), model);
+      const Recipe r = compose_recipe({entry.path().string(), models + model});
+      const train::ModelSize size{{40, 1}, 10, r.data.max_length};
+      CHECK(train::Session::plan(r, size, {train::shape_batch(2, 64, r.model)}, true).step > 0);
+      ++pairs;
+    }
+  CHECK(pairs >= 39);
 }
 
 // Values of the reference's schedulers (fairseq optim/lr_scheduler); the whole curves are in tests/golden.

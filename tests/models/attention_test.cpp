@@ -120,6 +120,53 @@ TEST_CASE("a causal mechanism does not look ahead: a later position that is chan
   }
 }
 
+TEST_CASE("efficient attention is what the matrix of N x N that it avoids would give") {
+  constexpr int64_t H = 2, K = kD / H;
+  const Mechanism& m = attention_named("efficient");
+  const ModelConfig config = small(m);
+  Context context({1 << 20, 1 << 20, 0});
+  Parameters parameters;
+  const auto efficient = m.make(Builder{parameters, config, ""});
+  parameters.allocate(context, DType::f64, false, 0, 7);
+  const auto weights = [&](const char* name) {
+    return context.values<double>(parameters.master(parameters.find(name)));
+  };
+  std::vector<double> x;
+  for (int64_t i = 0; i < kN * kD; ++i) x.push_back(std::sin(double(3 * i + 1)));
+  const auto project = [&](const std::string& name, const std::vector<double>& in) {
+    const std::vector<double> w = weights((name + ".weight").c_str()), b = weights((name + ".bias").c_str());
+    std::vector<double> out = in;
+    for (int64_t n = 0; n < kN; ++n)
+      for (int64_t d = 0; d < kD; ++d) {
+        double& sum = out[size_t(n * kD + d)] = b[size_t(d)];
+        for (int64_t e = 0; e < kD; ++e) sum += w[size_t(d * kD + e)] * in[size_t(n * kD + e)];
+      }
+    return out;
+  };
+  std::vector<double> q = project("q_proj", x), k = project("k_proj", x), mixed(x.size());
+  const std::vector<double> v = project("v_proj", x);
+  const auto normalise = [](std::vector<double>& a, int64_t begin, int64_t step, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; ++i) sum += std::exp(a[size_t(begin + i * step)]);
+    for (int64_t i = 0; i < count; ++i) a[size_t(begin + i * step)] = std::exp(a[size_t(begin + i * step)]) / sum;
+  };
+  for (int64_t n = 0; n < kN; ++n)
+    for (int64_t h = 0; h < H; ++h) normalise(q, n * kD + h * K, 1, K);  // over the channels of a head
+  for (int64_t d = 0; d < kD; ++d) normalise(k, d, kD, kN);              // over the positions
+  for (int64_t n = 0; n < kN; ++n)
+    for (int64_t j = 0; j < kN; ++j)
+      for (int64_t h = 0; h < H; ++h) {
+        double weight = 0;  // of position j for position n: entry of the matrix of N x N
+        for (int64_t c = h * K; c < (h + 1) * K; ++c) weight += q[size_t(n * kD + c)] * k[size_t(j * kD + c)];
+        for (int64_t c = h * K; c < (h + 1) * K; ++c) mixed[size_t(n * kD + c)] += weight * v[size_t(j * kD + c)];
+      }
+  Tape t(context, &parameters, Tape::Mode::evaluate);
+  View view;
+  view.context = t.constant(upload_doubles(context, {1, kN, kD}, DType::f64, x));
+  const Var y = t.no_grad([&] { return efficient->mix(t, view.context, view); });
+  CHECK(distance(download_doubles(context, y.v), project("out_proj", mixed)) <= kRounding);
+}
+
 TEST_CASE("a language model refuses a mechanism without a causal form") {
   for (const Mechanism& m : attentions()) {
     const ModelConfig config = small(m);
