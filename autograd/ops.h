@@ -1,5 +1,5 @@
-// Every public operation. Those that return a Var are differentiable: tests/op_case_*.cpp have cases for each, and a
-// test reads this file to find one without. Letters: docs/shapes.md. Gradients: docs/math.md. Dropout is
+// Every public operation. Those that return a Var are differentiable: tests/support/op_case_*.cpp have cases for
+// each, and a test reads this file to find one without. Letters: docs/shapes.md. Gradients: docs/math.md. Dropout is
 // inverted (survivors are divided by the probability of survival) and off in evaluation. All throw Error with
 // operation, argument, what it is and what was wanted, before anything runs.
 #pragma once

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "data/safetensors.h"
-#include "data/xxhash64.h"
+#include "data/io/safetensors.h"
+#include "data/io/xxhash64.h"
 #include "kernels/error.h"
 
 namespace selene::data {

@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include "data/dataset.h"
-#include "data/listops.h"
+#include "data/lra/listops/listops.h"
 #include "kernels/error.h"
 
 namespace selene::data {

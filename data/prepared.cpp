@@ -6,9 +6,9 @@
 #include <array>
 #include <filesystem>
 
-#include "data/checksum.h"
-#include "data/image.h"
-#include "data/listops.h"
+#include "data/io/checksum.h"
+#include "data/io/image.h"
+#include "data/lra/listops/listops.h"
 #include "kernels/error.h"
 
 namespace selene::data {

@@ -10,8 +10,8 @@
 #include <string_view>
 
 #include "data/dataset.h"
-#include "data/json.h"
-#include "data/safetensors.h"
+#include "data/io/json.h"
+#include "data/io/safetensors.h"
 
 namespace selene::data {
 

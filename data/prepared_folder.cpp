@@ -5,14 +5,14 @@
 #include <filesystem>
 #include <set>
 
-#include "data/checksum.h"
-#include "data/clutter.h"
-#include "data/durable_file.h"
-#include "data/json.h"
+#include "data/io/checksum.h"
+#include "data/io/clutter.h"
+#include "data/io/durable_file.h"
+#include "data/io/json.h"
+#include "data/io/printable.h"
+#include "data/io/regular_file.h"
+#include "data/io/stop.h"
 #include "data/prepared.h"
-#include "data/printable.h"
-#include "data/regular_file.h"
-#include "data/stop.h"
 #include "kernels/error.h"
 
 namespace fs = std::filesystem;

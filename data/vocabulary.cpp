@@ -6,8 +6,8 @@
 #include <numeric>
 #include <set>
 
-#include "data/json.h"
-#include "data/printable.h"
+#include "data/io/json.h"
+#include "data/io/printable.h"
 #include "kernels/error.h"
 
 namespace selene::data {

@@ -30,14 +30,14 @@ char* map_host(int64_t bytes) {
 
 }  // namespace
 
-std::unique_ptr<Context> Context::dry(const Module* module) {
+std::unique_ptr<Context> Context::dry(const Backend* module) {
   const MemoryPlan unbounded{Arena::kUnbounded, Arena::kUnbounded, Arena::kUnbounded};
   return std::unique_ptr<Context>(new Context(unbounded, module, false, true));
 }
 
-Context::Context(const MemoryPlan& plan, const Module* module, bool guard) : Context(plan, module, guard, false) {}
+Context::Context(const MemoryPlan& plan, const Backend* module, bool guard) : Context(plan, module, guard, false) {}
 
-Context::Context(const MemoryPlan& plan, const Module* module, bool guard, bool dry)
+Context::Context(const MemoryPlan& plan, const Backend* module, bool guard, bool dry)
     : stream_(module ? module->table() : nullptr, dry) {
   const int64_t scalars = Arena::kAlignment * (guard ? 2 : 1);
   char *step_base = nullptr, *state_base = nullptr;

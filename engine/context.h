@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/module.h"
+#include "engine/backend.h"
 #include "engine/tensor.h"
 #include "kernels/backend.h"
 
@@ -23,9 +23,9 @@ class Context {
  public:
   /// A device without memory: launches are dropped, arenas are unbounded, plan() tells what a real run on that module
   /// (null: the CPU) needs.
-  static std::unique_ptr<Context> dry(const Module* module = nullptr);
+  static std::unique_ptr<Context> dry(const Backend* module = nullptr);
   /// CPU when `module` is null. Allocates the whole slab; Error when the machine has not so much. `guard`: Arena.
-  Context(const MemoryPlan& plan, const Module* module = nullptr, bool guard = false);
+  Context(const MemoryPlan& plan, const Backend* module = nullptr, bool guard = false);
   ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
@@ -66,7 +66,7 @@ class Context {
   void set_step(const StepScalars& scalars);
 
  private:
-  Context(const MemoryPlan& plan, const Module* module, bool guard, bool dry);
+  Context(const MemoryPlan& plan, const Backend* module, bool guard, bool dry);
   static void need_count(const Shape& shape, int64_t count);
   Stream stream_;
   char* slab_ = nullptr;

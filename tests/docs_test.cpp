@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/catch.h"
+#include "tests/support/catch.h"
 
 namespace {
 

@@ -41,7 +41,7 @@ elsewhere='^(linux-vdso|ld-linux.*|lib(c|m|dl|rt|pthread|stdc\+\+|gcc_s))\.so|^l
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 top=$work/selene
-mkdir -p "$top"/{bin,lib,tools,tests}
+mkdir -p "$top"/{bin,lib,tests/golden,tools/gpu/peers}
 
 for file in "${programs[@]}"; do cp -L "$build/$file" "$top/bin/"; done
 for file in "${modules[@]}"; do cp -L "$build/$file" "$top/lib/"; done
@@ -59,11 +59,10 @@ for file in "$top"/lib/*; do patchelf --set-rpath "\$ORIGIN" "$file"; done
 patchelf --set-rpath "\$ORIGIN:/usr/local/cuda/lib64" "$top/lib/libselene_cuda.so"
 
 cp -r recipes LICENSE "$top/"
-cp -r tests/golden "$top/tests/"
-mkdir "$top/tools/peers"
+cp tests/golden/{*.safetensors,manifest.json,README.md} "$top/tests/golden/"
 install -m 755 tools/gpu_check.sh "$top/tools/"
-install -m 644 tools/gpu_stages.sh tools/gpu_check.py "$top/tools/"
-install -m 644 tools/peers/*.py "$top/tools/peers/"
+install -m 644 tools/gpu/gpu_stages.sh tools/gpu/gpu_check.py "$top/tools/gpu/"
+install -m 644 tools/gpu/peers/*.py "$top/tools/gpu/peers/"
 git describe --always --dirty >"$top/COMMIT" 2>/dev/null || echo unknown >"$top/COMMIT"
 
 mkdir -p "$(dirname "$out")"

@@ -16,7 +16,7 @@ for part in "${parts[@]}"; do
 done
 
 trap 'status=$?; if [ -z "${counted:-}" ]; then echo "0 passed, 1 failed"; exit $((status ? status : 1)); fi' EXIT
-. tools/minutes.sh
+. tools/dev/minutes.sh
 logs=()
 # Sanitizers make compilers see ghosts (maybe-uninitialized); tools/test.sh is where warnings are errors.
 # For the traces -g1 (functions and lines) is enough, and compiles in three quarters of the time of -g.
@@ -82,9 +82,9 @@ seeds() {
   base64 -d >"$1/png/colour" <<<'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mMQaPgPAAIzAZDT4xAaAAAAAElFTkSuQmCC'
 }
 
-tools/setup.sh tests check
+tools/dev/setup.sh tests check
 if wanted asan || wanted fuzz; then address; fi
 if wanted tsan || wanted mutations; then threads; fi
 counted=yes
 show_minutes
-python3 tools/count_tests.py "${logs[@]}"
+python3 tools/dev/count_tests.py "${logs[@]}"

@@ -12,8 +12,8 @@
 set -euo pipefail
 export LC_ALL=C
 root=$(CDPATH= cd "$(dirname "$0")/.." && pwd)
-# shellcheck source=tools/gpu_stages.sh
-source "$root/tools/gpu_stages.sh"
+# shellcheck source=tools/gpu/gpu_stages.sh
+source "$root/tools/gpu/gpu_stages.sh"
 
 fail() { printf 'error: tools/gpu_check.sh: %s\n' "$*" >&2; exit 2; }
 
@@ -118,7 +118,7 @@ signal_session() {
 save() {
   local unended=() status=0
   if [ $# -gt 0 ]; then unended=(--running "$1" "$2"); fi
-  python3 "$root/tools/gpu_check.py" "$out" --raw "$raw" --device "$device" --budget "$budget" --took $SECONDS \
+  python3 "$root/tools/gpu/gpu_check.py" "$out" --raw "$raw" --device "$device" --budget "$budget" --took $SECONDS \
     "${unended[@]}" "${earlier[@]}" || status=$?
   tar -C "$scratch" -czf "$out/.logs.tar.gz" raw
   mv "$out/.logs.tar.gz" "$out/logs.tar.gz"

@@ -8,7 +8,7 @@ case ${1:-} in -h | --help) sed -n '2,3s/^# //p' tools/quickstart.sh; exit 0 ;; 
 say() { printf '\n== %s\n' "$*" >&2; }
 
 say "packages"
-tools/setup.sh
+tools/dev/setup.sh
 say "programs (a few minutes; at once when they are there)"
 # A folder that has the tests keeps them; a new one does without.
 options=(--buildtype=release)

@@ -38,7 +38,7 @@ template <class A> struct HasWorkspace<A, decltype(void(A::workspace))> { static
 
 }  // namespace selene::cuda
 
-// In kernels/cuda/*.cu, inside namespace selene::cuda.
+// In the .cu files, inside namespace selene::cuda.
 #define INSTANTIATE_DEVICE_FLOAT(NAME) template void run<float>(Stream&, const NAME<float>&);
 #define INSTANTIATE_DEVICE_DOUBLE(NAME) template void run<double>(Stream&, const NAME<double>&);
 #define INSTANTIATE_DEVICE(NAME)                         \

@@ -1,9 +1,9 @@
-// Matrix products of the shim: there is no library to call, so our own kernel (kernels/cuda/matmul.cu) does them
-// all.
+// Matrix products of the shim: there is no library to call, so our own kernel (kernels/cuda/matmul/matmul.cu) does
+// them all.
 #include "kernels/matmul.h"
 
 #include "kernels/cuda/device.cuh"
-#include "kernels/cuda/plain_matmul.h"
+#include "kernels/cuda/matmul/plain.h"
 
 namespace selene::cuda {
 

@@ -1,12 +1,12 @@
-// kernels/cuda/runtime.h on the host: kernels run when they are queued, a graph is the list of kernels with the arguments of
-// the capture. Environment: SELENE_SIMT_CAPABILITY (80; 70 takes the kernels of older devices).
+// kernels/cuda/host/runtime.h on the host: kernels run when they are queued, a graph is the list of kernels with the
+// arguments of the capture. Environment: SELENE_SIMT_CAPABILITY (80; 70 takes the kernels of older devices).
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 
-#include "kernels/cuda/runtime.h"
+#include "kernels/cuda/host/runtime.h"
 #include "kernels/error.h"
 #include "kernels/simt/runtime.h"
 

@@ -1,5 +1,6 @@
-// CUDA's names for the host compiler, so that kernels/cuda/*.cu run on the host unchanged, thread by thread. Semantics: CUDA
-// C++ Programming Guide, but stricter where CUDA leaves behaviour undefined: then it is an error. C++17.
+// CUDA's names for the host compiler, so that the kernels of kernels/cuda run on the host unchanged, thread by
+// thread. Semantics: CUDA C++ Programming Guide, but stricter where CUDA leaves behaviour undefined: then it is an
+// error. C++17.
 #pragma once
 #include <math.h>
 #include <stdint.h>

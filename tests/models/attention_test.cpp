@@ -3,8 +3,8 @@
 
 #include "models/heads/language_model.h"
 #include "models/registry.h"
-#include "tests/catch.h"
-#include "tests/op_case.h"
+#include "tests/support/catch.h"
+#include "tests/support/op_case.h"
 
 namespace selene {
 namespace {

@@ -6,9 +6,9 @@
 
 #include "kernels/elementwise.h"
 #include "kernels/philox.h"
-#include "tests/catch.h"
-#include "tests/op_case.h"
-#include "tests/threads.h"
+#include "tests/support/catch.h"
+#include "tests/support/op_case.h"
+#include "tests/support/threads.h"
 
 namespace selene {
 namespace {

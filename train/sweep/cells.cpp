@@ -6,10 +6,10 @@
 #include <cmath>
 #include <filesystem>
 
-#include "data/regular_file.h"
+#include "data/io/regular_file.h"
 #include "kernels/error.h"
-#include "train/metrics.h"
-#include "train/recipe.h"
+#include "train/folder/metrics.h"
+#include "train/recipe/recipe.h"
 #include "train/sweep/children.h"
 
 namespace selene::train {

@@ -18,7 +18,7 @@
 #include <fstream>
 #include <thread>
 
-#include "data/stop.h"
+#include "data/io/stop.h"
 #include "kernels/error.h"
 
 namespace selene::train {

@@ -21,8 +21,8 @@ struct Ended {
 };
 
 /// Programs that lie beside this one, at most so many at a time. Each has a process group of its own, so that a
-/// terminal's Ctrl-C does not reach it twice. The first signal to this process (data/stop.h) is passed on as SIGTERM,
-/// by which each comes to a good end; when this process ends, whatever ends it, they are sent another one.
+/// terminal's Ctrl-C does not reach it twice. The first signal to this process (data/io/stop.h) is passed on as
+/// SIGTERM, by which each comes to a good end; when this process ends, whatever ends it, they are sent another one.
 class Children {
  public:
   explicit Children(size_t most) : slots_(most) {}

@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "data/printable.h"
-#include "data/regular_file.h"
+#include "data/io/printable.h"
+#include "data/io/regular_file.h"
 #include "kernels/error.h"
-#include "train/recipe_fields.h"
-#include "train/recipe_schema.h"
+#include "train/recipe/fields.h"
+#include "train/recipe/schema.h"
 
 namespace selene::train {
 namespace {

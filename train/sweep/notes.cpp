@@ -10,9 +10,9 @@
 #include <fstream>
 #include <thread>
 
-#include "data/durable_file.h"
-#include "data/json.h"
-#include "data/regular_file.h"
+#include "data/io/durable_file.h"
+#include "data/io/json.h"
+#include "data/io/regular_file.h"
 #include "kernels/error.h"
 #include "train/sweep/children.h"
 

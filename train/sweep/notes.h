@@ -1,4 +1,4 @@
-// RUN.json beside a run's folder RUN: what selene-report cannot know from the folder (train/lra_runs.h).
+// RUN.json beside a run's folder RUN: what selene-report cannot know from the folder (train/report/lra_runs.h).
 #pragma once
 #include <string>
 #include <vector>

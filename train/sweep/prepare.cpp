@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "data/json.h"
-#include "data/regular_file.h"
+#include "data/io/json.h"
+#include "data/io/regular_file.h"
 #include "kernels/error.h"
 #include "train/sweep/children.h"
 

@@ -8,10 +8,10 @@
 #include <fstream>
 #include <thread>
 
-#include "data/durable_file.h"
-#include "data/json.h"
-#include "data/regular_file.h"
-#include "data/stop.h"
+#include "data/io/durable_file.h"
+#include "data/io/json.h"
+#include "data/io/regular_file.h"
+#include "data/io/stop.h"
 #include "kernels/error.h"
 #include "train/sweep/children.h"
 #include "train/sweep/notes.h"

@@ -8,9 +8,9 @@
 #include <sstream>
 #include <thread>
 
-#include "data/stop.h"
+#include "data/io/stop.h"
 #include "kernels/error.h"
-#include "train/run_data.h"
+#include "train/report/run_data.h"
 #include "train/sweep/children.h"
 #include "train/sweep/notes.h"
 #include "train/sweep/steps.h"

@@ -6,13 +6,13 @@
 #include <cstring>
 #include <filesystem>
 
-#include "data/durable_file.h"
-#include "data/regular_file.h"
+#include "data/io/durable_file.h"
+#include "data/io/regular_file.h"
 #include "kernels/error.h"
-#include "train/figure.h"
-#include "train/lra_tables.h"
-#include "train/recipe_compare.h"
-#include "train/run_data.h"
+#include "train/report/figure.h"
+#include "train/report/lra_tables.h"
+#include "train/report/recipe_compare.h"
+#include "train/report/run_data.h"
 
 namespace selene::train {
 namespace {

@@ -1,0 +1,201 @@
+// Attention on the device: which kernels run, and what they share: delta before the backward pass, and the second
+// pass that adds the partial sums of a chunked loop (cut.h). Dao 2023, "FlashAttention-2"; the second
+// pass as in "Flash-Decoding" (Dao et al. 2023).
+#include "kernels/attention.h"
+
+#include "kernels/cuda/attention/cudnn.h"
+#include "kernels/cuda/attention/tiles.h"
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/reduce.cuh"
+
+namespace selene::cuda {
+namespace {
+
+constexpr int NT = 128, kWarps = NT / 32, kMostChannels = 128;
+
+// Several lanes share a row: a lane takes 16 bytes of every kRowLanes * 16, however they can be read.
+constexpr int kRowLanes = 8;
+
+template <class T>
+__device__ Pack<T, kPack<T>> load_channels(const T* row, int64_t c, int64_t K, bool packs) {
+  if (packs) return load_pack<kPack<T>>(row + c);
+  Pack<T, kPack<T>> x;
+  for (int j = 0; j < kPack<T>; ++j) x.v[j] = c + j < K ? row[c + j] : T{};
+  return x;
+}
+
+template <class T>
+__global__ void __launch_bounds__(NT) attention_delta_rows(AttentionBwd<T> a, float* delta, bool packs) {
+  const int64_t i = (blockIdx.x * int64_t(NT) + threadIdx.x) / kRowLanes;  // heads of a row are neighbours
+  const int64_t h = i % a.H, n = i / a.H % a.Nq, b = i / a.H / a.Nq;
+  float sum = 0;
+  if (b < a.B) {
+    const int64_t at = b * a.o_batch + n * a.o_row + h * a.K;
+    for (int64_t c = threadIdx.x % kRowLanes * kPack<T>; c < a.K; c += kRowLanes * kPack<T>) {
+      const auto o = load_channels(a.o + at, c, a.K, packs), d_o = load_channels(a.d_o + at, c, a.K, packs);
+      for (int j = 0; j < kPack<T>; ++j) sum = fmaf(up(o.v[j]), up(d_o.v[j]), sum);
+    }
+  }
+  sum = warp_sum<kRowLanes>(sum);
+  if (b < a.B && threadIdx.x % kRowLanes == 0) delta[(b * a.H + h) * a.Nq + n] = sum;
+}
+
+// Channels of a row in a block whose warps share the chunks: lane l has channels l, l + 32, ...
+struct RowSums {
+  float x[kMostChannels / 32] = {};
+};
+
+// x[i] of thread t: the sum of all warps' x[i], in their order. shared: [kWarps, kMostChannels].
+__device__ inline void add_warps(RowSums& row, float (*shared)[kMostChannels]) {
+  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
+  for (int i = 0; i < kMostChannels / 32; ++i) shared[warp][lane + 32 * i] = row.x[i];
+  __syncthreads();
+  for (int i = 0; i < kMostChannels / 32; ++i) {
+    row.x[i] = shared[0][lane + 32 * i];
+    for (int w = 1; w < kWarps; ++w) row.x[i] += shared[w][lane + 32 * i];
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(NT) attention_combine_rows(AttentionFwd<T> a, AttentionCut cut) {  // grid B H Nq
+  __shared__ float shared[kWarps][kMostChannels], buffer[kWarps];
+  const int64_t q = blockIdx.x % a.Nq, bh = blockIdx.x / a.Nq, b = bh / a.H, h = bh % a.H;
+  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
+  float most = -HUGE_VALF;
+  for (int64_t g = threadIdx.x; g < cut.k_chunks; g += NT)
+    most = max_or_nan(most, attention_partial(a, cut, bh, g).max[q]);
+  most = block_max<NT>(most, buffer);
+  const float origin = most == -HUGE_VALF ? 0.0f : most;
+  float total = 0;
+  RowSums o;
+  for (int64_t g = warp; g < cut.k_chunks; g += kWarps) {
+    const AttentionPartial part = attention_partial(a, cut, bh, g);
+    const float factor = expf(part.max[q] - origin);
+    if (lane == 0) total += part.sum[q] * factor;
+    for (int i = 0; i < kMostChannels / 32; ++i)
+      if (lane + 32 * i < a.K) o.x[i] = fmaf(part.o[q * a.K + lane + 32 * i], factor, o.x[i]);
+  }
+  total = block_sum<NT>(total, buffer);
+  add_warps(o, shared);
+  if (threadIdx.x == 0) a.lse[blockIdx.x] = most + logf(total);
+  const float factor = dropout_scale(a.drop.threshold) / total;
+  for (int i = warp; i < kMostChannels / 32; i += kWarps)
+    if (lane + 32 * i < a.K) a.o[b * a.o_batch + q * a.o_row + h * a.K + lane + 32 * i] = down<T>(o.x[i] * factor);
+}
+
+// Rows of a gradient [B, n, H, K] out of partial sums [B H, chunks, n, K].
+template <class T>
+struct GradientRows {
+  const float* from;
+  T* to;
+  int64_t chunks, n, H, K, batch, row;
+};
+
+template <class T>
+__global__ void __launch_bounds__(NT) attention_add_rows(GradientRows<T> a) {  // grid B H n
+  __shared__ float shared[kWarps][kMostChannels];
+  const int64_t n = blockIdx.x % a.n, bh = blockIdx.x / a.n, b = bh / a.H, h = bh % a.H;
+  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
+  RowSums sums;
+  for (int64_t g = warp; g < a.chunks; g += kWarps) {
+    const float* from = a.from + ((bh * a.chunks + g) * a.n + n) * a.K;
+    for (int i = 0; i < kMostChannels / 32; ++i)
+      if (lane + 32 * i < a.K) sums.x[i] += from[lane + 32 * i];
+  }
+  add_warps(sums, shared);
+  for (int i = warp; i < kMostChannels / 32; i += kWarps)
+    if (lane + 32 * i < a.K) a.to[b * a.batch + n * a.row + h * a.K + lane + 32 * i] = down<T>(sums.x[i]);
+}
+
+template <class A>
+void need_head_size(const A& a) {
+  if (a.K < 1 || a.K > kMostChannels)
+    throw Error("attention: head size " + std::to_string(a.K) + ", the CUDA kernels take 1 to " +
+                std::to_string(kMostChannels));
+}
+
+// Whether the tensor cores may be used; float has no kernels that do.
+template <class T>
+bool with_mma(const Stream& s) {
+  return sizeof(T) == 2 && s.capability >= 80 && !s.plain_attention;
+}
+template <class T>
+bool with_wmma(const Stream& s) {
+  return dtype_of<T> == DType::f16 && s.capability >= 70 && !s.plain_attention;
+}
+
+template <class T>
+void forward_tiles(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut) {
+  if constexpr (sizeof(T) == 2)
+    if (with_mma<T>(s) && mma_forward(s, a, cut)) return;
+  if constexpr (dtype_of<T> == DType::f16)
+    if (with_wmma<T>(s)) return wmma_forward(s, a, cut);
+  plain_forward(s, a, cut);
+}
+template <class T>
+void backward_tiles(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
+  if constexpr (sizeof(T) == 2)
+    if (with_mma<T>(s) && mma_backward(s, a, cut)) return;
+  if constexpr (dtype_of<T> == DType::f16)
+    if (with_wmma<T>(s)) return wmma_backward(s, a, cut);
+  plain_backward(s, a, cut);
+}
+
+template <class T>
+void add_partials(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
+  const auto add = [&](const float* from, T* to, int64_t chunks, int64_t n, int64_t batch, int64_t row) {
+    launch(s, attention_add_rows<T>, a.B * a.H * n, NT, 0,
+           GradientRows<T>{from, to, chunks, n, a.H, a.K, batch, row});
+  };
+  if (cut.k_chunks > 1) add(attention_dq_partial(a, cut, 0, 0), a.dq, cut.k_chunks, a.Nq, a.dq_batch, a.dq_row);
+  if (cut.q_chunks == 1) return;
+  add(attention_dk_partial(a, cut, 0, 0), a.dk, cut.q_chunks, a.Nk, a.dk_batch, a.dk_row);
+  if (a.dv != a.dk) add(attention_dv_partial(a, cut, 0, 0), a.dv, cut.q_chunks, a.Nk, a.dv_batch, a.dv_row);
+}
+
+}  // namespace
+
+template <class T>
+void run(Stream& s, const AttentionFwd<T>& a) {
+  need_head_size(a);
+  if (s.cudnn_attention) return cudnn_forward(s, a);
+  const AttentionCut cut = attention_cut(a);
+  forward_tiles(s, a, cut);
+  if (cut.k_chunks > 1) launch(s, attention_combine_rows<T>, a.B * a.H * a.Nq, NT, 0, a, cut);
+}
+template <class T>
+int64_t workspace(const AttentionFwd<T>& a) {
+  const AttentionCut cut = attention_cut(a);
+  return cut.k_chunks > 1 ? a.B * a.H * cut.k_chunks * a.Nq * (a.K + 2) * int64_t(sizeof(float)) : 0;
+}
+
+template <class T>
+void run(Stream& s, const AttentionBwd<T>& a) {
+  need_head_size(a);
+  if (s.cudnn_attention) return cudnn_backward(s, a);
+  const AttentionCut cut = attention_cut(a);
+  if constexpr (sizeof(T) == 2)
+    if (with_mma<T>(s) && mma_short_backward(s, a, cut)) return add_partials(s, a, cut);
+  const int64_t rows = a.B * a.H * a.Nq;
+  const bool packs =
+      a.K % kPack<T> == 0 && aligned16(a.o, a.o_batch) && aligned16(a.o, a.o_row) && aligned16(a.d_o, a.o_row);
+  launch(s, attention_delta_rows<T>, attention_ceil(rows * kRowLanes, NT), NT, 0, a, attention_delta(a, cut),
+         packs);
+  backward_tiles(s, a, cut);
+  add_partials(s, a, cut);
+}
+template <class T>
+int64_t workspace(const AttentionBwd<T>& a) {
+  const AttentionCut cut = attention_cut(a);
+  const int64_t queries = cut.k_chunks > 1 ? cut.k_chunks * a.Nq : 0,
+                keys = cut.q_chunks > 1 ? cut.q_chunks * a.Nk : 0;
+  return a.B * a.H * ((queries + 2 * keys) * a.K + a.Nq) * int64_t(sizeof(float));
+}
+
+INSTANTIATE_DEVICE(AttentionFwd)
+INSTANTIATE_DEVICE_WORKSPACE(AttentionFwd)
+INSTANTIATE_DEVICE(AttentionBwd)
+INSTANTIATE_DEVICE_WORKSPACE(AttentionBwd)
+
+}  // namespace selene::cuda

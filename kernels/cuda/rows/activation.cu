@@ -1,0 +1,185 @@
+// Activations with dropout after them, one pass each way. Formulas: Hendrycks & Gimpel 2016 (GELU), Clevert et
+// al. 2016 (ELU), Ramachandran et al. 2017 (SiLU); slopes: docs/math.md, "Activations". The function is chosen at
+// run time, by all threads alike: eight elements a switch.
+#include "kernels/activation.h"
+
+#include "kernels/cuda/rows/dropout_row.cuh"
+
+namespace selene::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kDeep = 2;  // eights of a thread in the forward pass: enough reads under way
+
+__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+/// Phi(x) and phi(x) of the standard normal distribution from one exponential; absolute error of Phi 1e-7. The
+/// polynomial is Mills' ratio, as the CPU has it (kernels/cpu/vecmath.h, normal_tail_ratio).
+__device__ inline void normal_cdf_pdf(float x, float& cdf, float& pdf) {
+  const float e = exp2_fast(-0.721347520f * x * x), a = fminf(fabsf(x), 1e18f);
+  const float u = divide_fast(a, fmaf(0.2f, a, 1.0f));
+  float p = fmaf(u, 7.02033576e-05f, -0.00117188192f);
+  p = fmaf(fmaf(p, u, 0.00953667797f), u, -0.0489451103f);
+  p = fmaf(fmaf(p, u, 0.170212790f), u, -0.398942351f);
+  const float tail = e * fmaf(p, u, 0.5f);
+  cdf = x < 0.0f ? tail : 1.0f - tail, pdf = 0.398942280f * e;
+}
+
+// Each function: y = f(x), d = f'(x). An unused result costs nothing: the call is always inlined.
+struct Identity {
+  static __device__ void at(float x, float, float& y, float& d) { y = x, d = 1.0f; }
+};
+struct Relu {  // NaN passes
+  static __device__ void at(float x, float, float& y, float& d) {
+    y = x <= 0.0f ? 0.0f : x, d = x > 0.0f ? 1.0f : 0.0f;
+  }
+};
+struct Gelu {
+  static __device__ void at(float x, float, float& y, float& d) {
+    float cdf, pdf;
+    normal_cdf_pdf(x, cdf, pdf);
+    y = x * cdf, d = fmaf(x, pdf, cdf);
+  }
+};
+struct GeluTanh {  // x/2 (1 + tanh u), u = sqrt(2 / pi) (x + 0.044715 x^3)
+  static __device__ void at(float x, float, float& y, float& d) {
+    const float k = 0.797884561f, cubic = 0.044715f, x2 = x * x, t = tanhf(k * x * fmaf(cubic, x2, 1.0f));
+    y = 0.5f * x * (1.0f + t);
+    d = 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * k * fmaf(3.0f * cubic, x2, 1.0f);
+  }
+};
+struct Silu {
+  static __device__ void at(float x, float, float& y, float& d) {
+    const float s = sigmoid(x);
+    y = x * s, d = s * fmaf(x, 1.0f - s, 1.0f);
+  }
+};
+struct Sigmoid {
+  static __device__ void at(float x, float, float& y, float& d) { y = sigmoid(x), d = y * (1.0f - y); }
+};
+struct Tanh {
+  static __device__ void at(float x, float, float& y, float& d) { y = tanhf(x), d = 1.0f - y * y; }
+};
+struct Elu {
+  static __device__ void at(float x, float, float& y, float& d) {
+    const float below = expm1f(x > 0.0f ? 0.0f : x);
+    y = x > 0.0f ? x : below, d = x > 0.0f ? 1.0f : below + 1.0f;
+  }
+};
+struct EluPlusOne {  // e^x below 0, x + 1 above
+  static __device__ void at(float x, float, float& y, float& d) {
+    const float below = expf(x > 0.0f ? 0.0f : x);
+    y = x > 0.0f ? x + 1.0f : below, d = x > 0.0f ? 1.0f : below;
+  }
+};
+struct Softplus {  // the threshold is torch's
+  static __device__ void at(float x, float beta, float& y, float& d) {
+    const float z = beta * x, soft = log1pf(expf(z > 20.0f ? 20.0f : z)) / beta;
+    y = z > 20.0f ? x : soft, d = z > 20.0f ? 1.0f : sigmoid(z);
+  }
+};
+
+template <class F, int N>
+__device__ inline void each(float beta, const Eight (&x)[N], Eight (&y)[N], Eight (&d)[N]) {
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) F::at(x[k].v[j], beta, y[k].v[j], d[k].v[j]);
+  }
+}
+/// y = f(x), d = f'(x).
+template <int N>
+__device__ inline void map_eights(Activation f, float beta, const Eight (&x)[N], Eight (&y)[N], Eight (&d)[N]) {
+  switch (f) {
+    case Activation::identity:
+      return each<Identity>(beta, x, y, d);
+    case Activation::relu:
+      return each<Relu>(beta, x, y, d);
+    case Activation::gelu:
+      return each<Gelu>(beta, x, y, d);
+    case Activation::gelu_tanh:
+      return each<GeluTanh>(beta, x, y, d);
+    case Activation::silu:
+      return each<Silu>(beta, x, y, d);
+    case Activation::sigmoid:
+      return each<Sigmoid>(beta, x, y, d);
+    case Activation::tanh:
+      return each<Tanh>(beta, x, y, d);
+    case Activation::elu:
+      return each<Elu>(beta, x, y, d);
+    case Activation::elu_plus_one:
+      return each<EluPlusOne>(beta, x, y, d);
+    case Activation::softplus:
+      return each<Softplus>(beta, x, y, d);
+  }
+}
+
+template <class T, bool kFast>
+__global__ __launch_bounds__(kThreads) void activation_eights(ActivationFwd<T> a) {  // kDeep * 8 elements a thread
+  const int64_t total = a.R * a.C, first = blockIdx.x * int64_t(kThreads * kDeep * 8) + int(threadIdx.x) * 8;
+  Eight x[kDeep], y[kDeep], unused[kDeep];
+#pragma unroll
+  for (int k = 0; k < kDeep; ++k) {
+    const int64_t i = first + k * kThreads * 8;
+    x[k] = load_eight<kFast>(a.x + i, eight_or_rest(total, i));
+  }
+  map_eights(a.f, a.beta, x, y, unused);
+  DropoutPlace place = DropoutPlace::of<kFast>(a.drop, first, a.rows * a.C);
+#pragma unroll
+  for (int k = 0; k < kDeep; ++k) {
+    const int64_t i = first + k * kThreads * 8;
+    multiply(y[k], dropout_factors<kFast>(a.drop, place.b, place.e, place.size));
+    if (dropout_on(a.drop)) place.advance(kThreads * 8);
+    store_eight<kFast>(a.y + i, y[k], eight_or_rest(total, i));
+  }
+}
+
+template <class T, bool kFast>
+__global__ __launch_bounds__(kThreads) void activation_gradient_eights(ActivationBwd<T> a) {  // 8 a thread
+  const int64_t total = a.R * a.C, i = (blockIdx.x * int64_t(kThreads) + int(threadIdx.x)) * 8;
+  const int n = eight_or_rest(total, i);
+  const Eight x[1] = {load_eight<kFast>(a.x + i, n)};
+  Eight dx = load_eight<kFast>(a.dy + i, n), y[1], slope[1];
+  const Eight factor = dropout_factors_at<kFast>(a.drop, i, a.rows * a.C);
+  map_eights(a.f, a.beta, x, y, slope);
+  multiply(dx, factor), multiply(dx, slope[0]);
+  store_eight<kFast>(a.dx + i, dx, n);
+  if (a.y == nullptr) return;
+  multiply(y[0], factor);
+  store_eight<kFast>(a.y + i, y[0], n);
+}
+
+/// True where every eight is aligned and has one dropout block.
+template <class A>
+bool whole_eights(const A& a, bool aligned) {
+  return aligned && a.R * a.C % 8 == 0 && (!dropout_on(a.drop) || a.rows * a.C % 8 == 0);
+}
+void check_function(Activation f) {
+  if (int(f) < 0 || int(f) > int(Activation::softplus))
+    throw Error("activation: function number " + std::to_string(int(f)) +
+                " is unknown, wanted 0 (identity) to 9 (softplus)");
+}
+
+}  // namespace
+
+template <class T>
+void run(Stream& s, const ActivationFwd<T>& a) {
+  check_function(a.f);
+  constexpr int64_t tile = kThreads * kDeep * 8;
+  const bool fast = whole_eights(a, aligned16(a.x) && aligned16(a.y));
+  const auto kernel = fast ? activation_eights<T, true> : activation_eights<T, false>;
+  launch(s, kernel, (a.R * a.C + tile - 1) / tile, kThreads, 0, a);
+}
+template <class T>
+void run(Stream& s, const ActivationBwd<T>& a) {
+  check_function(a.f);
+  constexpr int64_t tile = kThreads * 8;
+  const bool fast = whole_eights(a, aligned16(a.x) && aligned16(a.dy) && aligned16(a.dx) && aligned16(a.y));
+  const auto kernel = fast ? activation_gradient_eights<T, true> : activation_gradient_eights<T, false>;
+  launch(s, kernel, (a.R * a.C + tile - 1) / tile, kThreads, 0, a);
+}
+
+INSTANTIATE_DEVICE(ActivationFwd)
+INSTANTIATE_DEVICE(ActivationBwd)
+
+}  // namespace selene::cuda

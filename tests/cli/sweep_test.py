@@ -1,0 +1,262 @@
+"""selene-sweep with tiny models: tables, a second call, a killed one, signals, cells that fail or have no data, bad grids."""
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from common import SOURCE, TIMEOUT, FolderCase, program, read_metrics, run, settings, wait_for_update
+
+TINY = {'model.dim': 16, 'model.heads': 2, 'model.ffn_dim': 16, 'model.head_dim': 16, 'data.max_length': 130}
+ONE_CELL = ['--scale', '0.0001', '--recipes', 'listops', '--models', 'luna-16', '--device', 'cpu', *settings(TINY)]
+GRIDS = os.path.join(SOURCE, 'recipes/sweeps')
+LONG = {'train.updates': 100000, 'train.log_every': 1}
+
+
+def grid_file(name):
+    return os.path.join(GRIDS, name + '.yaml')
+
+
+class Sweep(FolderCase):
+    def text(self, *parts):
+        with open(self.path(*parts), encoding='utf-8') as file:
+            return file.read()
+
+    def write(self, name, text):
+        with open(self.path(name), 'w', encoding='utf-8') as file:
+            file.write(text)
+        return name
+
+    def start(self, grid, *arguments, out='out'):
+        """A process in a group of its own, so that a signal to the group is a terminal's."""
+        grid = grid if grid.endswith('.yaml') else grid_file(grid)
+        return subprocess.Popen([program('selene-sweep'), grid, *arguments, '--out', out, '--data', 'data', '--raw', 'raw'],
+                                cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                start_new_session=True)
+
+    def call(self, grid, *arguments, out='out', status=0):
+        process = self.start(grid, *arguments, out=out)
+        process.out, process.err = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, status, process.out + process.err)
+        return process
+
+    def metrics(self, out, model='luna-16', seed=1):
+        return self.path(out, f'listops/{model}/seed-{seed}/metrics.jsonl')
+
+    def test_wrong_usage_is_told_in_one_line(self):
+        for grid, arguments in (('table1', ['--scale', '0']), ('table1', ['--scale', '2']), ('table1', ['--seeds', '-1']),
+                                ('table1', ['--recipes', 'texts']), ('table1', ['--models', 'luna']), ('table1', ['--seeds']),
+                                ('table2', ['--lengths', '1K']), ('table3', ['--models', 'transformer']),
+                                ('table1', ['--x', '1']), ('table1', ['--rounds', '2']), ('table2', ['--jobs', '2']),
+                                ('table1', ['--jobs', '0'])):
+            with self.subTest(grid=grid, arguments=arguments):
+                done = run('selene-sweep', grid_file(grid), '--device', 'cpu', *arguments)
+                self.assertEqual((done.returncode, done.stdout), (2, ''), done.stderr)
+                self.assertNotEqual(done.stderr, '')
+        for option, wanted in {'--recipes': 'listops, text, retrieval, image, pathfinder',
+                               '--models': 'transformer, luna-16, luna-128, luna-256'}.items():
+            done = run('selene-sweep', grid_file('table1'), option, 'luna')
+            self.assertEqual(done.stderr, f"error: {option} is 'luna', wanted {wanted}\n")
+
+    def test_bad_grids_name_the_place(self):
+        self.write('r.yaml', 'model: {dim: 16}\n')
+        self.write('m.yaml', 'model: {layers: 1}\n')
+        good = {'measure': 'training', 'recipes': '{r: r.yaml}', 'models': '{m: m.yaml}', 'seeds': '1', 'out': 'o'}
+        cases = {
+            'g.yaml:6:1: unknown key sedes, wanted ': {'sedes': '1'},
+            'g.yaml:4:8: seeds is an empty list': {'seeds': '[]'},
+            'g.yaml:4:8: seeds has 1 twice': {'seeds': '[1, 2, 1]'},
+            'g.yaml:4:8: seeds is "x", wanted a whole number from 0': {'seeds': 'x'},
+            'g.yaml:2:10: recipes is empty, wanted at least one': {'recipes': '{}'},
+            'g.yaml:2:14: recipes.r: none.yaml is not there': {'recipes': '{r: none.yaml}'},
+            'g.yaml:3:13: models.m is an empty list': {'models': '{m: []}'},
+            'g.yaml:3:21: models.m is given twice, first in line 3': {'models': '{m: m.yaml, m: r.yaml}'},
+            'g.yaml:3:10: "../m" is no name for a folder': {'models': '{../m: m.yaml}'},
+            'g.yaml:1:10: measure is "speed", wanted training, steps, nothing': {'measure': 'speed'},
+            'g.yaml:6:12: variants.a: unknown key model.dmi (did you mean model.dim?)': {'variants': '{a: {model.dmi: 2}}'},
+            'g.yaml: r m seed 1 and r n seed 1 are one recipe, wanted cells that differ': {'models': '{m: m.yaml, n: m.yaml}'},
+            'g.yaml: r m seed 1 and r m with v seed 1 are one recipe': {'variants': '{u: {}, v: {model.dim: 16}}'},
+            'g.yaml:6:11: "r x" is no pair, wanted a name of recipes and one of models': {'instead': '{r x: m.yaml}'},
+            'g.yaml:6:8: write is "table9", wanted table1': {'write': 'table9'},
+            'g.yaml:1:1: has no seeds': {'seeds': ''},
+        }
+        for wanted, change in cases.items():
+            with self.subTest(wanted):
+                changed = {**good, **change}
+                if 'variants' in change:
+                    wanted = wanted.replace(':6:12:', ':6:16:')
+                self.write('g.yaml', ''.join(f'{key}: {value}\n' for key, value in changed.items()))
+                result = self.call('g.yaml', '--list', status=1)
+                self.assertEqual(result.out, '')
+                self.assertTrue(result.err.startswith('error: ' + wanted), result.err)
+                self.assertEqual(result.err.count('\n'), 1, result.err)
+        self.assertIn('none.yaml: cannot be opened', self.call('none.yaml', status=1).err)
+        self.write('g.yaml', 'measure: training\n  bad: [\n')
+        self.assertIn('error: g.yaml:2:', self.call('g.yaml', status=1).err)
+
+    def test_a_table_and_a_second_call_that_does_nothing(self):
+        listed = self.call('table1', *ONE_CELL, '--list')
+        self.assertRegex(listed.out, r'\Ato run: listops luna-16 seed 1: selene-train .* --set train\.updates=4 .*\n\Z')
+        self.assertFalse(os.path.exists(self.path('out')))
+        first = self.call('table1', *ONE_CELL)
+        table = self.text('out/table1.md')
+        self.assertRegex(table, r'\| Luna-16 \| 37\.43 / \d+\.\d\d† \(1 seed\) \| 65\.74 / – \|')
+        for wanted in ('Scale 0.0001: ', 'say nothing about the method',
+                       f'selene-train {SOURCE}/recipes/lra/release/listops.yaml {SOURCE}/recipes/models/luna-16.yaml ',
+                       '--set train.updates=4 ', 'Measured on ', 'device CPU'):
+            self.assertIn(wanted, table)
+        self.assertIn('| Luna-16 | 37.43 / ', first.out)
+        self.assertNotIn('selene-train', first.out)
+        self.assertIn('say nothing about the method', first.err)
+        files = ['out/table1.md', 'out/listops/luna-16/seed-1/metrics.jsonl', 'out/listops/luna-16/seed-1.json']
+        before = [os.stat(self.path(f)).st_mtime_ns for f in files]
+        begin = time.monotonic()
+        second = self.call('table1', *ONE_CELL)
+        self.assertLess(time.monotonic() - begin, 20)  # some tenths of a second, but for sanitizers and busy machines
+        self.assertIn('nothing to do: all 1 cells were done', second.err)
+        self.assertEqual([os.stat(self.path(f)).st_mtime_ns for f in files], before)
+        self.assertEqual(second.out, first.out)
+        self.assertEqual(self.call('table1', *ONE_CELL, '--list').out, 'done: listops luna-16 seed 1\n')
+
+    def test_killed_in_the_middle_it_goes_on(self):
+        longer = settings({'train.updates': 600, 'train.checkpoint_every': 10, 'train.log_every': 1})
+        process = self.start('table1', *ONE_CELL, *longer, out='killed')
+        wait_for_update(process, self.metrics('killed'), 25)
+        self.assertIsNone(process.poll())
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=TIMEOUT)
+        self.assertFalse(os.path.exists(self.path('killed/table1.md')))
+        self.assertIn('to go on with: listops luna-16', self.call('table1', *ONE_CELL, *longer, '--list', out='killed').out)
+        self.call('table1', *ONE_CELL, *longer, out='killed')
+        self.assertIn('resumed from', self.text('killed/listops/luna-16/seed-1/log.txt'))
+        self.assertEqual([row['kind'] for row in read_metrics(self.metrics('killed'))].count('test'), 1)
+        self.assertRegex(self.text('killed/table1.md'), r'\| Luna-16 \| 37\.43 / \d+\.\d\d† \(1 seed\)')
+
+    def test_two_jobs_are_stopped_and_go_on(self):
+        two = [*ONE_CELL, '--seeds', '2', '--jobs', '2']
+        process = self.start('table1', *two, *settings({**LONG, 'train.validate_every': 100000}), out='two')
+        for seed in (1, 2):  # both at once, as neither ends
+            wait_for_update(process, self.metrics('two', seed=seed), 0)
+        process.terminate()
+        _, err = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, -signal.SIGTERM, err)
+        self.assertIn('interrupted; the same command goes on from here', err)
+        lasts = [max(row['update'] for row in read_metrics(self.metrics('two', seed=seed))) for seed in (1, 2)]
+        shorter = settings({'train.updates': max(lasts) + 3, 'train.log_every': 1, 'train.validate_every': 100000})
+        self.call('table1', *two, *shorter, out='two')
+        for seed in (1, 2):
+            self.assertIn('resumed from', self.text(f'two/listops/luna-16/seed-{seed}/log.txt'))
+        self.assertRegex(self.text('two/table1.md'), r'\| Luna-16 \| 37\.43 / \d+\.\d\d† ± \d+\.\d\d \(2 seeds\)')
+
+    def test_asked_to_stop_it_stops_with_a_checkpoint(self):
+        for out, number, stop in (('ctrl-c', signal.SIGINT, os.killpg), ('hung-up', signal.SIGHUP, os.killpg),
+                                  ('usr1', signal.SIGUSR1, os.kill)):
+            with self.subTest(out):
+                process = self.start('table1', *ONE_CELL, *settings(LONG), out=out)
+                wait_for_update(process, self.metrics(out), 0)
+                stop(process.pid, number)
+                _, err = process.communicate(timeout=TIMEOUT)
+                self.assertEqual(process.returncode, -number, err)
+                self.assertIn('interrupted', err)
+                self.assertTrue(os.path.exists(self.path(out, 'listops/luna-16/seed-1/checkpoints/last')))
+
+    def test_a_second_signal_ends_it_at_once(self):
+        process = self.start('table1', *ONE_CELL, *settings(LONG), out='twice')
+        wait_for_update(process, self.metrics('twice'), 0)
+        os.kill(process.pid, signal.SIGSTOP)  # so that both are there when it goes on
+        for _ in range(2):
+            os.kill(process.pid, signal.SIGTERM)
+            os.kill(process.pid, signal.SIGCONT)
+            time.sleep(0.003)
+        process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, -signal.SIGTERM)
+        again = self.start('table1', *ONE_CELL, *settings(LONG), out='twice')  # the program it had started is gone too
+        wait_for_update(again, self.metrics('twice'), 0)
+        again.terminate()
+        again.communicate(timeout=TIMEOUT)
+
+    def test_a_cell_that_fails_does_not_stop_the_others(self):
+        bad = self.call('table3', *ONE_CELL, *settings({'train.threads': 1, 'model.luna.projection_length': 16}),
+                        '--set', 'schedule.name=milestone', out='failed', status=1)
+        self.assertIn('[1/2] listops luna-16 seed 1: failed: ', bad.err)
+        self.assertIn('[2/2] listops luna-16 with p seed 1: failed: ', bad.err)
+        self.assertIn('2 of 2 cells failed or have no data', bad.err)
+        self.assertIn('| Luna-16 | P | 38.06 / failed |', self.text('failed/table3.md'))
+        self.assertIn('* ListOps, Luna-16 with P, seed 1: failed: ', self.text('failed/table3.md'))
+        good = self.call('table3', *ONE_CELL, out='failed')
+        self.assertIn('[2/2] listops luna-16 with p seed 1: ', good.err)
+        self.assertRegex(self.text('failed/table3.md'), r'\| Luna-16 \| P \| 38\.06 / \d+\.\d\d† \(1 seed\)')
+
+    def test_a_cell_whose_program_fails_is_told(self):
+        os.makedirs(self.path('bad/listops/luna-16'))
+        self.write('bad/listops/luna-16/seed-1', 'no folder')
+        bad = self.call('table1', *ONE_CELL, '--jobs', '2', '--seeds', '2', out='bad', status=1)
+        self.assertIn('[1/2] listops luna-16 seed 1: failed: bad/listops/luna-16/seed-1: is a file', bad.err)
+        self.assertRegex(bad.err, r'\[2/2\] listops luna-16 seed 2: \d+\.\d\d %')
+        self.assertIn('1 of 2 cells failed', bad.err)
+
+    def test_without_data_the_folder_is_named(self):
+        result = self.call('table1', '--recipes', 'retrieval', '--models', 'luna-16', out='none', status=1)
+        self.assertIn('raw/tsv_data', result.err)
+        self.assertIn('| Luna-16 | 37.43 / – | 65.74 / – | 79.38 / no data |', result.out)
+
+    def test_prepared_data_without_its_source_is_of_the_wanted_size(self):
+        for words in (['stand-in', 'text', '--out', 'gone', '--train', 20, '--test', 10],
+                      ['text', '--from', 'gone', '--out', 'data/text', '--train', 10]):
+            self.assertEqual(run('selene-prepare', *words, cwd=self.folder).returncode, 0)
+        result = self.call('table1', '--recipes', 'text', '--models', 'luna-16', out='smaller', status=1)
+        self.assertIn('data/text was not made with "train": 0', result.err)
+        self.assertFalse(os.path.exists(self.path('smaller/text/luna-16/seed-1')))
+
+    def test_a_stand_in_takes_the_place_of_missing_data(self):
+        result = self.call('table1', '--scale', '0.0001', '--recipes', 'image', '--models', 'luna-16', '--device', 'cpu',
+                           *settings({**TINY, 'data.max_length': 1024}), out='made-up')
+        self.assertIn('image: no data at raw/cifar-10-batches-bin; a synthetic stand-in takes its place', result.err)
+        self.assertRegex(result.out, r'46\.39 / \d+\.\d\d\\\*† \(1 seed\)')
+        self.assertIn('synthetic stand-in in the official form', result.out)
+
+    def test_a_mistaken_call_takes_nothing_from_a_finished_run(self):
+        first = self.call('table1', *ONE_CELL, out='kept')
+        mistaken = self.call('table1', *ONE_CELL, '--set', 'model.luna.tie_kv=true', out='kept', status=1)
+        self.assertIn('the recipe has changed', mistaken.err)
+        self.assertEqual(mistaken.out, first.out)
+
+    def test_a_grid_of_ones_own(self):
+        data = ('selene-prepare', 'listops', '--train', 100, '--valid', 10, '--test', 10, '--min-length', 9,
+                '--max-length', 30, '--out', 'own-data')
+        self.assertEqual(run(*data, cwd=self.folder).returncode, 0)
+        self.write('task.yaml', 'model: {layers: 1, dim: 16, heads: 2, ffn_dim: 16}\n'
+                   'data: {path: own-data, max_length: 66}\ntrain: {updates: 2, batch_size: 8}\n')
+        self.write('wide.yaml', 'model: {dim: 32}\n')
+        self.write('narrow.yaml', 'model: {dim: 8}\n')
+        self.write('own.yaml', 'measure: training\nrecipes: {task: task.yaml}\n'
+                   'models: {wide: wide.yaml, narrow: [wide.yaml, narrow.yaml]}\n'
+                   'variants: {plain: {}, fast: {optim.lr: 0.01}}\nseeds: [3]\nset: {train.log_every: 1}\nout: own\n')
+        first = self.call('own.yaml', '--jobs', '2', out='own')
+        for name in ('task/wide/seed-3', 'task/wide-fast/seed-3', 'task/narrow/seed-3', 'task/narrow-fast/seed-3'):
+            self.assertIn(name, first.out)
+        self.assertIn('lr: 0.01', self.text('own/task/wide-fast/seed-3/recipe.yaml'))
+        self.assertIn('dim: 8', self.text('own/task/narrow/seed-3/recipe.yaml'))
+        self.assertIn('nothing to do: all 4 cells were done', self.call('own.yaml', out='own').err)
+
+    def test_times_and_the_figure(self):
+        some = ['--lengths', '8', '--models', 'transformer', 'luna-16', '--rounds', '1', '--device', 'cpu']
+        short = [*some, '--steps', '1']
+        first = self.call('table2', *short, out='times')
+        self.assertRegex(first.out, r'\| Luna-16 \| – / \d+\.\d\d \| – / \d+\.\d\d \|\n')
+        second = self.call('table2', *short, out='times')
+        self.assertIn('nothing to do: all 2 cells were measured', second.err)
+        self.assertEqual(second.out, first.out)
+        for other in ([*some, '--steps', '2'], [*short, '--scale', '0.5']):
+            refused = self.call('table2', *other, out='times', status=1)
+            self.assertIn('another --scale or --steps', refused.err)
+        scaled = self.call('table2', *short, '--scale', '0.5', out='scaled')
+        self.assertIn('Scale 0.5: a step has at most 16,384 tokens and a process times 1 steps', scaled.out)
+        refused = self.call('figure1', '--device', 'cpu', out='times', status=1)
+        self.assertIn('error: times at 8 tokens: the paper has none there', refused.err)
+        os.remove(self.path('times/table2/cpu/cells.jsonl'))
+        self.assertIn('error: nothing of ours', self.call('figure1', '--device', 'cpu', out='times', status=1).err)
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -1,0 +1,28 @@
+// Tiny training sessions for tests.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "train/step/session.h"
+
+namespace selene::testing {
+
+/// A recipe around a model, with Adam, clipping and dropout keys of its own.
+Recipe small_recipe(const ModelConfig& model);
+/// What the data would say: 9 symbols, 5 classes, at most 20 positions unless the model says otherwise.
+train::ModelSize small_size(const ModelConfig& model);
+/// B examples of random symbols; the first has N, the others fewer. A pure function of its arguments.
+data::Batch random_batch(const ModelConfig& model, int64_t B, int64_t N, uint64_t seed);
+/// A session on a device (null: the CPU) in a context of just the planned size for batches of B x N.
+std::unique_ptr<train::Session> small_session(const Recipe& recipe, int64_t B, int64_t N,
+                                              const Backend* module = nullptr);
+/// One update: every micro-batch from `batches` (one for each), then the optimiser.
+void update(train::Session& session, const std::vector<data::Batch>& batches, int64_t finished);
+
+/// Bits of a flat buffer.
+std::vector<float> floats(train::Session& session, const Tensor& flat);
+/// Parameters, both moments, and the compute copy: everything that an update changes.
+std::vector<std::vector<float>> state_of(train::Session& session);
+
+}  // namespace selene::testing

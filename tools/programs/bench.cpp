@@ -1,0 +1,148 @@
+// selene-bench: what kernels and training steps cost, with the physical floor beside each time.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "data/io/printable.h"
+#include "engine/threads.h"
+#include "kernels/error.h"
+#include "tools/programs/bench.h"
+#include "tools/programs/program.h"
+#include "train/folder/log.h"
+#include "train/run/threads.h"
+
+using namespace selene;
+using bench::Arguments;
+
+namespace {
+
+// Empty when it is a model's name, else what is wrong (the library's convention).
+std::string check_model(const std::string& name) {
+  if (name == "transformer") return "";
+  const bool luna = name.starts_with("luna-") && name.size() > 5 && name.size() < 12 && name[5] != '0' &&
+                    name.find_first_not_of("0123456789", 5) == name.npos;
+  return luna ? "" : "model is '" + name + "', wanted transformer or luna-L with L >= 1 rows of P";
+}
+
+// What every subcommand takes.
+void declare_common(CLI::App* command, Arguments& a) {
+  command->add_option("--precision", a.precisions, "fp32, bf16, fp16 (GPU); several")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}));
+  command->add_option("--steps", a.steps, "timed repetitions; the least counts")
+      ->capture_default_str()
+      ->check(whole(1, int64_t(1) << 24));
+  command->add_option("--threads", a.threads)->capture_default_str()->check(whole(1, 4096));
+  command->add_option("--device", a.device, "auto | cpu | cuda | a module's file")->capture_default_str();
+  command->add_flag("--json", a.json, "one object per line");
+}
+
+void declare_recipe(CLI::App* command, Arguments& a) {
+  command->add_option("RECIPE", a.recipes, "YAML recipes; of several, later ones win")->check(not_empty);
+  command->add_option("--set", a.sets, "key=value, overrides the recipe; repeatable")
+      ->take_all()
+      ->allow_extra_args(false);
+}
+
+void declare_step(CLI::App* command, Arguments& a) {
+  declare_recipe(command, a);
+  command->add_option("--model", a.models, "luna-L or transformer; several")
+      ->capture_default_str()
+      ->check(check_model);
+  command->add_option("--length", a.lengths, "tokens; several")
+      ->capture_default_str()
+      ->check(whole(1, int64_t(1) << 24));
+  command->add_option("--batch", a.batch, "examples")->capture_default_str()->check(whole(1, int64_t(1) << 24));
+  command->add_option("--layers", a.layers)->capture_default_str()->check(whole(1, int64_t(1) << 24));
+  command->add_option("--dim", a.dim)->capture_default_str()->check(whole(1, int64_t(1) << 24));
+  command->add_option("--ffn", a.ffn)->capture_default_str()->check(whole(1, int64_t(1) << 24));
+  command->add_option("--heads", a.heads)->capture_default_str()->check(whole(1, int64_t(1) << 24));
+  command->add_flag("!--untied", a.tie_kv, "Luna with a product each for keys and values, as in the LRA recipes");
+  command->add_option("--symbols", a.symbols)->capture_default_str()->check(whole(8, int64_t(1) << 24));
+}
+
+// Runs one measurement; one that fails (too large for the device, say) is told and does not stop the others.
+int failures(const std::string& what, const std::function<void()>& measure) {
+  try {
+    measure();
+    fflush(stdout);  // what is measured is kept, whatever ends the next measurement
+    return 0;
+  } catch (const Error& e) {
+    fflush(stdout);
+    fmt::print(stderr, "error: {}\n", data::printable(fmt::format("{}: {}", what, e.what())));
+    return 1;
+  }
+}
+
+struct Commands {
+  CLI::App *step = nullptr, *kernels = nullptr, *attention = nullptr, *ceilings = nullptr, *loader = nullptr;
+};
+
+Commands declare(CLI::App& app, Arguments& a) {
+  Commands c;
+  c.step = app.add_subcommand("step", "a training step: forward, backward, Adam");
+  c.kernels = app.add_subcommand("kernels", "every operation of that step, and each of its matrix products alone");
+  c.attention = app.add_subcommand("attention", "attention alone: our kernels, and cuDNN's where it is found");
+  c.ceilings = app.add_subcommand("ceilings", "the speed of a large copy and of a large matrix product");
+  c.loader = app.add_subcommand("loader", "making a recipe's batches, beside the training steps that consume them");
+  for (CLI::App* command : {c.step, c.kernels, c.attention, c.ceilings, c.loader}) declare_common(command, a);
+  for (CLI::App* command : {c.step, c.kernels}) declare_step(command, a);
+  c.step->add_flag("!--no-graph", a.graph, "launch every operation anew instead of replaying the captured step");
+  declare_recipe(c.loader, a);
+  c.attention->add_option("--shape", a.attentions, "BxHxNqxNkxK; several")->capture_default_str();
+  return c;
+}
+
+Recipe recipe_of(const Arguments& a, const std::string& precision) {
+  if (a.recipes.empty()) throw Error("no recipe given");
+  std::vector<std::string> sets = a.sets;
+  sets.push_back("train.precision=" + precision);
+  return compose_recipe(a.recipes, sets);
+}
+
+// What was asked for, in one precision; returns how many measurements failed.
+int measure(const Commands& c, const Arguments& a, const std::string& precision, const Backend* module) {
+  train::need_precision(precision, module);
+  int failed = 0;
+  if (*c.loader) failed += failures("loader", [&] { bench::loader(a, recipe_of(a, precision), module); });
+  if (*c.ceilings) failed += failures(precision, [&] { bench::ceilings(a, precision, module); });
+  if (*c.attention)
+    for (const std::string& shape : a.attentions)
+      failed += failures(shape + " " + precision, [&] { bench::attention(a, shape, precision, module); });
+  if ((*c.step || *c.kernels) && !a.recipes.empty()) {
+    const Recipe recipe = recipe_of(a, precision);
+    for (const int64_t N : a.lengths)
+      failed += failures(fmt::format("{}, {} tokens, {}", recipe.name, N, precision),
+                         [&] { (*c.step ? bench::step : bench::kernels)(a, recipe, N, module); });
+  } else if (*c.step || *c.kernels)
+    for (const std::string& model : a.models)
+      for (const int64_t N : a.lengths)
+        failed += failures(fmt::format("{}, {} tokens, {}", model, N, precision), [&] {
+          (*c.step ? bench::step : bench::kernels)(a, bench::step_recipe(a, model, precision), N, module);
+        });
+  return failed;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  calm_threads(argv);
+  CLI::App app{
+      "Times kernels and training steps beside their floor: the matrix products of the same step alone, or what a "
+      "GPU's memory and matrix units can do.",
+      "selene-bench"};
+  app.footer(
+      "Example: selene-bench step --model luna-16 transformer --length 1024 2048 --precision fp32 bf16 --json");
+  app.require_subcommand(0, 1);  // run_program wants one, and names an unknown one
+  Arguments a;
+  const Commands commands = declare(app, a);
+  return run_program(app, argc, argv, [&] {
+    train::use_threads(a.threads);
+    std::string why;
+    const auto module = choose_device(a.device, &why);
+    if (!why.empty()) train::log_info(why);
+    int failed = 0;
+    for (const std::string& precision : a.precisions) failed += measure(commands, a, precision, module.get());
+    return failed ? 1 : 0;
+  });
+}

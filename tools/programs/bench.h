@@ -1,0 +1,47 @@
+// What selene-bench measures: arguments and the measurements, one function for each subcommand.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/backend.h"
+#include "train/step/session.h"
+
+namespace selene::bench {
+
+struct Arguments {
+  std::vector<std::string> models{"luna-16", "transformer"}, precisions{"fp32"};
+  std::vector<int64_t> lengths{1024};
+  int64_t batch = 4, layers = 4, dim = 256, ffn = 1024, heads = 4, symbols = 260, steps = 10, threads = 2;
+  std::string device = "cpu";
+  bool json = false, graph = true, tie_kv = true;
+  std::vector<std::string> attentions{"1x64x1024x1024x64"};
+  std::vector<std::string> recipes, sets;  // files and key=value over them
+};
+
+/// What a step can't be faster than: memory and matrix products at their measured best.
+struct Ceilings {
+  double copy_bytes_per_s = 0, flops_per_s = 0;
+};
+/// A copy of 256 MiB, and a product of 8192^3 (1024^3 on the CPU) in an element type. On a device measured once.
+Ceilings measure_ceilings(DType dtype, const Backend* module);
+
+/// A training step of random tokens: forward, backward, Adam.
+void step(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module);
+/// Every operation of that step by itself.
+void kernels(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module);
+/// Attention alone, forward and backward, by each kernel that the device has. Shape: "BxHxNqxNkxK".
+void attention(const Arguments& a, const std::string& shape, const std::string& precision, const Backend* module);
+void ceilings(const Arguments& a, const std::string& precision, const Backend* module);
+
+/// The loader of a recipe's data beside the recipe's training step.
+void loader(const Arguments& a, const Recipe& recipe, const Backend* module);
+
+/// What step() and kernels() share.
+Recipe step_recipe(const Arguments& a, const std::string& model, const std::string& precision);
+data::Batch random_batch(int64_t B, int64_t N, int64_t symbols, const ModelConfig& model);
+double load_average();
+double seconds_of(const std::function<void()>& f);
+
+}  // namespace selene::bench

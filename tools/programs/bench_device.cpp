@@ -1,0 +1,163 @@
+// What a device can do at most, and attention by itself.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <map>
+
+#include "autograd/with_dtype.h"
+#include "data/io/json.h"
+#include "kernels/attention.h"
+#include "kernels/elementwise.h"
+#include "kernels/error.h"
+#include "tools/programs/bench.h"
+#include "train/measure/cost.h"
+#include "train/measure/floor.h"
+
+namespace selene::bench {
+namespace {
+
+// Least seconds of a launch, with scratch of its own, after one to warm up.
+template <template <class> class A, class T>
+double least_seconds(Context& context, A<T> arguments, int64_t repeats) {
+  const Tensor scratch = context.empty({workspace_bytes(context.stream(), arguments)}, DType::u8, "workspace");
+  arguments.workspace = static_cast<Acc<T>*>(scratch.raw());
+  run(context.stream(), arguments);
+  double least = std::numeric_limits<double>::infinity();
+  context.stream().observer = [&](Operation, DType, double s, const void*) { least = std::min(least, s); };
+  for (int64_t i = 0; i < repeats; ++i) run(context.stream(), arguments);
+  context.stream().observer = nullptr;
+  return least;
+}
+
+double copy_speed(const Backend* module, int64_t n) {  // n: fp32 elements
+  Context context({1 << 12, 2 * n * int64_t(sizeof(float)) + 4 * Arena::kAlignment, 0}, module);
+  const Tensor x = context.empty({n}, DType::f32), y = context.empty({n}, DType::f32);
+  Stream& stream = context.stream();
+  run(stream, Fill<float>{x.data<float>(), n, 1});
+  double least = std::numeric_limits<double>::infinity();
+  const Elementwise<float> copy{x.data<float>(), nullptr, y.data<float>(), n, Binary::add, 1};
+  run(stream, copy);
+  stream.observer = [&](Operation, DType, double s, const void*) { least = std::min(least, s); };
+  for (int i = 0; i < 10; ++i) run(stream, copy);
+  return 2 * double(n) * sizeof(float) / least;
+}
+
+// One side of the attention that is timed: tensors, and the two argument structs.
+template <class T>
+struct Problem {
+  Problem(Context& context, const std::array<int64_t, 5>& shape) {
+    const auto [B, H, Nq, Nk, K] = shape;
+    // Not every compiler lets a lambda see the names of a structured binding.
+    const auto filled = [&, B = B, width = H * K](int64_t N) {
+      Tensor t = context.empty({B, N, width}, dtype_of<T>);
+      std::vector<T> values(static_cast<size_t>(t.numel()));
+      for (size_t i = 0; i < values.size(); ++i) values[i] = down<T>(float(i * 7919 % 1024) / 512 - 1);
+      context.upload(t, values.data());
+      return t;
+    };
+    q = filled(Nq), k = filled(Nk), v = filled(Nk), d_o = filled(Nq);
+    o = context.empty(q.shape(), dtype_of<T>), dq = context.empty(q.shape(), dtype_of<T>);
+    dk = context.empty(k.shape(), dtype_of<T>), dv = context.empty(k.shape(), dtype_of<T>);
+    lse = context.empty({B, H, Nq}, DType::f32);
+    f.q = q.data<T>(), f.k = k.data<T>(), f.v = v.data<T>(), f.o = o.data<T>(), f.lse = lse.data<Acc<T>>();
+    f.B = B, f.H = H, f.Nq = Nq, f.Nk = Nk, f.K = K, f.scale = Acc<T>(1 / std::sqrt(double(K)));
+    f.q_row = f.o_row = f.k_row = f.v_row = H * K;
+    f.q_batch = f.o_batch = Nq * H * K, f.k_batch = f.v_batch = Nk * H * K;
+    b.q = f.q, b.k = f.k, b.v = f.v, b.o = f.o, b.d_o = d_o.data<T>(), b.lse = f.lse;
+    b.dq = dq.data<T>(), b.dk = dk.data<T>(), b.dv = dv.data<T>();
+    b.B = B, b.H = H, b.Nq = Nq, b.Nk = Nk, b.K = K, b.scale = f.scale;
+    b.q_row = b.o_row = b.k_row = b.v_row = b.dq_row = b.dk_row = b.dv_row = H * K;
+    b.q_batch = b.o_batch = b.dq_batch = f.q_batch, b.k_batch = b.v_batch = b.dk_batch = b.dv_batch = f.k_batch;
+  }
+  Tensor q, k, v, d_o, o, dq, dk, dv, lse;
+  AttentionFwd<T> f{};
+  AttentionBwd<T> b{};
+};
+
+void print_attention(const Arguments& a, const char* kernel, const char* pass, DType dtype, const std::string& shape,
+                     double seconds, const train::Cost& cost) {
+  const double gflop = cost.flops / seconds / 1e9, gb = cost.bytes / seconds / 1e9;
+  if (a.json)
+    fmt::print("{}\n", data::Json{{"kernel", kernel},
+                                  {"pass", pass},
+                                  {"dtype", name_of(dtype)},
+                                  {"shape", shape},
+                                  {"ms", seconds * 1e3},
+                                  {"gflop_s", gflop},
+                                  {"gb_s", gb}}
+                           .dump());
+  else
+    fmt::print("{:6} {:8} {:5} {:24} {:9.3f} ms {:9.1f} GFLOP/s {:8.1f} GB/s\n", kernel, pass, name_of(dtype), shape,
+               seconds * 1e3, gflop, gb);
+  fflush(stdout);
+}
+
+std::array<int64_t, 5> parse_shape(const std::string& text) {
+  std::array<int64_t, 5> n{};
+  char end = 0;
+  if (sscanf(text.c_str(), "%ldx%ldx%ldx%ldx%ld%c", &n[0], &n[1], &n[2], &n[3], &n[4], &end) != 5 ||
+      *std::min_element(n.begin(), n.end()) < 1)
+    throw Error(fmt::format("attention shape is '{}', wanted BxHxNqxNkxK, for example 32x4x16x4096x64", text));
+  return n;
+}
+
+}  // namespace
+
+Ceilings measure_ceilings(DType dtype, const Backend* module) {
+  static std::map<DType, Ceilings> known;  // a process has one device
+  const auto found = known.find(dtype);
+  if (module && found != known.end()) return found->second;
+  // The shim takes a thousand times as long; its numbers say nothing.
+  const bool gpu = module && std::string(module->table()->name) == "cuda", shim = module && !gpu;
+  const int64_t elements = int64_t(shim ? 1 : 256) << 18, side = gpu ? 8192 : shim ? 64 : 1024;
+  const train::Product large{dtype, side, side, side, 1, 1, false, true, false};
+  return known[dtype] = {copy_speed(module, elements), large.flops() / train::best_seconds(large, 5, module)};
+}
+
+void ceilings(const Arguments& a, const std::string& precision, const Backend* module) {
+  const DType dtype = train::compute_type(precision);
+  const Ceilings c = measure_ceilings(dtype, module);
+  if (a.json) {
+    for (const auto& [what, value] : {std::pair{"copy", c.copy_bytes_per_s}, std::pair{"matmul", c.flops_per_s}})
+      fmt::print("{}\n", data::Json{{"what", what}, {"dtype", name_of(dtype)}, {"value", value / 1e9}}.dump());
+  } else {
+    fmt::print("copy {:.1f} GB/s, matrix product in {} {:.1f} GFLOP/s\n", c.copy_bytes_per_s / 1e9, name_of(dtype),
+               c.flops_per_s / 1e9);
+  }
+}
+
+void attention(const Arguments& a, const std::string& shape, const std::string& precision, const Backend* module) {
+  const std::array<int64_t, 5> n = parse_shape(shape);
+  const DType dtype = train::compute_type(precision);
+  with_dtype(dtype, [&]<class T>() {
+    const int64_t tokens = n[0] * n[1] * n[4] * (n[2] + n[3]);
+    // Room for the operands several times over: scratch is of the size of partial results.
+    Context context({1 << 12, tokens * 64 + (64 << 20), 0}, module);
+    Problem<T> problem(context, n);
+    constexpr std::pair<const char*, StreamOption> others[] = {{"plain", StreamOption::plain_attention},
+                                                               {"cudnn", StreamOption::cudnn_attention}};
+    const auto measure = [&](const char* kernel) {
+      print_attention(a, kernel, "forward", dtype, shape, least_seconds(context, problem.f, a.steps),
+                      train::cost_of(Operation::AttentionFwd, dtype, &problem.f));
+      print_attention(a, kernel, "backward", dtype, shape, least_seconds(context, problem.b, a.steps),
+                      train::cost_of(Operation::AttentionBwd, dtype, &problem.b));
+    };
+    measure("own");
+    for (const auto& [kernel, option] : others) {
+      if (!module) break;
+      context.stream().set(option, 1);
+      try {
+        measure(kernel);
+      } catch (const Error& e) {
+        fmt::print(stderr, "{}: {}\n", kernel, e.what());
+      }
+      context.stream().set(option, 0);
+    }
+  });
+}
+
+}  // namespace selene::bench

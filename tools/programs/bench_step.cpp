@@ -1,0 +1,226 @@
+// Training steps and the operations in them, with the floor beside each time.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <map>
+
+#include "data/io/json.h"
+#include "models/registry.h"
+#include "tools/programs/bench.h"
+#include "train/measure/cost.h"
+#include "train/measure/floor.h"
+#include "train/step/step_graphs.h"
+
+namespace selene::bench {
+namespace {
+
+double resident_mib() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmRSS:")) return std::stod(line.substr(6)) / 1024;
+  return 0;
+}
+
+// Tables and peers know the model by that.
+std::string label_of(const Recipe& recipe) {
+  return attention_label(recipe.model.attention, [&](const std::string& key) {
+    return std::to_string(recipe.model.own.get<int64_t>(key.substr(key.find('.') + 1)));
+  });
+}
+
+struct Step {
+  Step(const Arguments& a, const Recipe& recipe, const train::ModelSize& size, const data::Batch& inputs,
+       const Backend* module, bool graph)
+      : plan(train::Session::plan(recipe, size, {inputs}, true, module)),
+        session(recipe, size, std::make_unique<Context>(plan, module), true),
+        graphs(session, graph),
+        batch(inputs),
+        examples(double(a.batch)) {}
+  void operator()() {
+    session.set_step(0, 0, examples);
+    graphs.micro_batch(batch, 0);
+    graphs.optimizer_step();
+    session.context().stream().synchronize();
+  }
+  MemoryPlan plan;
+  train::Session session;
+  train::StepGraphs graphs;
+  const data::Batch& batch;
+  double examples;
+};
+
+struct OperationRow {
+  DType dtype;
+  double seconds = 0;
+  int64_t calls = 0;
+  train::Cost cost;
+};
+
+// Every call at its least over the steps.
+std::map<std::string, OperationRow> least_of_operations(const Arguments& a, const Recipe& recipe,
+                                                        const train::ModelSize& size, const data::Batch& batch,
+                                                        const Backend* module) {
+  Step step(a, recipe, size, batch, module, false);
+  step();
+  struct Call {
+    Operation operation;
+    DType dtype;
+    train::Cost cost;
+    double least = 1e30;
+  };
+  std::vector<Call> calls;
+  size_t at = 0;
+  step.session.context().stream().observer = [&](Operation operation, DType dtype, double s, const void* arguments) {
+    if (at == calls.size()) calls.push_back({operation, dtype, train::cost_of(operation, dtype, arguments)});
+    calls[at].least = std::min(calls[at].least, s), ++at;
+  };
+  for (int64_t i = 0; i < a.steps; ++i) at = 0, step();
+  std::map<std::string, OperationRow> rows;
+  for (const Call& c : calls) {
+    OperationRow& row = rows[fmt::format("{} {}", name_of(c.operation), name_of(c.dtype))];
+    row.dtype = c.dtype, row.seconds += c.least, ++row.calls, row.cost += c.cost;
+  }
+  return rows;
+}
+
+// What all launches of one step cost at least.
+train::Cost cost_of_step(Step& step) {
+  train::Cost cost;
+  Stream& stream = step.session.context().stream();
+  stream.observer = [&](Operation operation, DType dtype, double, const void* arguments) {
+    cost += train::cost_of(operation, dtype, arguments);
+  };
+  step();
+  stream.observer = nullptr;
+  return cost;
+}
+
+}  // namespace
+
+double load_average() {
+  double load = 0;
+  std::ifstream("/proc/loadavg") >> load;
+  return load;
+}
+
+double seconds_of(const std::function<void()>& f) {
+  const auto start = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+Recipe step_recipe(const Arguments& a, const std::string& model, const std::string& precision) {
+  Recipe r;
+  r.model.attention = model == "transformer" ? "full" : model.substr(0, model.find('-'));
+  if (model.find('-') != std::string::npos)
+    r.model.own.at("luna.projection_length") = std::stoll(model.substr(model.find('-') + 1));
+  r.model.layers = a.layers, r.model.dim = a.dim, r.model.ffn_dim = a.ffn, r.model.heads = a.heads;
+  r.model.own.at("luna.tie_kv") = a.tie_kv;
+  r.model.dropout = r.model.attention_dropout = r.model.activation_dropout = 0.1;
+  r.train.precision = precision;
+  return r;
+}
+
+data::Batch random_batch(int64_t B, int64_t N, int64_t symbols, const ModelConfig& model) {
+  data::Batch batch = train::shape_batch(B, N, model);
+  for (size_t i = 0; i < batch.towers[0].tokens.size(); ++i)
+    batch.towers[0].tokens[i] = int32_t(4 + i * 7919 % size_t(symbols - 4));
+  return batch;
+}
+
+// The floor is measured between the steps, so that both see the same machine. On the CPU it is the step's matrix
+// products alone; on a device the larger of bytes over copy speed and operations over the speed of a large product.
+void step(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module) {
+  const std::string model = label_of(recipe), &precision = recipe.train.precision;
+  const train::ModelSize size{{a.symbols, 1}, 10, N};
+  const data::Batch batch = random_batch(a.batch, N, a.symbols, recipe.model);
+  const std::vector<train::Product> products = train::products_of_step(recipe, size, batch);
+  Step step(a, recipe, size, batch, module, a.graph);
+  train::Cost cost = cost_of_step(step);  // also warms up
+  for (int i = 0; i < 2; ++i) step();
+  const double rss = resident_mib();
+  std::vector<double> times;
+  double floor = 1e30;
+  for (int64_t i = 0; i < a.steps; ++i) {
+    times.push_back(seconds_of([&] { step(); }));
+    if (i % 3 || (module && i)) continue;
+    if (module) {
+      const Ceilings c = measure_ceilings(train::compute_type(precision), module);
+      floor = std::max(cost.bytes / c.copy_bytes_per_s, cost.flops / c.flops_per_s);
+    } else {
+      floor = std::min(floor, train::measure_floor(products, 2).seconds);
+    }
+  }
+  std::sort(times.begin(), times.end());
+  const double best = times[0], median = times[times.size() / 2], slab = double(step.plan.total()) / (1 << 20);
+  if (a.json) {
+    const data::Json j{{"model", model},
+                       {"length", N},
+                       {"dtype", precision},
+                       {"floor_ms", floor * 1e3},
+                       {"step_ms", best * 1e3},
+                       {"floor_ratio", best / floor},
+                       {"flops", cost.flops},
+                       {"bytes", cost.bytes},
+                       {"slab_mib", slab},
+                       {"rss_mib", rss},
+                       {"batch", a.batch},
+                       {"layers", recipe.model.layers},
+                       {"dim", recipe.model.dim},
+                       {"ffn", recipe.model.ffn_dim},
+                       {"heads", recipe.model.heads},
+                       {"step_median_ms", median * 1e3},
+                       {"ns_per_token", best * 1e9 / double(N * a.batch)},
+                       {"device", module ? module->info().name : "cpu"},
+                       {"graph", a.graph},
+                       {"threads", a.threads},
+                       {"load", load_average()}};
+    fmt::print("{}\n", j.dump());
+  } else {
+    fmt::print(
+        "{:12} {:>7} x {:<3} {:5} step {:9.1f} ms (median {:9.1f})  floor {:9.1f} ms  ratio {:5.2f}  {:7.1f} GFLOP/s "
+        " "
+        "slab {:7.1f} MiB  resident {:7.1f} MiB  load {:.1f}\n",
+        model, N, a.batch, precision, best * 1e3, median * 1e3, floor * 1e3, best / floor, cost.flops / best / 1e9,
+        slab, rss, load_average());
+  }
+  fflush(stdout);
+}
+
+// The operations of a step, each call at its least over the steps, and then every matrix product of it alone.
+void kernels(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module) {
+  const std::string model = label_of(recipe), &precision = recipe.train.precision;
+  const train::ModelSize size{{a.symbols, 1}, 10, N};
+  const data::Batch batch = random_batch(a.batch, N, a.symbols, recipe.model);
+  if (!a.json) fmt::print("{} {} x {} {}, load {:.1f}\n", model, a.batch, N, precision, load_average());
+  for (const auto& [name, row] : least_of_operations(a, recipe, size, batch, module)) {
+    const double gb = row.cost.bytes / row.seconds / 1e9, gflop = row.cost.flops / row.seconds / 1e9;
+    if (a.json)
+      fmt::print("{}\n", data::Json{{"model", model},
+                                    {"length", N},
+                                    {"batch", a.batch},
+                                    {"operation", name.substr(0, name.find(' '))},
+                                    {"dtype", name_of(row.dtype)},
+                                    {"calls", row.calls},
+                                    {"ms", row.seconds * 1e3},
+                                    {"bytes", row.cost.bytes},
+                                    {"flops", row.cost.flops},
+                                    {"gb_s", gb},
+                                    {"gflop_s", gflop}}
+                             .dump());
+    else
+      fmt::print("  {:24} {:5} calls {:9.3f} ms {:8.1f} GB/s {:9.1f} GFLOP/s\n", name, row.calls, row.seconds * 1e3,
+                 gb, gflop);
+  }
+  if (a.json) return;
+  for (const train::Product& p : train::products_of_step(recipe, size, batch)) {
+    const double s = train::best_seconds(p, int(a.steps), module);
+    fmt::print("  {:4} x {:5} x {:5} x {:5} {}{}{} {:4} calls {:9.3f} ms {:8.1f} GFLOP/s\n", p.batch, p.M, p.N, p.K,
+               p.trans_a ? 'T' : 'N', p.trans_b ? 'T' : 'N', p.c_is_acc ? "+" : " ", p.calls, s * 1e3,
+               p.flops() / s / 1e9);
+  }
+}
+
+}  // namespace selene::bench

@@ -1,0 +1,158 @@
+// Values that are allowed by themselves but do not fit together.
+#include <algorithm>
+#include <initializer_list>
+
+#include <fmt/format.h>
+
+#include "data/dataset.h"
+#include "kernels/error.h"
+#include "models/registry.h"
+#include "train/recipe/schema.h"
+
+namespace selene::recipe {
+namespace {
+
+/// Collects what a rule needs: the recipe, and the place to blame.
+class Checker {
+ public:
+  Checker(const Recipe& recipe, const Places& places, const std::string& origin)
+      : r_(recipe), places_(places), origin_(origin) {}
+
+  void run() const {
+    model();
+    input();
+    schedule();
+    loss_scale();
+    name();
+  }
+
+ private:
+  /// Throws unless `good`. The place is that of the first of `keys` that was given at all.
+  void need(bool good, std::initializer_list<std::string_view> keys, const std::string& what) const {
+    if (good) return;
+    for (const std::string_view key : keys)
+      if (const auto found = places_.find(key); found != places_.end()) throw Error(found->second + ": " + what);
+    throw Error(origin_ + ": " + what);
+  }
+
+  void model() const {
+    const ModelConfig& m = r_.model;
+    need(m.dim % m.heads == 0 || m.attention_dim > 0, {"model.dim", "model.heads"},
+         fmt::format("model.dim is {}, wanted a multiple of model.heads ({})", m.dim, m.heads));
+    need(m.attention_dim % m.heads == 0, {"model.attention_dim", "model.heads"},
+         fmt::format("model.attention_dim is {}, wanted a multiple of model.heads ({})", m.attention_dim, m.heads));
+    need(m.positions != "sinusoidal" || (m.dim % 2 == 0 && m.dim >= 4), {"model.dim", "model.positions"},
+         fmt::format("model.dim is {}, wanted an even number of at least 4 for sinusoidal positions", m.dim));
+    const Mechanism& mechanism = attention_named(m.attention);
+    need(mechanism.packed || m.pooling != "p", {"model.pooling", "model.attention"},
+         fmt::format("model.pooling is p, wanted cls, mean or real_mean: model.attention {} has no P", m.attention));
+    if (mechanism.check)
+      mechanism.check(m, [this](bool good, auto keys, const std::string& what) { need(good, keys, what); });
+    own_keys();
+    const bool table = m.positions == "learned" && m.max_positions > 0;
+    need(!table || m.max_positions >= r_.data.max_length, {"model.max_positions", "data.max_length"},
+         fmt::format("model.max_positions is {}, wanted at least data.max_length ({}) or 0", m.max_positions,
+                     r_.data.max_length));
+  }
+
+  /// A key that nothing reads is a mistake; its default does no harm where files are merged.
+  void own_keys() const {
+    const Recipe defaults;
+    for (const Key& key : schema()) {
+      const std::string value = format_value(r_, key), usual = format_value(defaults, key);
+      need(is_read(r_, key) || value == usual, {key.name},
+           fmt::format("{} is {}, wanted {} (its default): model.attention is {}, which does not read it", key.name,
+                       value, usual, r_.model.attention));
+    }
+  }
+
+  void input() const {
+    const ModelConfig& m = r_.model;
+    const DataConfig& d = r_.data;
+    const data::Kind& kind = data::kind_named(d.task);
+    const bool pixels = m.input == "pixels";
+    need(!pixels || kind.image, {"model.input", "data.task"},
+         fmt::format("model.input is pixels, wanted tokens: {} has no pixels", d.task));
+    need(!pixels || d.frame == "lra", {"data.frame", "model.input"},
+         "data.frame is luna, wanted lra: real-valued pixels have no CLS and no EOS");
+    need(m.towers == kind.towers, {"model.towers", "data.task"},
+         fmt::format("model.towers is {}, wanted {}: so many documents make an example of {}", m.towers, kind.towers,
+                     d.task));
+    need(m.pooling != "cls" || d.frame == "luna", {"model.pooling", "data.frame"},
+         fmt::format("model.pooling is cls, wanted mean, real_mean or p: data.frame {} puts no CLS token in front",
+                     d.frame));
+    const int64_t shortest = d.frame == "luna" ? 3 : 1;  // CLS, one symbol, EOS
+    need(d.max_length >= shortest, {"data.max_length", "data.frame"},
+         fmt::format("data.max_length is {}, wanted at least {} for data.frame {}", d.max_length, shortest, d.frame));
+    need(!d.path.empty(), {"data.path"}, "data.path is empty, wanted the folder of the prepared files");
+  }
+
+  void loss_scale() const {
+    const TrainConfig& t = r_.train;
+    need(t.fp16_min_scale < t.fp16_init_scale, {"train.fp16_min_scale", "train.fp16_init_scale"},
+         fmt::format("train.fp16_min_scale is {}, wanted less than train.fp16_init_scale ({})", t.fp16_min_scale,
+                     t.fp16_init_scale));
+  }
+
+  void schedule() const {
+    const ScheduleConfig& s = r_.schedule;
+    const bool divides_by_warmup = s.name == "inverse_sqrt" || s.name.starts_with("lra_");
+    need(!divides_by_warmup || s.warmup >= 1, {"schedule.warmup", "schedule.name"},
+         fmt::format("schedule.warmup is 0, wanted at least 1 for {}", s.name));
+    need(!uses_schedule_end(r_) || s.warmup < schedule_end(r_),
+         {"schedule.warmup", "schedule.total", "train.updates", "schedule.name"},
+         fmt::format("schedule.warmup is {}, wanted less than the end of the {} decay ({}, from {})", s.warmup,
+                     s.name, schedule_end(r_), s.total > 0 ? "schedule.total" : "train.updates"));
+    need(s.init_lr == -1 || s.init_lr >= 0, {"schedule.init_lr"},
+         fmt::format("schedule.init_lr is {}, wanted a learning rate >= 0, or -1 for unset", s.init_lr));
+    need(s.name != "step" || s.decay_steps >= 1, {"schedule.decay_steps", "schedule.name"},
+         "schedule.decay_steps is 0, wanted at least 1 for step");
+    need(s.name != "lra_cosine" || s.cycle >= 1, {"schedule.cycle", "schedule.name"},
+         "schedule.cycle is 0, wanted at least 1 for lra_cosine");
+    if (s.name == "milestone") milestones();
+  }
+
+  void milestones() const {
+    const ScheduleConfig& s = r_.schedule;
+    const auto& list = s.milestones;
+    need(!list.empty(), {"schedule.milestones", "schedule.name"},
+         "schedule.milestones is empty, wanted at least one update for milestone");
+    const auto fall = std::adjacent_find(list.begin(), list.end(), [](int64_t a, int64_t b) { return a >= b; });
+    need(fall == list.end(), {"schedule.milestones"},
+         "schedule.milestones do not ascend, wanted each after the last");
+    need(
+        list.front() > s.warmup, {"schedule.milestones", "schedule.warmup"},
+        fmt::format("schedule.milestones begin at {}, wanted updates after the warmup ({})", list.front(), s.warmup));
+  }
+
+  void name() const {
+    need(is_run_name(r_.name) || r_.name.empty(), {"name"},
+         fmt::format("name is {}, wanted at most 200 letters, digits, '_', '-' and '.', and no '.' in front",
+                     shown(r_.name)));
+  }
+
+  const Recipe& r_;
+  const Places& places_;
+  const std::string& origin_;
+};
+
+}  // namespace
+
+bool is_run_name(std::string_view text) {
+  const auto inside = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+  };
+  return !text.empty() && text.size() <= 200 && !text.starts_with('.') &&
+         std::all_of(text.begin(), text.end(), inside);
+}
+
+void check(const Recipe& recipe, const Places& places, const std::string& origin) {
+  Checker(recipe, places, origin).run();
+}
+
+int64_t schedule_end(const Recipe& r) { return r.schedule.total > 0 ? r.schedule.total : r.train.updates; }
+
+bool uses_schedule_end(const Recipe& r) { return r.schedule.name == "polynomial" || r.schedule.name == "linear"; }
+
+}  // namespace selene::recipe

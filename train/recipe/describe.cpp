@@ -1,0 +1,80 @@
+// The schema as documentation.
+#include <fmt/format.h>
+
+#include "train/recipe/schema.h"
+
+namespace selene {
+namespace {
+
+using recipe::Key;
+
+constexpr const char* INTRO = R"(# Recipes
+
+<!-- Printed by `selene-train --describe` from train/recipe/schema.cpp; a test keeps this file current. -->
+
+A recipe is a YAML file that decides a run completely: what is not said has the default below, and every value that
+was used is written to `recipe.yaml` in the run's folder. A key of a section stands below the section's name:
+
+```yaml
+extends: base.yaml        # optional: a file, or a list of files that are merged in order, relative to this one;
+                          # what stands here replaces their values
+model:
+  attention: luna
+  luna:                   # keys of the attention itself
+    projection_length: 16
+```
+
+`selene-train TASK.yaml MODEL.yaml` merges several files; later ones win, and the run has their names together.
+`--set model.dropout=0.2` replaces a value from the command line and may be repeated; a list is `[1000, 2000]`.
+Unknown and repeated keys, keys of an attention that is not chosen (but for their defaults), wrong types, values out of range and values that do not fit together stop the program with
+file, line and column; `--print-recipe` says of every value where it is from. A run can be resumed with other values of the keys marked "yes" under *resume*; a change of any
+other key is refused.
+)";
+
+std::string type_of(const Key& key) {
+  if (!key.choices.empty()) return "choice";
+  std::string type = recipe::type_name(key);
+  for (const std::string_view article : {"an ", "a "})
+    if (type.starts_with(article)) return type.substr(article.size());
+  return type;
+}
+
+std::string allowed(const Key& key) {
+  return key.choices.empty() ? recipe::format_range(key.range) : recipe::join(key.choices, ", ");
+}
+
+}  // namespace
+
+std::string describe_markdown() {
+  const Recipe defaults;
+  std::string out = INTRO;
+  const Key* last = nullptr;
+  for (const Key& key : recipe::schema()) {
+    if (!last || recipe::section_of(*last) != recipe::section_of(key)) {
+      const std::string_view section = recipe::section_of(key);
+      out += section.empty() ? "\n## The run\n" : fmt::format("\n## {}\n", section);
+      out +=
+          "\n| key | type | default | unit | allowed | meaning | source | resume "
+          "|\n|---|---|---|---|---|---|---|---|\n";
+    }
+    last = &key;
+    out += fmt::format("| `{}` | {} | `{}` | {} | {} | {} | {} | {} |\n", key.name, type_of(key),
+                       recipe::format_value(defaults, key), key.unit, allowed(key), key.help, key.source,
+                       key.free_on_resume ? "yes" : "");
+  }
+  return out;
+}
+
+std::string describe_text() {
+  const Recipe defaults;
+  std::string out = "extends: FILE    one parent recipe, relative to the file that says it\n";
+  for (const Key& key : recipe::schema()) {
+    const std::string unit = key.unit.empty() ? "" : fmt::format(" {}", key.unit);
+    const std::string range = allowed(key).empty() ? "" : fmt::format(", {}", allowed(key));
+    out += fmt::format("\n{} = {}{}\n    {}{}{}\n    {} [{}]\n", key.name, recipe::format_value(defaults, key), unit,
+                       type_of(key), range, key.free_on_resume ? "; may change on resume" : "", key.help, key.source);
+  }
+  return out;
+}
+
+}  // namespace selene

@@ -1,0 +1,72 @@
+#include "train/step/step_graphs.h"
+
+#include <algorithm>
+
+#include "kernels/error.h"
+
+namespace selene::train {
+namespace {
+
+// Addresses of a batch's inputs: equal for equal shapes, since the step arena is empty when they are uploaded.
+std::vector<const void*> addresses(const std::vector<TowerInput>& towers, const Tensor& labels) {
+  std::vector<const void*> at{labels.raw()};
+  for (const TowerInput& in : towers)
+    for (const Tensor* t : {&in.tokens, &in.pixels, &in.lengths, &in.longest})
+      if (*t) at.push_back(t->raw());
+  return at;
+}
+
+}  // namespace
+
+StepGraphs::Entry& StepGraphs::entry_of(const data::Batch& batch, int64_t micro) {
+  std::vector<int64_t> shape{micro, batch.B};
+  for (const data::Tower& tower : batch.towers) shape.push_back(tower.N);
+  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.shape == shape; });
+  if (found != entries_.end()) {
+    entries_.splice(entries_.begin(), entries_, found);
+    return entries_.front();
+  }
+  if (entries_.size() == size_t(kMost)) entries_.pop_back();
+  entries_.emplace_front().shape = shape;
+  return entries_.front();
+}
+
+void StepGraphs::micro_batch(const data::Batch& batch, int64_t micro) {
+  if (!enabled_) return session_.micro_batch(batch, micro);
+  Entry& e = entry_of(batch, micro);
+  if (!e.warm) {
+    session_.micro_batch(batch, micro);
+    e.warm = true;
+    return;
+  }
+  Stream& stream = session_.context().stream();
+  const std::vector<TowerInput> towers = session_.upload(batch);
+  const Tensor labels = session_.upload_labels(batch);
+  if (!e.graph) {
+    stream.begin_capture();
+    session_.micro_batch(towers, labels, micro);
+    e.graph = stream.end_capture();
+    e.inputs = addresses(towers, labels);
+  }
+  if (e.inputs != addresses(towers, labels))
+    throw Error("a captured step: its inputs lie elsewhere than at the capture");
+  stream.replay(e.graph);
+  ++replays_;
+}
+
+void StepGraphs::optimizer_step() {
+  if (!enabled_ || !optimizer_warm_) {
+    session_.optimizer().step();
+    optimizer_warm_ = true;
+    return;
+  }
+  Stream& stream = session_.context().stream();
+  if (!optimizer_) {
+    stream.begin_capture();
+    session_.optimizer().step();
+    optimizer_ = stream.end_capture();
+  }
+  stream.replay(optimizer_);
+}
+
+}  // namespace selene::train
