@@ -1,5 +1,5 @@
-// The documentation against the sources: what docs/tour.md names exists where it says, links lead somewhere, the
-// headings that kernels cite are there, and every dependency is explained.
+// The documentation against the sources: what docs/tour.md and docs/glossary.md name exists where they say, paths and
+// links lead somewhere, the headings that kernels cite are there, and every dependency is explained.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -109,6 +109,23 @@ Strings documents() {
 TEST_CASE("docs: what the tour names is where it says") {
   CHECK(complaints(read(kRoot / "docs/tour.md"), kRoot) == Strings{});
   CHECK(all(read(kRoot / "docs/tour.md"), "`([^`]+)`").size() > 80);
+}
+
+TEST_CASE("docs: what the glossary names is where it says") {
+  CHECK(complaints(read(kRoot / "docs/glossary.md"), kRoot) == Strings{});
+  CHECK(all(read(kRoot / "docs/glossary.md"), "`([^`]+)`").size() > 100);
+}
+
+TEST_CASE("docs: the paths of the pages on style and tests exist") {
+  size_t paths = 0;
+  for (const char* file : {"docs/style.md", "docs/testing.md"})
+    for (const std::string& path :
+         all(prose(read(kRoot / file)), "((?:kernels|engine|autograd|models|data|train|tools|tests)/[\\w./-]*\\w)")) {
+      CAPTURE(file, path);
+      CHECK(fs::exists(kRoot / path));
+      ++paths;
+    }
+  CHECK(paths > 40);
 }
 
 TEST_CASE("docs: a wrong name, a wrong path and a part of a name are found") {
