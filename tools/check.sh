@@ -3,11 +3,11 @@
 # loader and on every device kernel, 60 s of fuzzing for every parser, and kernels with a barrier taken out, which the
 # thread sanitizer must notice. Last line: "N passed, N failed"; exit status 1 on a failure.
 # Usage: tools/check.sh [--all] [asan] [tsan] [fuzz] [mutations]    (all when none is named; --all: long tests whole, not the
-# share of the day, tools/share.sh). Example: tools/check.sh fuzz
+# share of the day, tools/dev/share.sh). Example: tools/check.sh fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case ${1:-} in -h | --help) sed -n '2,6s/^# //p' tools/check.sh; exit 0 ;; esac
-. tools/share.sh
+. tools/dev/share.sh
 parts=("$@")
 [ $# -gt 0 ] || parts=(asan tsan fuzz mutations)
 for part in "${parts[@]}"; do

@@ -1,4 +1,4 @@
-// Long tests run a share of their cases that goes with the date, another one each day. tools/share.sh sets
+// Long tests run a share of their cases that goes with the date, another one each day. tools/dev/share.sh sets
 // SELENE_TEST_DAY; where it is not set, everything runs.
 #pragma once
 #include <cstddef>

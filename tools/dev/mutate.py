@@ -4,8 +4,8 @@
 Usage: tools/dev/mutate.py BUILD [FILE...]   Example: tools/dev/mutate.py build-tsan kernels/cuda/rows/layer_norm.cu
 BUILD is a folder built with b_sanitize=thread that has tests/unit_device and libselene_simt.so; without FILE all
 files of kernels/cuda are taken. In the copies, BUILD/mutants, every __syncthreads() and __syncwarp() asks whether it
-is the missing one: one module serves all. Where SELENE_TEST_DAY is set (tools/share.sh), every second one of them is taken
-out, which ones goes with the day. Last line: "N caught, M survived"; exit status 1 for a survivor.
+is the missing one: one module serves all. Where SELENE_TEST_DAY is set (tools/dev/share.sh), every second one of them is
+taken out; which ones goes with the day. Last line: "N caught, M survived"; exit status 1 for a survivor.
 """
 import concurrent.futures
 import json

@@ -2,9 +2,6 @@
 #include <cstring>
 #include <limits>
 #include <vector>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
@@ -12,26 +9,13 @@
 #include "kernels/matmul.h"
 #include "kernels/philox.h"
 #include "tests/support/catch.h"
+#include "tests/support/threads.h"
 #include "tests/support/workspace.h"
 
 using namespace selene;
+using selene::testing::Threads;
 
 namespace {
-
-void set_threads([[maybe_unused]] int n) {
-#ifdef _OPENMP
-  omp_set_num_threads(n);
-#endif
-}
-
-struct RestoreThreads {
-#ifdef _OPENMP
-  int before = omp_get_max_threads();
-#else
-  int before = 1;
-#endif
-  ~RestoreThreads() { set_threads(before); }
-};
 
 template <class T>
 std::vector<T> random_values(int64_t n, uint64_t stream) {
@@ -154,7 +138,7 @@ const std::vector<Case> thread_cases = {
 
 template <class T>
 std::vector<char> output_bytes(const Case& s, int threads) {
-  set_threads(threads);
+  const Threads scope(threads);
   const auto bytes = [](auto problem) {
     problem.run();
     const char* data = reinterpret_cast<const char*>(problem.c.data());
@@ -192,10 +176,14 @@ TEMPLATE_TEST_CASE("matmul is right for batches with strides", "[matmul]", float
       }
 }
 
-TEMPLATE_TEST_CASE("matmul is right where it is cut into tiles and chunks", "[matmul]", float, double, bf16, f16) {
+TEMPLATE_TEST_CASE("matmul is right where it is cut into tiles and chunks, with the same bits for all threads",
+                   "[matmul]", float, double, bf16, f16) {
   for (const Case& s : thread_cases) {
     INFO(name(s));
     CHECK(wrong_elements<TestType>(s) == 0);
+    const auto one = output_bytes<TestType>(s, 1);
+    CHECK(one == output_bytes<TestType>(s, 2));
+    CHECK(one == output_bytes<TestType>(s, 3));
   }
 }
 
@@ -238,33 +226,24 @@ TEMPLATE_TEST_CASE("matmul overwrites a NaN in C and passes on one in A, also ti
   }
 }
 
-TEMPLATE_TEST_CASE("matmul has the same bits with 1, 2 and 3 threads", "[matmul]", float, double, bf16, f16) {
-  const RestoreThreads restore;
-  for (const Case& s : thread_cases) {
-    INFO(name(s));
-    const auto one = output_bytes<TestType>(s, 1);
-    CHECK(one == output_bytes<TestType>(s, 2));
-    CHECK(one == output_bytes<TestType>(s, 3));
-  }
-}
-
 TEST_CASE("gemm has the same bits inside and outside of a parallel region") {
-  const RestoreThreads restore;
   const int64_t M = 64, N = 48, K = 20000;  // oneDNN itself would cut this K by its number of threads
   const auto a = random_values<float>(M * K, 1), b = random_values<float>(K * N, 2);
   std::vector<float> outside(M * N), inside(4 * M * N);
   cpu::Gemm g;
   g.M = M, g.N = N, g.K = K, g.lda = M, g.ldb = N, g.ldc = N, g.trans_a = true;
-  set_threads(4);
-  cpu::gemm(g, a.data(), b.data(), outside.data());
-  cpu::parallel_for(4, [&](int64_t i) { cpu::gemm(g, a.data(), b.data(), inside.data() + i * M * N); });
+  {
+    const Threads four(4);
+    cpu::gemm(g, a.data(), b.data(), outside.data());
+    cpu::parallel_for(4, [&](int64_t i) { cpu::gemm(g, a.data(), b.data(), inside.data() + i * M * N); });
+  }
   for (int i = 0; i < 4; ++i)
     CHECK(std::memcmp(outside.data(), inside.data() + i * M * N, sizeof(float) * M * N) == 0);
-  set_threads(1);
+  const Threads one(1);
   cpu::gemm(g, a.data(), b.data(), inside.data());
   CHECK(std::memcmp(outside.data(), inside.data(), sizeof(float) * M * N) == 0);
 #ifdef _OPENMP
-  set_threads(3);
+  const Threads three(3);
   cpu::gemm(g, a.data(), b.data(), inside.data());
   CHECK(omp_get_max_threads() == 3);  // given back
 #endif
@@ -283,14 +262,13 @@ TEST_CASE("gemm refuses a combination of types that does not exist, with its nam
 TEMPLATE_TEST_CASE("column sums are right, added to what is there, with the same bits for all threads", "[matmul]",
                    float, double, bf16, f16) {
   using A = Acc<TestType>;
-  const RestoreThreads restore;
   for (const int64_t R : {0, 1, 3, 127, 128, 129, 257, 1000})
     for (const int64_t C : {1, 7, 16, 33, 257, 2049}) {
       const auto x = random_values<TestType>(R * C, 1);
       const auto before = random_values<A>(C, 2);
       std::vector<A> one;
       for (const int threads : {1, 2, 3}) {
-        set_threads(threads);
+        const Threads scope(threads);
         auto y = before;
         Stream stream;
         test::run_with_scratch(stream, ColumnSum<TestType>{x.data(), y.data(), R, C, nullptr});

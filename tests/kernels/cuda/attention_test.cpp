@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "kernels/attention.h"
-#include "tests/catch.h"
-#include "tests/device_module.h"
-#include "tests/disk.h"
-#include "tests/op_case.h"
-#include "tests/share.h"
-#include "tests/threads.h"
+#include "tests/support/catch.h"
+#include "tests/support/device_module.h"
+#include "tests/support/disk.h"
+#include "tests/support/op_case.h"
+#include "tests/support/share.h"
+#include "tests/support/threads.h"
 
 namespace selene {
 namespace {

@@ -6,11 +6,11 @@
 #include <cmath>
 #include <cstring>
 
-#include "tests/catch.h"
-#include "tests/device_module.h"
-#include "tests/op_case.h"
-#include "tests/share.h"
-#include "tests/threads.h"
+#include "tests/support/catch.h"
+#include "tests/support/device_module.h"
+#include "tests/support/op_case.h"
+#include "tests/support/share.h"
+#include "tests/support/threads.h"
 
 namespace selene {
 namespace {

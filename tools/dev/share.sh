@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced: long tests (schedules of the shim, attention's tiles, missing barriers, fuzzers) run a share that goes with the
-# date, all of it where the first argument is --all (tests/share.h, tools/mutate.py).
+# date, all of it where the first argument is --all (tests/support/share.h, tools/dev/mutate.py).
 if [ "${1:-}" = --all ]; then
   unset SELENE_TEST_DAY
   shift
