@@ -29,7 +29,7 @@ for program in nvcc patchelf strip; do
   command -v $program >/dev/null || fail "$program is not on the PATH"
 done
 
-programs=(tools/selene-{train,evaluate,prepare,inspect,report,bench} tests/unit_device tests/golden)
+programs=(tools/selene-{train,evaluate,prepare,inspect,report,bench,sweep} tests/unit_device tests/golden)
 modules=(kernels/cuda/libselene_cuda.so kernels/simt/libselene_simt.so)
 say "building in $build"
 tools/configure.sh "$build" --buildtype=release -Dtests=true -Dcuda=enabled "-Dgpu_arch=$arch"

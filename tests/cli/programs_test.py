@@ -19,7 +19,8 @@ def programs(folder):
 
 class Programs(Case):
     def test_there_are_some(self):
-        wanted = {'selene-train', 'selene-evaluate', 'selene-prepare', 'selene-inspect', 'selene-bench', 'selene-report'}
+        wanted = {'selene-train', 'selene-evaluate', 'selene-prepare', 'selene-inspect', 'selene-bench', 'selene-report',
+                  'selene-sweep'}
         self.assertEqual(wanted - set(programs(TOOLS)), set())
 
     def test_help_has_an_example_and_version_a_number(self):

@@ -53,6 +53,10 @@ class Sweep(FolderCase):
                 done = run('selene-sweep', grid_file(grid), '--device', 'cpu', *arguments)
                 self.assertEqual((done.returncode, done.stdout), (2, ''), done.stderr)
                 self.assertNotEqual(done.stderr, '')
+        gpus = subprocess.run([program('selene-sweep'), grid_file('table1'), '--jobs', '3'], capture_output=True, text=True,
+                              env={**os.environ, 'CUDA_VISIBLE_DEVICES': '4,7'}, timeout=TIMEOUT, check=False)
+        self.assertEqual((gpus.returncode, gpus.stderr),
+                         (2, 'error: --jobs is 3, wanted at most one for each of 2 GPUs\n'))
         for option, wanted in {'--recipes': 'listops, text, retrieval, image, pathfinder',
                                '--models': 'transformer, luna-16, luna-128, luna-256'}.items():
             done = run('selene-sweep', grid_file('table1'), option, 'luna')
