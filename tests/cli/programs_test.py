@@ -7,7 +7,7 @@ import stat
 import subprocess
 import unittest
 
-from common import SMALL, TIMEOUT, TOOLS, Case, complaint, run
+from common import SMALL, SOURCE, TIMEOUT, TOOLS, Case, complaint, run, settings
 
 BUILD = os.path.dirname(TOOLS)
 
@@ -133,22 +133,40 @@ class Evaluate(Case):
 
 
 class Bench(Case):
+    @staticmethod
+    def recipes(model):
+        return [os.path.join(SOURCE, 'recipes', name) for name in ('bench.yaml', f'models/{model}.yaml')]
+
     def test_one_object_a_line_with_what_is_promised(self):
-        result = run('selene-bench', 'step', '--model', 'luna-4', 'transformer', '--length', 16, '--dim', 16, '--ffn', 16,
-                     '--heads', 2, '--layers', 1, '--steps', 2, '--precision', 'fp32', 'bf16', '--json')
+        small = settings({'model.dim': 16, 'model.ffn_dim': 16, 'model.heads': 2, 'model.layers': 1})
+        for model, label, more in (('luna-16', 'luna-4', settings({'model.luna.projection_length': 4})),
+                                   ('transformer', 'transformer', [])):
+            result = run('selene-bench', 'step', *self.recipes(model), *small, *more, '--length', 16, 24, '--steps', 2,
+                         '--precision', 'fp32', 'bf16', '--json')
+            self.succeeds(result)
+            rows = [json.loads(line) for line in result.stdout.splitlines()]
+            self.assertEqual([(row['model'], row['dtype'], row['length'], row['batch'], row['dim']) for row in rows],
+                             [(label, dtype, length, 4, 16) for dtype in ('fp32', 'bf16') for length in (16, 24)])
+            for row in rows:
+                for key in ('floor_ms', 'step_ms', 'floor_ratio', 'flops', 'slab_mib', 'rss_mib'):
+                    self.assertGreater(row[key], 0)
+
+    def test_what_is_not_asked_for_is_the_recipe_s(self):
+        words = settings({'model.dim': 16, 'model.ffn_dim': 16, 'model.heads': 2, 'model.layers': 1, 'train.batch_size': 3,
+                          'data.max_length': 12, 'train.precision': 'bf16'})
+        result = run('selene-bench', 'kernels', *self.recipes('transformer'), *words, '--steps', 1, '--json')
         self.succeeds(result)
-        rows = [json.loads(line) for line in result.stdout.splitlines()]
-        self.assertEqual([(row['model'], row['dtype']) for row in rows],
-                         [(model, dtype) for dtype in ('fp32', 'bf16') for model in ('luna-4', 'transformer')])
-        for row in rows:
-            for key in ('length', 'floor_ms', 'step_ms', 'floor_ratio', 'flops', 'slab_mib', 'rss_mib'):
-                self.assertGreater(row[key], 0)
+        row = json.loads(result.stdout.splitlines()[0])
+        self.assertEqual((row['model'], row['batch'], row['length']), ('transformer', 3, 12))
+        self.assertIn('"dtype":"bf16"', result.stdout)
 
     def test_wrong_names_and_numbers(self):
-        for words in (['--model', 'luna-'], ['--model', 'luna-0'], ['--length', 0], ['--length', 99999999999],
-                      ['--precision', 'fp8'], ['--threads', 100000]):
+        for words in (['--length', 0], ['--length', 99999999999], ['--precision', 'fp8'], ['--threads', 100000]):
             with self.subTest(words):
-                self.assertEqual(run('selene-bench', 'step', *words).returncode, 2)
+                self.assertEqual(run('selene-bench', 'step', *self.recipes('transformer'), *words).returncode, 2)
+        self.assertEqual(run('selene-bench', 'step', '--length', 16).returncode, 2)
+        self.refuses(run('selene-bench', 'step', 'none.yaml'), 'none.yaml: cannot be opened')
+        self.refuses(run('selene-bench', 'step', *self.recipes('transformer'), '--set', 'model.dim=15'), 'model.dim is 15')
 
 
 class Install(Case):

@@ -35,7 +35,14 @@ bench() {
   selene-bench "$what" --device "$SELENE_DEVICE_MODULE" --json "$@" | tee -a "$raw/$file.jsonl"
 }
 # shape LAYERS DIM FFN HEADS BATCH: fills `size`.
-shape() { size=(--layers "$1" --dim "$2" --ffn "$3" --heads "$4" --batch "$5"); }
+shape() {
+  size=(--set "model.layers=$1" --set "model.dim=$2" --set "model.ffn_dim=$3" --set "model.heads=$4" --batch "$5")
+}
+# recipe MODEL: fills `recipes`. Keys and values are tied, as in the peers; luna-4 is for small shapes.
+recipe() {
+  recipes=("$root/recipes/bench.yaml" "$root/recipes/models/${1/%luna-4/luna-16}.yaml")
+  case $1 in luna-*) recipes+=(--set model.luna.tie_kv=true --set "model.luna.projection_length=${1#luna-}") ;; esac
+}
 
 stage_machine() {
   local query=name,driver_version,compute_cap,memory.total,memory.used,utilization.gpu,clocks.max.sm
@@ -144,37 +151,48 @@ stage_ceilings() {
 }
 
 stage_steps() {
-  local status=0 type size both=(luna-16 transformer) others=(fp32)
+  local status=0 type size recipes both="luna-16 transformer" others=(fp32)
   type=$(low)
+  # step "MODEL..." ARGUMENT...
+  step() {
+    local model models=$1
+    shift
+    for model in $models; do
+      recipe "$model"
+      bench steps step "${recipes[@]}" "${size[@]}" "$@" || status=1
+    done
+  }
   if tiny; then
     shape 1 32 32 2 2
-    bench steps step "${size[@]}" --model luna-4 transformer --length 24 --precision fp32 fp16 bf16 --steps 2
-    bench steps step "${size[@]}" --model luna-4 --length 24 --steps 2 --no-graph
-    return
+    step "luna-4 transformer" --length 24 --precision fp32 fp16 bf16 --steps 2
+    step luna-4 --length 24 --steps 2 --no-graph
+    return $status
   fi
   if has_bf16; then others+=(fp16); fi
   # LRA Text; the most wanted first, in case the time runs out.
   shape 4 256 1024 4 32
-  step() { bench steps step "${size[@]}" "$@" || status=1; }
-  step --model "${both[@]}" --length 4096 2048 1024 --precision "$type" --steps 30
-  step --model luna-128 luna-256 --length 4096 1024 2048 --precision "$type"
-  step --model "${both[@]}" --length 4096 --precision "${others[@]}"
+  step "$both" --length 4096 2048 1024 --precision "$type" --steps 30
+  step "luna-128 luna-256" --length 4096 1024 2048 --precision "$type"
+  step "$both" --length 4096 --precision "${others[@]}"
   # What a captured step saves.
-  step --model "${both[@]}" --length 1024 4096 --precision "$type" --no-graph
+  step "$both" --length 1024 4096 --precision "$type" --no-graph
   shape 4 64 256 4 1
-  step --model luna-16 --length 1048576 --precision "$type"
+  step luna-16 --length 1048576 --precision "$type"
   # As for WMT: 8192 tokens.
   shape 6 512 2048 8 8
-  step --model "${both[@]}" --length 1024 --precision "$type" --steps 30
+  step "$both" --length 1024 --precision "$type" --steps 30
   return $status
 }
 
 stage_kernels() {
-  local model size status=0
+  local model size recipes status=0
   shape 4 256 1024 4 32
   size+=(--length 4096 --precision "$(low)")
   if tiny; then shape 1 32 32 2 2; size+=(--length 24 --steps 1 --precision bf16); fi
-  for model in luna-16 transformer; do bench kernels kernels "${size[@]}" --model $model || status=1; done
+  for model in luna-16 transformer; do
+    recipe $model
+    bench kernels kernels "${recipes[@]}" "${size[@]}" || status=1
+  done
   return $status
 }
 
@@ -215,17 +233,18 @@ stage_peers() {
 # Small steps, launch by launch. racecheck looks at our kernels only: libraries have hazards of their own; and in fp32
 # only: it breaks down over the library's 16-bit products on Hopper, whatever kernels it is told to look at.
 stage_sanitizer() {
-  local tool model found size status=0 verdict log only types code seconds=$((SELENE_STAGE_SECONDS / 3))
+  local tool model found size recipes status=0 verdict log only types code seconds=$((SELENE_STAGE_SECONDS / 3))
   if tiny; then skip "on the host the ThreadSanitizer and AddressSanitizer builds of the shim do this"; fi
   found=$(find_program compute-sanitizer) || skip "no compute-sanitizer"
   shape 1 64 96 2 2
   for tool in memcheck racecheck; do
     for model in luna-4 transformer; do
+      recipe $model
       verdict=clean log=$tool-$model.log only=() types=(fp32 "$(low)") code=0
       if [ $tool = racecheck ]; then only=(--kernel-regex kns=selene) types=(fp32); fi
       timeout -k 5 $seconds "$found" --tool $tool "${only[@]}" --error-exitcode 99 --print-limit 5 \
-        "$(command -v selene-bench)" kernels --device "$SELENE_DEVICE_MODULE" --json --model $model --length 40 \
-        "${size[@]}" --steps 1 --precision "${types[@]}" >"$log" 2>&1 || code=$?
+        "$(command -v selene-bench)" kernels "${recipes[@]}" --device "$SELENE_DEVICE_MODULE" --json \
+        --length 40 "${size[@]}" --steps 1 --precision "${types[@]}" >"$log" 2>&1 || code=$?
       if grep -qi 'device not supported' "$log"; then skip "compute-sanitizer refuses this device"; fi
       case $code in
         0) ;;
@@ -243,19 +262,20 @@ stage_sanitizer() {
 # The five kernels that take longest in one step of each model, and their counters. ncu must not find libraries of its
 # own beside those that the module needs.
 stage_counters() {
-  local found name status=0 step
+  local found name model size recipes status=0 step
   if tiny; then skip "the shim has no hardware counters"; fi
   found=$(find_program ncu) || skip "no ncu"
   shape 4 256 1024 4 32
-  step=(env "LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}" "$(command -v selene-bench)" kernels
-    --device "$SELENE_DEVICE_MODULE" --json --length 4096 "${size[@]}" --steps 1 --precision "$(low)" --model)
+  step=(env "LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}" "$(command -v selene-bench)" kernels)
+  size+=(--device "$SELENE_DEVICE_MODULE" --json --length 4096 --steps 1 --precision "$(low)")
   profile() {
     outside timeout -k 5 $((SELENE_STAGE_SECONDS / 3)) "$found" --clock-control none --csv --page raw \
-      --print-units base "$@" 2>ncu.log
+      --print-units base "$@" "${step[@]}" "${recipes[@]}" "${size[@]}" 2>ncu.log
   }
-  for name in luna-16 transformer; do
+  for model in luna-16 transformer; do
+    recipe $model
     if ! profile --metrics gpu__time_duration.sum,launch__grid_size,launch__block_size --launch-count 700 \
-      "${step[@]}" $name >>"$raw/durations.csv"; then
+      >>"$raw/durations.csv"; then
       cat ncu.log
       tail -n 3 "$raw/durations.csv"
       if grep -q 'ERR_NVGPUCTRPERM' "$raw/durations.csv" ncu.log; then
@@ -265,9 +285,13 @@ stage_counters() {
     fi
   done
   for name in $(python3 "$root/tools/gpu/gpu_check.py" --slowest "$raw/durations.csv"); do
-    profile --section SpeedOfLight --section ComputeWorkloadAnalysis --section MemoryWorkloadAnalysis \
-      --section Occupancy --section LaunchStats -k "$name" --launch-count 2 "${step[@]}" luna-16 transformer \
-      >counters.csv || { cat ncu.log; status=1; }
+    for model in luna-16 transformer; do
+      recipe $model
+      profile --section SpeedOfLight --section ComputeWorkloadAnalysis --section MemoryWorkloadAnalysis \
+        --section Occupancy --section LaunchStats -k "$name" --launch-count 2 >counters.csv ||
+        { cat ncu.log; status=1; }
+      if grep -q "$name" counters.csv; then break; fi  # the first model that has it
+    done
     python3 "$root/tools/gpu/gpu_check.py" --counters counters.csv | tee -a "$raw/counters.jsonl"
   done
   return $status

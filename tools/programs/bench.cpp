@@ -16,18 +16,9 @@ using bench::Arguments;
 
 namespace {
 
-// Empty when it is a model's name, else what is wrong (the library's convention).
-std::string check_model(const std::string& name) {
-  if (name == "transformer") return "";
-  const bool luna = name.starts_with("luna-") && name.size() > 5 && name.size() < 12 && name[5] != '0' &&
-                    name.find_first_not_of("0123456789", 5) == name.npos;
-  return luna ? "" : "model is '" + name + "', wanted transformer or luna-L with L >= 1 rows of P";
-}
-
 // What every subcommand takes.
 void declare_common(CLI::App* command, Arguments& a) {
-  command->add_option("--precision", a.precisions, "fp32, bf16, fp16 (GPU); several")
-      ->capture_default_str()
+  command->add_option("--precision", a.precisions, "fp32, bf16, fp16 (GPU); several; the recipe's, or fp32")
       ->check(CLI::IsMember({"fp32", "bf16", "fp16"}));
   command->add_option("--steps", a.steps, "timed repetitions; the least counts")
       ->capture_default_str()
@@ -38,7 +29,7 @@ void declare_common(CLI::App* command, Arguments& a) {
 }
 
 void declare_recipe(CLI::App* command, Arguments& a) {
-  command->add_option("RECIPE", a.recipes, "YAML recipes; of several, later ones win")->check(not_empty);
+  command->add_option("RECIPE", a.recipes, "YAML recipes; of several, later ones win")->required()->check(not_empty);
   command->add_option("--set", a.sets, "key=value, overrides the recipe; repeatable")
       ->take_all()
       ->allow_extra_args(false);
@@ -46,18 +37,10 @@ void declare_recipe(CLI::App* command, Arguments& a) {
 
 void declare_step(CLI::App* command, Arguments& a) {
   declare_recipe(command, a);
-  command->add_option("--model", a.models, "luna-L or transformer; several")
-      ->capture_default_str()
-      ->check(check_model);
-  command->add_option("--length", a.lengths, "tokens; several")
-      ->capture_default_str()
+  command->add_option("--length", a.lengths, "tokens; several; the recipe's data.max_length")
       ->check(whole(1, int64_t(1) << 24));
-  command->add_option("--batch", a.batch, "examples")->capture_default_str()->check(whole(1, int64_t(1) << 24));
-  command->add_option("--layers", a.layers)->capture_default_str()->check(whole(1, int64_t(1) << 24));
-  command->add_option("--dim", a.dim)->capture_default_str()->check(whole(1, int64_t(1) << 24));
-  command->add_option("--ffn", a.ffn)->capture_default_str()->check(whole(1, int64_t(1) << 24));
-  command->add_option("--heads", a.heads)->capture_default_str()->check(whole(1, int64_t(1) << 24));
-  command->add_flag("!--untied", a.tie_kv, "Luna with a product each for keys and values, as in the LRA recipes");
+  command->add_option("--batch", a.batch, "examples; the recipe's train.batch_size")
+      ->check(whole(1, int64_t(1) << 24));
   command->add_option("--symbols", a.symbols)->capture_default_str()->check(whole(8, int64_t(1) << 24));
 }
 
@@ -94,32 +77,34 @@ Commands declare(CLI::App& app, Arguments& a) {
 }
 
 Recipe recipe_of(const Arguments& a, const std::string& precision) {
-  if (a.recipes.empty()) throw Error("no recipe given");
   std::vector<std::string> sets = a.sets;
-  sets.push_back("train.precision=" + precision);
+  if (!precision.empty()) sets.push_back("train.precision=" + precision);
   return compose_recipe(a.recipes, sets);
 }
 
-// What was asked for, in one precision; returns how many measurements failed.
-int measure(const Commands& c, const Arguments& a, const std::string& precision, const Backend* module) {
-  train::need_precision(precision, module);
+// Each length, or the recipe's; returns how many measurements failed.
+template <class F>
+int at_lengths(const Arguments& a, const Recipe& recipe, const F& measure) {
   int failed = 0;
-  if (*c.loader) failed += failures("loader", [&] { bench::loader(a, recipe_of(a, precision), module); });
-  if (*c.ceilings) failed += failures(precision, [&] { bench::ceilings(a, precision, module); });
-  if (*c.attention)
-    for (const std::string& shape : a.attentions)
-      failed += failures(shape + " " + precision, [&] { bench::attention(a, shape, precision, module); });
-  if ((*c.step || *c.kernels) && !a.recipes.empty()) {
+  for (const int64_t N : a.lengths.empty() ? std::vector<int64_t>{recipe.data.max_length} : a.lengths)
+    failed += failures(fmt::format("{}, {} tokens, {}", recipe.name, N, recipe.train.precision), [&] { measure(N); });
+  return failed;
+}
+
+// What was asked for, in one precision, or in the recipe's where that is empty; returns how many measurements failed.
+int measure(const Commands& c, const Arguments& a, const std::string& precision, const Backend* module) {
+  if (*c.step || *c.kernels || *c.loader) {
     const Recipe recipe = recipe_of(a, precision);
-    for (const int64_t N : a.lengths)
-      failed += failures(fmt::format("{}, {} tokens, {}", recipe.name, N, precision),
-                         [&] { (*c.step ? bench::step : bench::kernels)(a, recipe, N, module); });
-  } else if (*c.step || *c.kernels)
-    for (const std::string& model : a.models)
-      for (const int64_t N : a.lengths)
-        failed += failures(fmt::format("{}, {} tokens, {}", model, N, precision), [&] {
-          (*c.step ? bench::step : bench::kernels)(a, bench::step_recipe(a, model, precision), N, module);
-        });
+    train::need_precision(recipe.train.precision, module);
+    if (*c.loader) return failures(recipe.name, [&] { bench::loader(a, recipe, module); });
+    return at_lengths(a, recipe, [&](int64_t N) { (*c.step ? bench::step : bench::kernels)(a, recipe, N, module); });
+  }
+  const std::string type = precision.empty() ? "fp32" : precision;
+  train::need_precision(type, module);
+  if (*c.ceilings) return failures(type, [&] { bench::ceilings(a, type, module); });
+  int failed = 0;
+  for (const std::string& shape : a.attentions)
+    failed += failures(shape + " " + type, [&] { bench::attention(a, shape, type, module); });
   return failed;
 }
 
@@ -131,8 +116,7 @@ int main(int argc, char** argv) {
       "Times kernels and training steps beside their floor: the matrix products of the same step alone, or what a "
       "GPU's memory and matrix units can do.",
       "selene-bench"};
-  app.footer(
-      "Example: selene-bench step --model luna-16 transformer --length 1024 2048 --precision fp32 bf16 --json");
+  app.footer("Example: selene-bench step recipes/bench.yaml recipes/models/luna-16.yaml --length 1024 2048 --json");
   app.require_subcommand(0, 1);  // run_program wants one, and names an unknown one
   Arguments a;
   const Commands commands = declare(app, a);
@@ -142,6 +126,7 @@ int main(int argc, char** argv) {
     const auto module = choose_device(a.device, &why);
     if (!why.empty()) train::log_info(why);
     int failed = 0;
+    if (a.precisions.empty()) a.precisions.emplace_back();
     for (const std::string& precision : a.precisions) failed += measure(commands, a, precision, module.get());
     return failed ? 1 : 0;
   });

@@ -11,11 +11,11 @@
 namespace selene::bench {
 
 struct Arguments {
-  std::vector<std::string> models{"luna-16", "transformer"}, precisions{"fp32"};
-  std::vector<int64_t> lengths{1024};
-  int64_t batch = 4, layers = 4, dim = 256, ffn = 1024, heads = 4, symbols = 260, steps = 10, threads = 2;
+  std::vector<std::string> precisions;  // the recipe's where empty
+  std::vector<int64_t> lengths;         // likewise
+  int64_t batch = 0, symbols = 260, steps = 10, threads = 2;
   std::string device = "cpu";
-  bool json = false, graph = true, tie_kv = true;
+  bool json = false, graph = true;
   std::vector<std::string> attentions{"1x64x1024x1024x64"};
   std::vector<std::string> recipes, sets;  // files and key=value over them
 };
@@ -39,7 +39,6 @@ void ceilings(const Arguments& a, const std::string& precision, const Backend* m
 void loader(const Arguments& a, const Recipe& recipe, const Backend* module);
 
 /// What step() and kernels() share.
-Recipe step_recipe(const Arguments& a, const std::string& model, const std::string& precision);
 data::Batch random_batch(int64_t B, int64_t N, int64_t symbols, const ModelConfig& model);
 double load_average();
 double seconds_of(const std::function<void()>& f);

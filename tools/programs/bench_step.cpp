@@ -31,13 +31,13 @@ std::string label_of(const Recipe& recipe) {
 }
 
 struct Step {
-  Step(const Arguments& a, const Recipe& recipe, const train::ModelSize& size, const data::Batch& inputs,
-       const Backend* module, bool graph)
+  Step(const Recipe& recipe, const train::ModelSize& size, const data::Batch& inputs, const Backend* module,
+       bool graph)
       : plan(train::Session::plan(recipe, size, {inputs}, true, module)),
         session(recipe, size, std::make_unique<Context>(plan, module), true),
         graphs(session, graph),
         batch(inputs),
-        examples(double(a.batch)) {}
+        examples(double(inputs.B)) {}
   void operator()() {
     session.set_step(0, 0, examples);
     graphs.micro_batch(batch, 0);
@@ -62,7 +62,7 @@ struct OperationRow {
 std::map<std::string, OperationRow> least_of_operations(const Arguments& a, const Recipe& recipe,
                                                         const train::ModelSize& size, const data::Batch& batch,
                                                         const Backend* module) {
-  Step step(a, recipe, size, batch, module, false);
+  Step step(recipe, size, batch, module, false);
   step();
   struct Call {
     Operation operation;
@@ -111,18 +111,6 @@ double seconds_of(const std::function<void()>& f) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-Recipe step_recipe(const Arguments& a, const std::string& model, const std::string& precision) {
-  Recipe r;
-  r.model.attention = model == "transformer" ? "full" : model.substr(0, model.find('-'));
-  if (model.find('-') != std::string::npos)
-    r.model.own.at("luna.projection_length") = std::stoll(model.substr(model.find('-') + 1));
-  r.model.layers = a.layers, r.model.dim = a.dim, r.model.ffn_dim = a.ffn, r.model.heads = a.heads;
-  r.model.own.at("luna.tie_kv") = a.tie_kv;
-  r.model.dropout = r.model.attention_dropout = r.model.activation_dropout = 0.1;
-  r.train.precision = precision;
-  return r;
-}
-
 data::Batch random_batch(int64_t B, int64_t N, int64_t symbols, const ModelConfig& model) {
   data::Batch batch = train::shape_batch(B, N, model);
   for (size_t i = 0; i < batch.towers[0].tokens.size(); ++i)
@@ -135,9 +123,9 @@ data::Batch random_batch(int64_t B, int64_t N, int64_t symbols, const ModelConfi
 void step(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module) {
   const std::string model = label_of(recipe), &precision = recipe.train.precision;
   const train::ModelSize size{{a.symbols, 1}, 10, N};
-  const data::Batch batch = random_batch(a.batch, N, a.symbols, recipe.model);
+  const data::Batch batch = random_batch(a.batch ? a.batch : recipe.train.batch_size, N, a.symbols, recipe.model);
   const std::vector<train::Product> products = train::products_of_step(recipe, size, batch);
-  Step step(a, recipe, size, batch, module, a.graph);
+  Step step(recipe, size, batch, module, a.graph);
   train::Cost cost = cost_of_step(step);  // also warms up
   for (int i = 0; i < 2; ++i) step();
   const double rss = resident_mib();
@@ -166,13 +154,13 @@ void step(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* mo
                        {"bytes", cost.bytes},
                        {"slab_mib", slab},
                        {"rss_mib", rss},
-                       {"batch", a.batch},
+                       {"batch", batch.B},
                        {"layers", recipe.model.layers},
                        {"dim", recipe.model.dim},
                        {"ffn", recipe.model.ffn_dim},
                        {"heads", recipe.model.heads},
                        {"step_median_ms", median * 1e3},
-                       {"ns_per_token", best * 1e9 / double(N * a.batch)},
+                       {"ns_per_token", best * 1e9 / double(N * batch.B)},
                        {"device", module ? module->info().name : "cpu"},
                        {"graph", a.graph},
                        {"threads", a.threads},
@@ -183,7 +171,7 @@ void step(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* mo
         "{:12} {:>7} x {:<3} {:5} step {:9.1f} ms (median {:9.1f})  floor {:9.1f} ms  ratio {:5.2f}  {:7.1f} GFLOP/s "
         " "
         "slab {:7.1f} MiB  resident {:7.1f} MiB  load {:.1f}\n",
-        model, N, a.batch, precision, best * 1e3, median * 1e3, floor * 1e3, best / floor, cost.flops / best / 1e9,
+        model, N, batch.B, precision, best * 1e3, median * 1e3, floor * 1e3, best / floor, cost.flops / best / 1e9,
         slab, rss, load_average());
   }
   fflush(stdout);
@@ -193,14 +181,14 @@ void step(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* mo
 void kernels(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module) {
   const std::string model = label_of(recipe), &precision = recipe.train.precision;
   const train::ModelSize size{{a.symbols, 1}, 10, N};
-  const data::Batch batch = random_batch(a.batch, N, a.symbols, recipe.model);
-  if (!a.json) fmt::print("{} {} x {} {}, load {:.1f}\n", model, a.batch, N, precision, load_average());
+  const data::Batch batch = random_batch(a.batch ? a.batch : recipe.train.batch_size, N, a.symbols, recipe.model);
+  if (!a.json) fmt::print("{} {} x {} {}, load {:.1f}\n", model, batch.B, N, precision, load_average());
   for (const auto& [name, row] : least_of_operations(a, recipe, size, batch, module)) {
     const double gb = row.cost.bytes / row.seconds / 1e9, gflop = row.cost.flops / row.seconds / 1e9;
     if (a.json)
       fmt::print("{}\n", data::Json{{"model", model},
                                     {"length", N},
-                                    {"batch", a.batch},
+                                    {"batch", batch.B},
                                     {"operation", name.substr(0, name.find(' '))},
                                     {"dtype", name_of(row.dtype)},
                                     {"calls", row.calls},

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "tests/catch.h"
-#include "train/recipe.h"
-#include "train/recipe_compare.h"
+#include "tests/support/catch.h"
+#include "train/recipe/recipe.h"
+#include "train/report/recipe_compare.h"
 #include "train/sweep/cells.h"
 #include "train/sweep/children.h"
 #include "train/sweep/grid.h"
