@@ -123,7 +123,7 @@ class Sweep(FolderCase):
         self.assertEqual(self.call('table1', *ONE_CELL, '--list').out, 'done: listops luna-16 seed 1\n')
 
     def test_killed_in_the_middle_it_goes_on(self):
-        longer = settings({'train.updates': 600, 'train.checkpoint_every': 10, 'train.log_every': 1})
+        longer = settings({'train.updates': 200, 'train.checkpoint_every': 10, 'train.log_every': 1})
         process = self.start('table1', *ONE_CELL, *longer, out='killed')
         wait_for_update(process, self.metrics('killed'), 25)
         self.assertIsNone(process.poll())
@@ -244,7 +244,7 @@ class Sweep(FolderCase):
         self.assertIn('nothing to do: all 4 cells were done', self.call('own.yaml', out='own').err)
 
     def test_times_and_the_figure(self):
-        some = ['--lengths', '8', '--models', 'transformer', 'luna-16', '--rounds', '1', '--device', 'cpu']
+        some = ['--lengths', '8', '--models', 'transformer', 'luna-16', '--rounds', '1', '--device', 'cpu', *settings(TINY)]
         short = [*some, '--steps', '1']
         first = self.call('table2', *short, out='times')
         self.assertRegex(first.out, r'\| Luna-16 \| – / \d+\.\d\d \| – / \d+\.\d\d \|\n')
