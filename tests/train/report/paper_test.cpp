@@ -46,10 +46,14 @@ std::string recipe_of(const std::string& task, const std::string& model, int see
                       const std::string& pooling = "cls") {
   const bool luna = model.starts_with("luna-");
   return fmt::format(
-      "name: x\nmodel:\n  attention: {}\n  luna: {{projection_length: {}}}\n  pooling: {}\ndata:\n  task: {}\n  max_length: {}\n"
+      "name: x\nmodel:\n  attention: {}\n  luna: {{projection_length: {}}}\n  pooling: {}\ndata:\n  task: {}\n  "
+      "max_length: {}\n"
       "train:\n  updates: 20\n  seed: {}\n",
-      luna ? "luna" : model == "transformer" ? "full" : model, luna ? model.substr(5) : "16", pooling, task == "pathx" ? "pathfinder" : task,
-      task == "pathx" ? 16386 : 1026, seed);
+      luna                     ? "luna"
+      : model == "transformer" ? "full"
+                               : model,
+      luna ? model.substr(5) : "16", pooling, task == "pathx" ? "pathfinder" : task, task == "pathx" ? 16386 : 1026,
+      seed);
 }
 
 /// A run folder with a test accuracy; none for a negative one.
@@ -193,13 +197,15 @@ TEST_CASE("Table 1") {
   add("text", "luna-128", 2, -1);
   add("listops", "transformer", 1, -1);
   add("listops", "luna-64", 1, 0.125);
+  add("text", "efficient", 1, 0.25);
   runs[3].stand_in = true;  // the image task
   const std::string table = accuracy_table(runs, numbers);
   check_holds(table,
               {"| Luna-128 | 38.01 / 50.00 (1 seed) | 65.74 / 50.00 (1 seed, 1 failed) | 79.55 / 50.00 (1 seed) | "
                "47.47 / 50.00\\* (1 seed) | 78.89 / 50.00 (1 seed) | 61.93 / 50.00\\* |\n",
                "| Transformer | 37.11 / failed | 65.21 / – |", "| luna-64 | – / 12.50 (1 seed) | – / – |",
-               "\n* ListOps, Transformer, seed 1: failed\n", "Scale 0.001:", "synthetic stand-in",
+               "| efficient | – / – | – / 25.00 (1 seed) |", "\n* ListOps, Transformer, seed 1: failed\n",
+               "Scale 0.001:", "synthetic stand-in",
                "Measured on a machine, device CPU, 2 threads, commit abc1234, 2026-11-21.\n"});
   CHECK(count(table, "\nselene-train ") == runs.size());
   CHECK(!holds(table, "Path-X"));
