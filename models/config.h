@@ -33,4 +33,11 @@ struct ModelConfig {
   std::string init = "default";  // default (Xavier and uniform) | bert (normal, 0.02)
 };
 
+/// The second sequence P that goes from layer to layer beside X.
+struct Packed {
+  int64_t rows = 0;        // l; 0: there is no P
+  bool dynamic = false;    // cut to the batch's length, rows after an example's length masked
+  bool contextual = true;  // false: each layer owns its P and hands none on
+};
+
 }  // namespace selene

@@ -37,13 +37,6 @@ class Attention {
   virtual void leave_out_mix(Parameters& parameters) const;
 };
 
-/// The second sequence P that goes from layer to layer beside X.
-struct Packed {
-  int64_t rows = 0;        // l; 0: there is no P
-  bool dynamic = false;    // cut to the batch's length, rows after an example's length masked
-  bool contextual = true;  // false: each layer owns its P and hands none on
-};
-
 /// Throws unless `good`: `what` was found at one of the recipe's `keys`.
 using Need = std::function<void(bool good, std::initializer_list<std::string_view> keys, const std::string& what)>;
 

@@ -2,7 +2,6 @@
 #pragma once
 #include <vector>
 
-#include "models/attention/attention.h"
 #include "models/blocks/norm.h"
 
 namespace selene {
