@@ -81,6 +81,8 @@ class Checker {
     need(m.pooling != "cls" || d.frame == "luna", {"model.pooling", "data.frame"},
          fmt::format("model.pooling is cls, wanted mean, real_mean or p: data.frame {} puts no CLS token in front",
                      d.frame));
+    need(!m.tie_output || kind.class_names.empty(), {"model.tie_output", "data.task"},
+         fmt::format("model.tie_output is true, wanted false: {} has classes, no next symbol", d.task));
     const int64_t shortest = d.frame == "luna" ? 3 : 1;  // CLS, one symbol, EOS
     need(d.max_length >= shortest, {"data.max_length", "data.frame"},
          fmt::format("data.max_length is {}, wanted at least {} for data.frame {}", d.max_length, shortest, d.frame));

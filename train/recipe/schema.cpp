@@ -81,6 +81,8 @@ const std::vector<Key> COMMON = {
      "documents of an example that go through the one encoder", LRA},
     {"model.tower_features", AT(model.tower_features), "", ANY, {"concat", "four"}, FIXED,
      "two documents a, b to the classifier: [b, a], or [a, b, a*b, a-b]", LUNA_CODES},
+    {"model.tie_output", AT(model.tie_output), "", ANY, {}, FIXED,
+     "language model: the matrix that scores the next symbol is the token table", "Press and Wolf 2017"},
     {"model.dropout", AT(model.dropout), "", PROBABILITY, {}, FIXED,
      "dropout on embeddings and on each block's output", LUNA},
     {"model.attention_dropout", AT(model.attention_dropout), "", PROBABILITY, {}, FIXED,

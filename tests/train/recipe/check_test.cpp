@@ -87,6 +87,8 @@ TEST_CASE(
 }
 
 TEST_CASE("recipe: data values that do not fit the model") {
+  CHECK(error_of("model:\n  tie_output: true\n" + WARM) ==
+        "r.yaml:2:15: model.tie_output is true, wanted false: listops has classes, no next symbol");
   CHECK(error_of("model:\n  input: pixels\n" + WARM) ==
         "r.yaml:2:10: model.input is pixels, wanted tokens: listops has no pixels");
   CHECK(error_of("model:\n  towers: 2\n" + WARM) ==
