@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <sstream>
 #include <thread>
 
@@ -149,8 +150,9 @@ std::vector<std::string> usable_gpus(const std::string& device) {
     return gpus;
   }
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator("/proc/driver/nvidia/gpus", ignored))
-    gpus.push_back((static_cast<void>(entry), std::to_string(gpus.size())));
+  const fs::directory_iterator present("/proc/driver/nvidia/gpus", ignored);
+  for (int64_t i = 0, count = std::distance(begin(present), end(present)); i < count; ++i)
+    gpus.push_back(std::to_string(i));
   return gpus;
 }
 
