@@ -1,6 +1,6 @@
 #!/bin/bash
 # The slow half of the tests: address and undefined-behaviour sanitizers on the suite, the thread sanitizer on the data
-# loader and on every device kernel, 60 s of fuzzing for every parser, and kernels with a barrier taken out, which the
+# loader and on every device kernel, fuzzing for every parser, and kernels with a barrier taken out, which the
 # thread sanitizer must notice. Last line: "N passed, N failed"; exit status 1 on a failure.
 # Usage: tools/check.sh [--all] [asan] [tsan] [fuzz] [mutations]    (all when none is named; --all: long tests whole, not the
 # share of the day, tools/dev/share.sh). Example: tools/check.sh fuzz
