@@ -43,7 +43,7 @@ void declare(CLI::App& app, Arguments& a) {
       ->check([](const std::string& text) {
         double value = 0;
         const bool number = CLI::detail::lexical_cast(text, value);
-        return number && value > 0 && value <= 1 ? "" : "'" + text + "', wanted a number above 0 and at most 1";
+        return number && value >= 1e-9 && value <= 1 ? "" : "'" + text + "', wanted a number above 0 and at most 1";
       });
   app.add_option("--recipes", a.options.recipes, "names of the grid's recipes; all");
   app.add_option("--models", a.options.models, "names of the grid's models; all");

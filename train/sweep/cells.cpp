@@ -100,7 +100,11 @@ void need_distinct(const std::vector<Cell>& cells, const Grid& grid) {
 
 }  // namespace
 
-std::string scale_text(double scale) { return fmt::format("{}", scale); }
+std::string scale_text(double scale) {
+  const std::string text = fmt::format("{:.9f}", scale);
+  const size_t last = text.find_last_not_of('0');
+  return text.substr(0, text[last] == '.' ? last : last + 1);
+}
 
 std::vector<Cell> cells_of(const Grid& grid, const SweepOptions& options,
                            const std::map<std::string, PreparedData>& data) {

@@ -63,7 +63,7 @@ TEST_CASE("a grid's cells: folders, variants and the scale") {
     CHECK(has(small, set));
   CHECK(small.sets.back() == "train.batch_size=7");
   CHECK(small.resolved.find("batch_size: 7\n") != std::string::npos);
-  CHECK(scale_text(0.001) == "0.001");
+  CHECK((scale_text(0.001) == "0.001" && scale_text(0.00005) == "0.00005" && scale_text(1) == "1"));
 }
 
 TEST_CASE("words as a shell takes them") {
