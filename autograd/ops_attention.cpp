@@ -50,8 +50,7 @@ Var attention(Tape& t, const Var& q, const Var& k, const Var& v, int64_t heads, 
   need_attention(q, k, v, heads, key_mask);
   const int64_t B = q.dim(0), Nq = q.dim(1), Nk = k.dim(1), D = q.dim(2);
   const bool tied = k.slot >= 0 && k.slot == v.slot;
-  Var out;
-  with_dtype(q.dtype(), [&]<class T>() {
+  return with_dtype(q.dtype(), [&]<class T>() {
     using A = Acc<T>;
     const Tensor o = t.empty({B, Nq, D}, q.dtype(), "attention"),
                  lse = t.empty({B, heads, Nq}, dtype_of<A>, "attention log sum exp");
@@ -64,7 +63,7 @@ Var attention(Tape& t, const Var& q, const Var& k, const Var& v, int64_t heads, 
     f.scale = A(scale), f.causal = causal, f.drop = drop;
     run_with_workspace(t, f);
     // The tensors o, lse and key_mask are kept for their memory, which f points into.
-    out = t.record(o, {&q, &k, &v}, [=, &t, o = o, lse = lse, key_mask = key_mask](const Tensor& d_o) {
+    return t.record(o, {&q, &k, &v}, [=, &t, o = o, lse = lse, key_mask = key_mask](const Tensor& d_o) {
       const Tensor dq = t.empty({B, Nq, D}, q.dtype(), "gradient of queries");
       const Tensor dk = t.empty({B, Nk, D}, q.dtype(), "gradient of keys");
       const Tensor dv = tied ? dk : t.empty({B, Nk, D}, q.dtype(), "gradient of values");
@@ -74,7 +73,6 @@ Var attention(Tape& t, const Var& q, const Var& k, const Var& v, int64_t heads, 
       if (!tied) t.add_grad(v, dv);
     });
   });
-  return out;
 }
 
 }  // namespace selene

@@ -15,8 +15,12 @@ namespace {
 Tensor combine(Tape& t, const Tensor& a, const Tensor& b, Binary op, double alpha) {
   Tensor y = t.empty(a.shape(), a.dtype(), "elementwise");
   with_dtype(a.dtype(), [&]<class T>() {
-    run(t.stream(),
-        Elementwise<T>{a.data<T>(), b ? b.data<T>() : nullptr, y.data<T>(), y.numel(), op, Acc<T>(alpha)});
+    run(t.stream(), Elementwise<T>{.a = a.data<T>(),
+                                   .b = b ? b.data<T>() : nullptr,
+                                   .y = y.data<T>(),
+                                   .n = y.numel(),
+                                   .op = op,
+                                   .alpha = Acc<T>(alpha)});
   });
   return y;
 }
@@ -45,19 +49,26 @@ Var mean_pool(Tape& t, const Var& x, const Tensor& lengths, const Tensor& length
     need_dtype("mean_pool", "length", length, DType::i32),
         need_shape("mean_pool", "length", length, {1}, "one number beside", x.v);
   Tensor y = t.empty({B, D}, x.dtype(), "mean_pool");
-  Var out;
-  with_dtype(x.dtype(), [&]<class T>() {
-    const auto* each = lengths ? lengths.data<int32_t>() : nullptr;
-    const auto* all = length ? length.data<int32_t>() : nullptr;
-    run_with_workspace(t, MeanPoolFwd<T>{x.v.data<T>(), y.data<T>(), each, all, B, N, D, nullptr});
-    out = t.record(y, {&x}, [=, &t](const Tensor& dy) {
+  return with_dtype(x.dtype(), [&]<class T>() {
+    run_with_workspace(t, MeanPoolFwd<T>{.x = x.v.data<T>(),
+                                         .y = y.data<T>(),
+                                         .lengths = lengths ? lengths.data<int32_t>() : nullptr,
+                                         .length = length ? length.data<int32_t>() : nullptr,
+                                         .B = B,
+                                         .N = N,
+                                         .D = D});
+    return t.record(y, {&x}, [=, &t](const Tensor& dy) {
       const Tensor dx = t.empty({B, N, D}, dy.dtype(), "gradient of mean_pool");
-      run(t.stream(), MeanPoolBwd<T>{dy.data<T>(), dx.data<T>(), lengths ? lengths.data<int32_t>() : nullptr,
-                                     length ? length.data<int32_t>() : nullptr, B, N, D});
+      run(t.stream(), MeanPoolBwd<T>{.dy = dy.data<T>(),
+                                     .dx = dx.data<T>(),
+                                     .lengths = lengths ? lengths.data<int32_t>() : nullptr,
+                                     .length = length ? length.data<int32_t>() : nullptr,
+                                     .B = B,
+                                     .N = N,
+                                     .D = D});
       t.add_grad(x, dx);
     });
   });
-  return out;
 }
 
 Var select_position(Tape& t, const Var& x, int64_t n) {
@@ -121,34 +132,43 @@ Var scale(Tape& t, const Var& x, double factor) {
 Var activate(Tape& t, const Var& x, Activation f, double beta) {
   need_dense("activate", "x", x.v);
   const int64_t n = x.v.numel();
-  Var out;
-  with_dtype(x.dtype(), [&]<class T>() {
+  return with_dtype(x.dtype(), [&]<class T>() {
     Tensor y = t.empty(x.shape(), x.dtype(), "activate");
-    run(t.stream(), ActivationFwd<T>{x.v.data<T>(), y.data<T>(), 1, n, 1, f, Acc<T>(beta), {}});
-    out = t.record(y, {&x}, [=, &t](const Tensor& dy) {
+    run(t.stream(),
+        ActivationFwd<T>{
+            .x = x.v.data<T>(), .y = y.data<T>(), .R = 1, .C = n, .rows = 1, .f = f, .beta = Acc<T>(beta)});
+    return t.record(y, {&x}, [=, &t](const Tensor& dy) {
       const Tensor dx = dy.unique() ? dy : t.empty(dy.shape(), dy.dtype(), "gradient of activate");
-      run(t.stream(),
-          ActivationBwd<T>{x.v.data<T>(), dy.data<T>(), dx.data<T>(), nullptr, 1, n, 1, f, Acc<T>(beta), {}});
+      run(t.stream(), ActivationBwd<T>{.x = x.v.data<T>(),
+                                       .dy = dy.data<T>(),
+                                       .dx = dx.data<T>(),
+                                       .R = 1,
+                                       .C = n,
+                                       .rows = 1,
+                                       .f = f,
+                                       .beta = Acc<T>(beta)});
       t.add_grad(x, dx);
     });
   });
-  return out;
 }
 
 Var cumulative_sum(Tape& t, const Var& x, int axis) {
   need_dense("cumulative_sum", "x", x.v);
   const int64_t N = x.dim(axis), inner = x.v.stride(axis), outer = N ? x.v.numel() / (N * inner) : 0;
-  Var out;
-  with_dtype(x.dtype(), [&]<class T>() {
+  return with_dtype(x.dtype(), [&]<class T>() {
+    const auto sum = [=, &t](const Tensor& from, const Tensor& to, bool reverse) {
+      run_with_workspace(
+          t, CumulativeSum<T>{
+                 .x = from.data<T>(), .y = to.data<T>(), .outer = outer, .N = N, .inner = inner, .reverse = reverse});
+    };
     Tensor y = t.empty(x.shape(), x.dtype(), "cumulative_sum");
-    run_with_workspace(t, CumulativeSum<T>{x.v.data<T>(), y.data<T>(), outer, N, inner, 0, nullptr});
-    out = t.record(y, {&x}, [=, &t](const Tensor& dy) {
+    sum(x.v, y, false);
+    return t.record(y, {&x}, [=, &t](const Tensor& dy) {
       const Tensor dx = dy.unique() ? dy : t.empty(dy.shape(), dy.dtype(), "gradient of cumulative_sum");
-      run_with_workspace(t, CumulativeSum<T>{dy.data<T>(), dx.data<T>(), outer, N, inner, 1, nullptr});
+      sum(dy, dx, true);
       t.add_grad(x, dx);
     });
   });
-  return out;
 }
 
 Var reshape(Tape& t, const Var& x, Shape shape) {

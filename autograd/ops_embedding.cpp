@@ -22,8 +22,14 @@ void need_added(const char* op, const AddedRows& add, int64_t B, int64_t N, cons
 void scatter(Tape& t, const Tensor& ids, const Tensor& dy, const Var& table, int32_t pad, double scale) {
   if (!t.wants(table)) return;
   with_dtype(dy.dtype(), [&]<class T>() {
-    run_with_workspace(t, EmbeddingBwd<T>{ids.data<int32_t>(), dy.data<T>(), t.grad(table).data<Acc<T>>(),
-                                          rows_of(dy), dy.dim(-1), table.dim(0), pad, Acc<T>(scale), nullptr});
+    run_with_workspace(t, EmbeddingBwd<T>{.ids = ids.data<int32_t>(),
+                                          .dy = dy.data<T>(),
+                                          .dtable = t.grad(table).data<Acc<T>>(),
+                                          .R = rows_of(dy),
+                                          .D = dy.dim(-1),
+                                          .V = table.dim(0),
+                                          .pad = pad,
+                                          .scale = Acc<T>(scale)});
   });
 }
 
@@ -37,9 +43,14 @@ Var embedding(Tape& t, const Tensor& ids, const Var& table, double scale, int32_
   const Var positions = add.table ? *add.table : Var{};
   Tensor y = t.empty({B, N, D}, table.dtype(), "embedding");
   with_dtype(table.dtype(), [&]<class T>() {
-    run(t.stream(),
-        EmbeddingFwd<T>{ids.data<int32_t>(), add.table ? add.ids.data<int32_t>() : nullptr, table.v.data<T>(),
-                        add.table ? positions.v.data<T>() : nullptr, y.data<T>(), B * N, D, Acc<T>(scale)});
+    run(t.stream(), EmbeddingFwd<T>{.ids = ids.data<int32_t>(),
+                                    .ids2 = add.table ? add.ids.data<int32_t>() : nullptr,
+                                    .table = table.v.data<T>(),
+                                    .add = add.table ? positions.v.data<T>() : nullptr,
+                                    .y = y.data<T>(),
+                                    .R = B * N,
+                                    .D = D,
+                                    .scale = Acc<T>(scale)});
   });
   const Tensor add_ids = add.ids;
   const int32_t add_pad = add.pad;
@@ -58,24 +69,35 @@ Var pixel_embedding(Tape& t, const Var& x, const Var& w, const Var& b, double sc
   const Var positions = add.table ? *add.table : Var{};
   const Tensor add_ids = add.ids;
   const int32_t add_pad = add.pad;
-  Var out;
-  with_dtype(w.dtype(), [&]<class T>() {
+  return with_dtype(w.dtype(), [&]<class T>() {
     using A = Acc<T>;
     Tensor y = t.empty({B, N, D}, w.dtype(), "pixel_embedding");
-    run(t.stream(),
-        PixelFwd<T>{x.v.data<T>(), w.v.data<T>(), b.v.data<T>(), positions.v ? add_ids.data<int32_t>() : nullptr,
-                    positions.v ? positions.v.data<T>() : nullptr, y.data<T>(), B * N, D, A(scale)});
-    out = t.record(y, {&x, &w, &b, add.table ? add.table : &w}, [=, &t](const Tensor& dy) {
+    run(t.stream(), PixelFwd<T>{.x = x.v.data<T>(),
+                                .w = w.v.data<T>(),
+                                .b = b.v.data<T>(),
+                                .ids2 = positions.v ? add_ids.data<int32_t>() : nullptr,
+                                .add = positions.v ? positions.v.data<T>() : nullptr,
+                                .y = y.data<T>(),
+                                .R = B * N,
+                                .D = D,
+                                .scale = A(scale)});
+    return t.record(y, {&x, &w, &b, add.table ? add.table : &w}, [=, &t](const Tensor& dy) {
       const Tensor dx = t.wants(x) ? t.empty(x.shape(), x.dtype(), "gradient of pixels") : Tensor();
       const Tensor dw = t.wants(w) ? t.grad(w) : t.zeros({D}, dtype_of<A>),
                    db = t.wants(b) ? t.grad(b) : t.zeros({D}, dtype_of<A>);
-      run_with_workspace(t, PixelBwd<T>{x.v.data<T>(), w.v.data<T>(), dy.data<T>(), dx ? dx.data<T>() : nullptr,
-                                        dw.data<A>(), db.data<A>(), B * N, D, A(scale), nullptr});
+      run_with_workspace(t, PixelBwd<T>{.x = x.v.data<T>(),
+                                        .w = w.v.data<T>(),
+                                        .dy = dy.data<T>(),
+                                        .dx = dx ? dx.data<T>() : nullptr,
+                                        .dw = dw.data<A>(),
+                                        .db = db.data<A>(),
+                                        .R = B * N,
+                                        .D = D,
+                                        .scale = A(scale)});
       if (dx) t.add_grad(x, dx);
       if (positions.v) scatter(t, add_ids, dy, positions, add_pad, 1);
     });
   });
-  return out;
 }
 
 Var expand_batch(Tape& t, const Var& p, int64_t B, int64_t rows) {

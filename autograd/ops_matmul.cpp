@@ -94,7 +94,8 @@ Var feed_forward(Tape& t, const Var& x, const Var& W1, const Var& b1, const Var&
   const bool fused = f == Activation::gelu_tanh && drop.threshold == 65536;  // what a product's epilogue can do
   const auto activation = [=, &t](const Tensor& to) {
     with_dtype(h.dtype(), [&]<class T>() {
-      run(t.stream(), ActivationFwd<T>{h.data<T>(), to.data<T>(), R, F, rows, f, 0, drop});
+      run(t.stream(),
+          ActivationFwd<T>{.x = h.data<T>(), .y = to.data<T>(), .R = R, .C = F, .rows = rows, .f = f, .drop = drop});
     });
   };
   {
@@ -111,8 +112,15 @@ Var feed_forward(Tape& t, const Var& x, const Var& W1, const Var& b1, const Var&
     } else {
       product(t, dy2, false, W2.v, false, dh, nullptr);
       with_dtype(x.dtype(), [&]<class T>() {
-        run(t.stream(),
-            ActivationBwd<T>{h.data<T>(), dh.data<T>(), dh.data<T>(), a.data<T>(), R, F, rows, f, 0, drop});
+        run(t.stream(), ActivationBwd<T>{.x = h.data<T>(),
+                                         .dy = dh.data<T>(),
+                                         .dx = dh.data<T>(),
+                                         .y = a.data<T>(),
+                                         .R = R,
+                                         .C = F,
+                                         .rows = rows,
+                                         .f = f,
+                                         .drop = drop});
       });
     }
     weight_gradients(t, dy2, a, W2, b2);

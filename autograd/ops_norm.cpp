@@ -19,33 +19,51 @@ Var normalise(Tape& t, const char* op, const Var& x, const Var* residual, const 
   if (residual)
     need_shape(op, "residual", residual->v, x.shape(), "shape of x", x.v), need_dense(op, "residual", residual->v);
   const Var added = residual ? *residual : Var{};
-  Var out;
-  with_dtype(x.dtype(), [&]<class T>() {
+  return with_dtype(x.dtype(), [&]<class T>() {
     using A = Acc<T>;
     Tensor y = t.empty(x.shape(), x.dtype(), op), mean = t.empty({R}, dtype_of<A>, "mean"),
            rstd = t.empty({R}, dtype_of<A>, "rstd");
     const Tensor s = residual ? t.empty(x.shape(), x.dtype(), "residual sum") : x.v;
-    run(t.stream(), LayerNormFwd<T>{x.v.data<T>(), residual ? added.v.data<T>() : nullptr,
-                                    residual ? s.data<T>() : nullptr, gamma.v.data<T>(), beta.v.data<T>(),
-                                    y.data<T>(), mean.data<A>(), rstd.data<A>(), R, C, rows, A(eps), drop});
+    run(t.stream(), LayerNormFwd<T>{.x = x.v.data<T>(),
+                                    .residual = residual ? added.v.data<T>() : nullptr,
+                                    .s = residual ? s.data<T>() : nullptr,
+                                    .gamma = gamma.v.data<T>(),
+                                    .beta = beta.v.data<T>(),
+                                    .y = y.data<T>(),
+                                    .mean = mean.data<A>(),
+                                    .rstd = rstd.data<A>(),
+                                    .R = R,
+                                    .C = C,
+                                    .rows = rows,
+                                    .eps = A(eps),
+                                    .drop = drop});
     const bool same = drop.threshold == 65536;  // without dropout both branches get the same gradient
     // x is captured for its slot and shape only: with a residual its values are not needed again.
     Var branch = x;
     if (residual) branch.v = s;
-    out = t.record(y, {&x, residual ? residual : &x, &gamma, &beta}, [=, &t](Tensor dy) {
+    return t.record(y, {&x, residual ? residual : &x, &gamma, &beta}, [=, &t](Tensor dy) {
       const Tensor ds = dy.unique() ? dy : t.empty(dy.shape(), dy.dtype(), "gradient of layer norm");
       const bool apart = added.v && !same && t.wants(branch);
       const Tensor dx = apart ? t.empty(dy.shape(), dy.dtype(), "gradient of layer norm") : Tensor();
       const Tensor dgamma = t.wants(gamma) ? t.grad(gamma) : t.zeros({C}, dtype_of<A>),
                    dbeta = t.wants(beta) ? t.grad(beta) : t.zeros({C}, dtype_of<A>);
-      run_with_workspace(t, LayerNormBwd<T>{s.data<T>(), gamma.v.data<T>(), dy.data<T>(), mean.data<A>(),
-                                            rstd.data<A>(), ds.data<T>(), apart ? dx.data<T>() : nullptr,
-                                            dgamma.data<A>(), dbeta.data<A>(), R, C, rows, drop, nullptr});
+      run_with_workspace(t, LayerNormBwd<T>{.s = s.data<T>(),
+                                            .gamma = gamma.v.data<T>(),
+                                            .dy = dy.data<T>(),
+                                            .mean = mean.data<A>(),
+                                            .rstd = rstd.data<A>(),
+                                            .ds = ds.data<T>(),
+                                            .dx = apart ? dx.data<T>() : nullptr,
+                                            .dgamma = dgamma.data<A>(),
+                                            .dbeta = dbeta.data<A>(),
+                                            .R = R,
+                                            .C = C,
+                                            .rows = rows,
+                                            .drop = drop});
       if (added.v) t.add_grad(added, ds);
       t.add_grad(branch, apart ? dx : ds);
     });
   });
-  return out;
 }
 
 Var drop_rows(Tape& t, const char* op, const Var& x, const Var* residual, const DropoutSite& drop,
@@ -61,23 +79,27 @@ Var drop_rows(Tape& t, const char* op, const Var& x, const Var* residual, const 
   }
   if (!residual && !zero_row && drop.threshold == 65536) return x;
   const Var added = residual ? *residual : Var{};
-  Var out;
-  with_dtype(x.dtype(), [&]<class T>() {
+  return with_dtype(x.dtype(), [&]<class T>() {
     const auto pass = [=, &t](const Tensor& from, const Tensor* add, const Tensor& to) {
-      run(t.stream(), Dropout<T>{from.data<T>(), add ? add->data<T>() : nullptr,
-                                 zero_row ? zero_row.data<uint8_t>() : nullptr, to.data<T>(), R, C, rows, drop});
+      run(t.stream(), Dropout<T>{.x = from.data<T>(),
+                                 .residual = add ? add->data<T>() : nullptr,
+                                 .zero_row = zero_row ? zero_row.data<uint8_t>() : nullptr,
+                                 .y = to.data<T>(),
+                                 .R = R,
+                                 .C = C,
+                                 .rows = rows,
+                                 .drop = drop});
     };
     Tensor y = t.empty(x.shape(), x.dtype(), op);
     pass(x.v, residual ? &added.v : nullptr, y);
     Var branch = x;
     branch.v = y;  // only its shape is looked at again; keeps x's memory free
-    out = t.record(y, {&x, residual ? residual : &x}, [=, &t](Tensor dy) {
+    return t.record(y, {&x, residual ? residual : &x}, [=, &t](Tensor dy) {
       const Tensor dx = dy.unique() && !added.v ? dy : t.empty(dy.shape(), dy.dtype(), "gradient of dropout");
       if (t.wants(branch)) pass(dy, nullptr, dx), t.add_grad(branch, dx);
       if (added.v) t.add_grad(added, std::move(dy));
     });
   });
-  return out;
 }
 
 }  // namespace

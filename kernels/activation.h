@@ -13,17 +13,17 @@ template <class T> struct ActivationFwd {  // y = dropout(f(x))
   T* y;                // [R, C], may be x
   int64_t R, C, rows;  // rows of one example, as in Dropout
   Activation f;
-  Acc<T> beta;         // softplus only
-  DropoutSite drop;
+  Acc<T> beta = 0;         // softplus only
+  DropoutSite drop = {};
 };
 template <class T> struct ActivationBwd {  // dx = f'(x) dropout(dy)
   const T *x, *dy;     // [R, C]
   T* dx;               // [R, C], may be dy
-  T* y;                // [R, C] or null: dropout(f(x)) again, for the caller that did not keep it; must not be x
+  T* y = nullptr;      // [R, C] or null: dropout(f(x)) again, for the caller that did not keep it; must not be x
   int64_t R, C, rows;
   Activation f;
-  Acc<T> beta;
-  DropoutSite drop;
+  Acc<T> beta = 0;
+  DropoutSite drop = {};
 };
 DECLARE_OPERATION(ActivationFwd)
 DECLARE_OPERATION(ActivationBwd)

@@ -7,6 +7,8 @@
 
 namespace selene {
 
+constexpr int64_t kMostHeadSize = 128;  // channels of a head that a device takes; the CPU takes any number
+
 // Shapes: Nq queries, Nk keys, H heads of K channels. Head h of row n of example b starts at q + b * q_batch + n * q_row + h * K.
 template <class T> struct AttentionFwd {
   const T *q, *k, *v;              // [B, Nq, H, K], [B, Nk, H, K] twice; v may be k
@@ -17,8 +19,8 @@ template <class T> struct AttentionFwd {
   int64_t q_batch, q_row, k_batch, k_row, v_batch, v_row, o_batch, o_row;  // strides, elements
   Acc<T> scale;                    // K^-0.5, positive
   int32_t causal;                  // 1: query n sees keys 0 .. n + (Nk - Nq); one that sees none gets NaN
-  DropoutSite drop;                // on the probabilities, dropout_attention_block
-  Acc<T>* workspace;               // partial sums: work is cut along the longer axis into groups that depend on the shape
+  DropoutSite drop = {};                // on the probabilities, dropout_attention_block
+  Acc<T>* workspace = nullptr;               // partial sums: work is cut along the longer axis into groups that depend on the shape
                                    // alone, and added in group order
 };
 template <class T> struct AttentionBwd {
@@ -31,8 +33,8 @@ template <class T> struct AttentionBwd {
   int64_t dq_batch, dq_row, dk_batch, dk_row, dv_batch, dv_row;
   Acc<T> scale;
   int32_t causal;
-  DropoutSite drop;
-  Acc<T>* workspace;
+  DropoutSite drop = {};
+  Acc<T>* workspace = nullptr;
 };
 
 DECLARE_OPERATION(AttentionFwd)

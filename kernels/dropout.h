@@ -43,7 +43,7 @@ template <class T> struct Dropout {
   T* y;                     // [R, C], may be x or residual
   int64_t R, C;
   int64_t rows;             // rows of one example: example b = r / rows, element e = (r % rows) * C + c
-  DropoutSite drop;
+  DropoutSite drop = {};
 };
 DECLARE_OPERATION(Dropout)
 

@@ -18,7 +18,7 @@ template <class T> struct CumulativeSum {
   T* y;                // may be x
   int64_t outer, N, inner;
   int32_t reverse;
-  Acc<T>* workspace;   // sums of chunks of a long axis
+  Acc<T>* workspace = nullptr;   // sums of chunks of a long axis
 };
 /// y[i0, i1, i2, i3] = x[i0, i1, i2, i3] (+ y) with any strides, 0 included in x (broadcast). Elements of y are distinct.
 template <class T> struct CopyStrided {
@@ -46,7 +46,7 @@ template <class T> struct MeanPoolFwd {
   const int32_t* lengths;   // [B] or null: every example's own length
   const int32_t* length;    // one number or null: the batch's true longest row, min(that, N) rows are used
   int64_t B, N, D;
-  Acc<T>* workspace;        // sums of chunks of a long axis
+  Acc<T>* workspace = nullptr;        // sums of chunks of a long axis
 };
 template <class T> struct MeanPoolBwd {
   const T* dy;              // [B, D]

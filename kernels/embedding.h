@@ -32,7 +32,7 @@ template <class T> struct EmbeddingBwd {  // dtable[ids[r]] += scale * dy[r], in
   int64_t R, D, V;
   int32_t pad;                // this id gets no gradient; -1: every id does
   Acc<T> scale;
-  Acc<T>* workspace;          // a device sorts the ids there
+  Acc<T>* workspace = nullptr;          // a device sorts the ids there
 };
 template <class T> struct PixelFwd {  // y[r, d] = x[r] w[d] + b[d] (+ add[ids2[r], d]); fairseq RealNumberEmbedding
   const T *x, *w, *b;         // [R], [D], [D]
@@ -48,7 +48,7 @@ template <class T> struct PixelBwd {
   Acc<T> *dw, *db;            // [D], [D], added to
   int64_t R, D;
   Acc<T> scale;
-  Acc<T>* workspace;          // partial sums per fixed block of rows
+  Acc<T>* workspace = nullptr;          // partial sums per fixed block of rows
 };
 
 DECLARE_OPERATION(Positions)

@@ -14,7 +14,7 @@ template <class T> struct LayerNormFwd {  // s = residual + dropout(x);  y = (s 
   Acc<T> *mean, *rstd;     // [R], [R], kept for the backward pass
   int64_t R, C, rows;      // rows of one example, for dropout
   Acc<T> eps;              // added to the variance; fairseq uses 1e-5
-  DropoutSite drop;
+  DropoutSite drop = {};
 };
 template <class T> struct LayerNormBwd {
   const T *s, *gamma, *dy;       // [R, C] what was normalised, [C], [R, C]
@@ -23,8 +23,8 @@ template <class T> struct LayerNormBwd {
   T* dx;                         // [R, C] or null: dropout(ds), the gradient of the dropped branch; must not be dy
   Acc<T> *dgamma, *dbeta;        // [C], [C], added to
   int64_t R, C, rows;
-  DropoutSite drop;
-  Acc<T>* workspace;             // partial dgamma, dbeta per fixed block of rows
+  DropoutSite drop = {};
+  Acc<T>* workspace = nullptr;             // partial dgamma, dbeta per fixed block of rows
 };
 
 DECLARE_OPERATION(LayerNormFwd)

@@ -29,7 +29,7 @@ template <class T> struct Matmul {
   T* aux;                    // [M, N] dense: written by gelu, read by gelu_gradient
   int32_t sums_a;            // 1: a_sum is wanted; A dense, trans_a, batch 1
   Acc<T>* a_sum;             // [M]: += sum over k of op(A)[m, k], the gradient of a bias
-  Acc<T>* workspace;         // partial sums where K is long and M x N is small: K is cut into chunks that depend on the
+  Acc<T>* workspace = nullptr;         // partial sums where K is long and M x N is small: K is cut into chunks that depend on the
                              // shape alone and are added in ascending order
 };
 
@@ -38,7 +38,7 @@ template <class T> struct ColumnSum {
   const T* x;         // [R, C], dense
   Acc<T>* y;          // [C], added to
   int64_t R, C;
-  Acc<T>* workspace;
+  Acc<T>* workspace = nullptr;
 };
 
 DECLARE_OPERATION(Matmul)

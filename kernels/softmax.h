@@ -34,7 +34,7 @@ template <class T> struct CrossEntropyFwd {
   int64_t R, C;
   int32_t ignore;         // -1: no row is left out
   Acc<T> eps;             // label smoothing, 0 to 1
-  Acc<T>* workspace;      // what each row adds to sums
+  Acc<T>* workspace = nullptr;      // what each row adds to sums
 };
 template <class T> struct CrossEntropyBwd {  // dlogits = gradient of the summed loss x *dloss
   const T* logits;
