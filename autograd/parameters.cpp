@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kernels/ceil_div.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/philox.h"
@@ -50,7 +51,7 @@ void zero(Context& context, const Tensor& t) {
 int Parameters::add(std::string name, Shape shape, Init init) {
   if (find(name) >= 0) throw Error(fmt::format("parameter {}: declared twice", name));
   Parameter p{std::move(name), shape, init, true, elements_};
-  elements_ += (shape.numel() + kSegment - 1) / kSegment * kSegment;
+  elements_ += round_up(shape.numel(), kSegment);
   list_.push_back(std::move(p));
   return int(list_.size()) - 1;
 }
@@ -115,7 +116,7 @@ std::vector<UpdateRange> Parameters::update_ranges() const {
   std::vector<UpdateRange> ranges;
   for (const Parameter& p : list_) {
     if (!p.has_gradient_path) continue;
-    const int64_t end = p.offset + (p.shape.numel() + kSegment - 1) / kSegment * kSegment;
+    const int64_t end = p.offset + round_up(p.shape.numel(), kSegment);
     if (!ranges.empty() && ranges.back().end == p.offset) ranges.back().end = end;
     else ranges.push_back({p.offset, end});
   }

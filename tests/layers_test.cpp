@@ -51,7 +51,7 @@ const Arrows rooms = {
     {"kernels/cuda/host", {"kernels", "kernels/cuda"}},
     {"kernels/cuda/rows", {"kernels", "kernels/cuda"}},
     {"kernels/cuda/matmul", {"kernels", "kernels/cuda", "kernels/cuda/host"}},
-    {"kernels/cuda/attention", {"kernels", "kernels/cuda", "kernels/cuda/host"}},
+    {"kernels/cuda/attention", {"kernels", "kernels/cuda", "kernels/cuda/host", "kernels/cuda/rows"}},
     {"kernels/simt", {"kernels", "kernels/cuda", "kernels/cuda/host", "kernels/cuda/matmul"}},
     {"models", {"models/blocks", "models/attention"}},
     {"models/blocks", {"models"}},

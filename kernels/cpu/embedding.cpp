@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "kernels/cpu/columns.h"
 #include "kernels/cpu/row.h"
 #include "kernels/error.h"
 
@@ -76,16 +77,6 @@ SELENE_CLONES void pixel_gradient_rows(const PixelBwd<T>& a, int64_t first, int6
   }
 }
 
-template <class T>
-SELENE_CLONES void add_pixel_blocks(const PixelBwd<T>& a, int64_t begin, int64_t end) {
-  Acc<T> dw[kSlice] = {}, db[kSlice] = {};
-  for (int64_t block = 0; block < ceil_div(a.R, kBlock); ++block) {
-    const Acc<T>*w = a.workspace + block * 2 * a.D + begin, *b = w + a.D;
-    for (int64_t d = 0; d < end - begin; ++d) dw[d] += w[d], db[d] += b[d];
-  }
-  for (int64_t d = begin; d < end; ++d) a.dw[d] += dw[d - begin], a.db[d] += db[d - begin];
-}
-
 }  // namespace
 
 template <class T>
@@ -126,7 +117,9 @@ void cpu::run(Stream&, const PixelFwd<T>& a) {
 template <class T>
 void cpu::run(Stream&, const PixelBwd<T>& a) {
   parallel_ranges(a.R, kBlock, [&](int64_t first, int64_t last) { pixel_gradient_rows(a, first, last); });
-  parallel_ranges(a.D, kSlice, [&](int64_t begin, int64_t end) { add_pixel_blocks(a, begin, end); });
+  const int64_t blocks = ceil_div(a.R, kBlock);
+  add_blocks(a.workspace, 2 * a.D, blocks, a.D, a.dw);
+  add_blocks(a.workspace + a.D, 2 * a.D, blocks, a.D, a.db);
 }
 
 template <class T>

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/cpu/columns.h"
 #include "kernels/cpu/row.h"
 
 namespace selene {
@@ -108,19 +109,6 @@ SELENE_CLONES void backward_rows(const LayerNormBwd<T>& a, int64_t first, int64_
   }
 }
 
-/// dgamma, dbeta of columns [begin, end) += the blocks' sums, in block order.
-template <class T>
-SELENE_CLONES void add_blocks(const LayerNormBwd<T>& a, int64_t begin, int64_t end) {
-  constexpr int64_t kWidth = 64;
-  Acc<T> dgamma[kWidth] = {}, dbeta[kWidth] = {};
-  for (int64_t block = 0; block < ceil_div(a.R, kBlock); ++block) {
-    const Acc<T>*g = a.workspace + block * 2 * a.C + begin, *b = g + a.C;
-#pragma omp simd
-    for (int64_t c = 0; c < end - begin; ++c) dgamma[c] += g[c], dbeta[c] += b[c];
-  }
-  for (int64_t c = begin; c < end; ++c) a.dgamma[c] += dgamma[c - begin], a.dbeta[c] += dbeta[c - begin];
-}
-
 }  // namespace
 
 template <class T>
@@ -135,7 +123,9 @@ void cpu::run(Stream&, const LayerNormFwd<T>& a) {
 template <class T>
 void cpu::run(Stream&, const LayerNormBwd<T>& a) {
   parallel_ranges(a.R, kBlock, [&](int64_t first, int64_t last) { backward_rows(a, first, last); });
-  parallel_ranges(a.C, 64, [&](int64_t begin, int64_t end) { add_blocks(a, begin, end); });
+  const int64_t blocks = ceil_div(a.R, kBlock);
+  add_blocks(a.workspace, 2 * a.C, blocks, a.C, a.dgamma);
+  add_blocks(a.workspace + a.C, 2 * a.C, blocks, a.C, a.dbeta);
 }
 
 INSTANTIATE_CPU(LayerNormFwd)

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/activation.h"
+#include "kernels/cpu/columns.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
 
@@ -22,7 +23,7 @@ constexpr int64_t least_work =
     2 << 20;  // floating-point operations of a task, about 20 us: below it, cutting costs more
 
 // Halves an extent, to a multiple of 16 so that no vector is cut.
-int64_t half(int64_t n) { return cpu::ceil_div(cpu::ceil_div(n, 2), 16) * 16; }
+int64_t half(int64_t n) { return ceil_div(ceil_div(n, 2), 16) * 16; }
 
 // A tile of 256 x 256 has the full speed everywhere; from there a product with few tiles and a long K is cut along K
 // (which reads no operand twice), one with a short K into smaller tiles.
@@ -30,7 +31,7 @@ Plan make_plan(int64_t M, int64_t N, int64_t K, int64_t batch) {
   Plan p{std::min<int64_t>(M, 512), std::min<int64_t>(N, 256), 0, 0, K, 1, 1};
   int64_t tiles = 0;
   const auto count = [&] {
-    p.tiles_m = cpu::ceil_div(M, p.tile_m), p.tiles_n = cpu::ceil_div(N, p.tile_n);
+    p.tiles_m = ceil_div(M, p.tile_m), p.tiles_n = ceil_div(N, p.tile_n);
     tiles = p.tiles_m * p.tiles_n * batch;
   };
   const auto work = [&] { return 2 * p.tile_m * p.tile_n * std::max<int64_t>(K, 1); };
@@ -41,8 +42,8 @@ Plan make_plan(int64_t M, int64_t N, int64_t K, int64_t batch) {
   count();
   shrink(p.tile_m, 256);
   if (tiles < 8 && K >= 4096) {
-    p.chunk = cpu::ceil_div(K, std::min(cpu::ceil_div(16, tiles), K / 1024));
-    p.chunks = cpu::ceil_div(K, p.chunk);
+    p.chunk = ceil_div(K, std::min(ceil_div(16, tiles), K / 1024));
+    p.chunks = ceil_div(K, p.chunk);
     return p;
   }
   shrink(p.tile_m, 128);
@@ -131,8 +132,7 @@ void finish(Stream& s, const Matmul<T>& a) {
   T* c = static_cast<T*>(a.c);
   if (a.epilogue == Epilogue::gelu)
     cpu::run(s, ActivationFwd<T>{a.aux, c, a.M, a.N, a.M, Activation::gelu_tanh, 0, {}});
-  else
-    cpu::run(s, ActivationBwd<T>{a.aux, c, c, nullptr, a.M, a.N, a.M, Activation::gelu_tanh, 0, {}});
+  else cpu::run(s, ActivationBwd<T>{a.aux, c, c, nullptr, a.M, a.N, a.M, Activation::gelu_tanh, 0, {}});
 }
 
 // The column sums of A come behind the product and use the workspace anew.
@@ -192,9 +192,7 @@ void cpu::run(Stream&, const ColumnSum<T>& a) {
     sum_block(a.x + r * a.C + c, a.C, std::min(block_rows, a.R - r), std::min(strip_columns, a.C - c),
               a.workspace + i / strips * a.C + c);
   });
-  parallel_ranges(a.C, 256, [&](int64_t begin, int64_t end) {
-    add_partials<Acc<T>, Acc<T>>(a.workspace + begin, a.C, blocks, end - begin, nullptr, true, a.y + begin);
-  });
+  add_blocks(a.workspace, a.C, blocks, a.C, a.y);
 }
 
 INSTANTIATE_CPU(Matmul)

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <exception>
 
+#include "kernels/ceil_div.h"
+
 // A function marked so is compiled for three instruction sets and chosen at load time. Helpers it calls must be
 // always_inline (SELENE_INLINE), else they stay at the base set. Off in sanitizer and clang builds (see meson_options.txt).
 #ifdef SELENE_CLONES_ON
@@ -15,8 +17,6 @@
 #define SELENE_INLINE __attribute__((always_inline)) inline
 
 namespace selene::cpu {
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// Calls f(i) for i in [0, n) on the OpenMP threads; which thread runs which i is free, so f(i) must not depend on it. The
 /// first exception is rethrown after the loop.

@@ -3,6 +3,7 @@
 #pragma once
 #include <string>
 
+#include "kernels/ceil_div.h"
 #include "kernels/cuda/backend.h"
 #include "kernels/error.h"
 

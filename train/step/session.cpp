@@ -6,6 +6,7 @@
 
 #include "autograd/with_dtype.h"
 #include "data/dataset.h"
+#include "kernels/attention.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "models/registry.h"
@@ -13,11 +14,7 @@
 
 namespace selene::train {
 
-namespace {
-
-constexpr int64_t kMostHeadSize = 128;  // of kernels/cuda/attention/attention.cu
-
-}  // namespace
+namespace {}  // namespace
 
 DType compute_type(const std::string& precision) {
   return precision == "fp32" ? DType::f32 : precision == "bf16" ? DType::bf16 : DType::f16;

@@ -6,13 +6,12 @@
 #include "kernels/cuda/attention/cudnn.h"
 #include "kernels/cuda/attention/tiles.h"
 #include "kernels/cuda/device.cuh"
-#include "kernels/cuda/pack.cuh"
-#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/rows/rows.cuh"
 
 namespace selene::cuda {
 namespace {
 
-constexpr int NT = 128, kWarps = NT / 32, kMostChannels = 128;
+constexpr int NT = 128, kWarps = NT / 32, kMostChannels = int(kMostHeadSize);
 
 // Several lanes share a row: a lane takes 16 bytes of every kRowLanes * 16, however they can be read.
 constexpr int kRowLanes = 8;
@@ -93,19 +92,12 @@ struct GradientRows {
 };
 
 template <class T>
-__global__ void __launch_bounds__(NT) attention_add_rows(GradientRows<T> a) {  // grid B H n
-  __shared__ float shared[kWarps][kMostChannels];
-  const int64_t n = blockIdx.x % a.n, bh = blockIdx.x / a.n, b = bh / a.H, h = bh % a.H;
-  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
-  RowSums sums;
-  for (int64_t g = warp; g < a.chunks; g += kWarps) {
-    const float* from = a.from + ((bh * a.chunks + g) * a.n + n) * a.K;
-    for (int i = 0; i < kMostChannels / 32; ++i)
-      if (lane + 32 * i < a.K) sums.x[i] += from[lane + 32 * i];
-  }
-  add_warps(sums, shared);
-  for (int i = warp; i < kMostChannels / 32; i += kWarps)
-    if (lane + 32 * i < a.K) a.to[b * a.batch + n * a.row + h * a.K + lane + 32 * i] = down<T>(sums.x[i]);
+__global__ void __launch_bounds__(256) attention_add_rows(GradientRows<T> a) {  // grid B H n
+  __shared__ float buf[256 * (kMostChannels / 32)];
+  const int64_t n = blockIdx.x % a.n, bh = blockIdx.x / a.n, b = bh / a.H, h = bh % a.H, c = threadIdx.x;
+  const float* from = a.from + (bh * a.chunks * a.n + n) * a.K;
+  const float sum = sum_rows<kMostChannels / 32>(from, a.chunks, a.n * a.K, 0, a.K, buf);
+  if (c < a.K) a.to[b * a.batch + n * a.row + h * a.K + c] = down<T>(sum);
 }
 
 template <class A>
@@ -145,7 +137,7 @@ void backward_tiles(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut
 template <class T>
 void add_partials(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
   const auto add = [&](const float* from, T* to, int64_t chunks, int64_t n, int64_t batch, int64_t row) {
-    launch(s, attention_add_rows<T>, a.B * a.H * n, NT, 0,
+    launch(s, attention_add_rows<T>, a.B * a.H * n, 256, 0,
            GradientRows<T>{from, to, chunks, n, a.H, a.K, batch, row});
   };
   if (cut.k_chunks > 1) add(attention_dq_partial(a, cut, 0, 0), a.dq, cut.k_chunks, a.Nq, a.dq_batch, a.dq_row);
@@ -180,8 +172,7 @@ void run(Stream& s, const AttentionBwd<T>& a) {
   const int64_t rows = a.B * a.H * a.Nq;
   const bool packs =
       a.K % kPack<T> == 0 && aligned16(a.o, a.o_batch) && aligned16(a.o, a.o_row) && aligned16(a.d_o, a.o_row);
-  launch(s, attention_delta_rows<T>, attention_ceil(rows * kRowLanes, NT), NT, 0, a, attention_delta(a, cut),
-         packs);
+  launch(s, attention_delta_rows<T>, ceil_div(rows * kRowLanes, NT), NT, 0, a, attention_delta(a, cut), packs);
   backward_tiles(s, a, cut);
   add_partials(s, a, cut);
 }

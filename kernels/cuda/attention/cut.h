@@ -4,6 +4,7 @@
 // is a function of shapes.
 #pragma once
 #include "kernels/attention.h"
+#include "kernels/ceil_div.h"
 #include "kernels/cuda/backend.h"
 
 namespace selene::cuda {
@@ -16,18 +17,16 @@ struct AttentionCut {
   int64_t q_chunk, q_chunks;  // queries of a chunk, chunks
 };
 
-SELENE_HD int64_t attention_ceil(int64_t n, int64_t step) { return (n + step - 1) / step; }
-
 /// Rows of a chunk of the loop axis, `loop` rows long, where each of `heads` heads has `own` rows to be divided
 /// among blocks. Few blocks: short chunks, so that a batch of one fills a device; where a block has 16 rows, small
 /// enough for three on a multiprocessor, half as many blocks again. Up to 196,608 rows a chunk's ends don't depend
 /// on `loop`, so keys that are only padding add zeros after the sums that count.
 SELENE_HD int64_t attention_chunk(int64_t heads, int64_t own, int64_t loop) {
-  const int64_t blocks = heads * attention_ceil(own, 64);
-  int64_t rows = (own <= 16 ? 192 : 256) * attention_ceil(blocks, 16);
+  const int64_t blocks = heads * ceil_div(own, 64);
+  int64_t rows = (own <= 16 ? 192 : 256) * ceil_div(blocks, 16);
   if (rows < 4 * own) rows = 4 * own;  // partial sums stay small beside the rows that were read for them
-  if (rows < attention_ceil(loop, 1024)) rows = attention_ceil(loop, 1024);
-  return attention_ceil(rows, 64) * 64;
+  if (rows < ceil_div(loop, 1024)) rows = ceil_div(loop, 1024);
+  return round_up(rows, 64);
 }
 
 /// A: AttentionFwd or AttentionBwd.
@@ -35,8 +34,8 @@ template <class A>
 SELENE_HD AttentionCut attention_cut(const A& a) {
   AttentionCut c;
   c.k_chunk = attention_chunk(a.B * a.H, a.Nq, a.Nk), c.q_chunk = attention_chunk(a.B * a.H, a.Nk, a.Nq);
-  c.k_chunks = a.Nk > c.k_chunk ? attention_ceil(a.Nk, c.k_chunk) : 1;
-  c.q_chunks = a.Nq > c.q_chunk ? attention_ceil(a.Nq, c.q_chunk) : 1;
+  c.k_chunks = a.Nk > c.k_chunk ? ceil_div(a.Nk, c.k_chunk) : 1;
+  c.q_chunks = a.Nq > c.q_chunk ? ceil_div(a.Nq, c.q_chunk) : 1;
   return c;
 }
 

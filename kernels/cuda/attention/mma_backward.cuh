@@ -272,7 +272,7 @@ __global__ void __launch_bounds__(kMmaThreads, BackwardShape<K, Keys, Split>::bl
   using Shape = BackwardShape<K, Keys, Split>;
   T* tiles = reinterpret_cast<T*>(dynamic_shared);
   float* columns = reinterpret_cast<float*>(dynamic_shared + Shape::tiles);
-  const int64_t own_tiles = attention_ceil(Keys ? a.Nk : a.Nq, Shape::own);
+  const int64_t own_tiles = ceil_div(Keys ? a.Nk : a.Nq, Shape::own);
   AttentionBlock x = attention_block(blockIdx.x, a.H, own_tiles, Keys ? cut.q_chunks : cut.k_chunks);
   if (a.causal && !Keys) x.tile = own_tiles - 1 - x.tile;  // the most work first
   BackwardWork<T, K, Keys> work(a, cut, x, Shape::own, Shape::other);
@@ -305,7 +305,7 @@ __global__ void __launch_bounds__(kMmaThreads, BackwardShape<K, Keys, Split>::bl
 template <class T, int K, bool Keys, bool Split>
 void launch_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
   using Shape = BackwardShape<K, Keys, Split>;
-  const int64_t tiles = attention_ceil(Keys ? a.Nk : a.Nq, Shape::own);
+  const int64_t tiles = ceil_div(Keys ? a.Nk : a.Nq, Shape::own);
   launch(s, bwd_mma<T, K, Keys, Split>, a.B * a.H * (Keys ? cut.q_chunks : cut.k_chunks) * tiles, kMmaThreads,
          Shape::shared_bytes, a, cut);
 }

@@ -274,7 +274,7 @@ __global__ void __launch_bounds__(kMmaThreads, ForwardShape<K, MT, KeysAWarp, Sp
   using Shape = ForwardShape<K, MT, KeysAWarp, Split>;
   T* tiles = reinterpret_cast<T*>(dynamic_shared);
   float* bias = reinterpret_cast<float*>(dynamic_shared + Shape::tiles);
-  const int64_t query_tiles = attention_ceil(a.Nq, Shape::queries);
+  const int64_t query_tiles = ceil_div(a.Nq, Shape::queries);
   AttentionBlock x = attention_block(blockIdx.x, a.H, query_tiles, cut.k_chunks);
   if (a.causal) x.tile = query_tiles - 1 - x.tile;  // the most work first
   ForwardWork<T, K> work(a, cut, x, Shape::queries);
@@ -306,7 +306,7 @@ __global__ void __launch_bounds__(kMmaThreads, ForwardShape<K, MT, KeysAWarp, Sp
 template <class T, int K, int MT, int KeysAWarp, bool Split>
 void launch_forward(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut) {
   using Shape = ForwardShape<K, MT, KeysAWarp, Split>;
-  const int64_t blocks = a.B * a.H * cut.k_chunks * attention_ceil(a.Nq, Shape::queries);
+  const int64_t blocks = a.B * a.H * cut.k_chunks * ceil_div(a.Nq, Shape::queries);
   launch(s, fwd_mma<T, K, MT, KeysAWarp, Split>, blocks, kMmaThreads, Shape::shared_bytes, a, cut);
 }
 
@@ -316,7 +316,7 @@ void choose_forward(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut
   constexpr int wide = K <= 64 ? 2 : 1;  // registers
   if (a.Nk <= 16) return launch_forward<T, K, 1, 16, false>(s, a, cut);
   if (a.Nq <= 16) return launch_forward<T, K, 1, 16, true>(s, a, cut);
-  if (a.Nq > 64 && a.B * a.H * cut.k_chunks * attention_ceil(a.Nq, 128) >= 256)
+  if (a.Nq > 64 && a.B * a.H * cut.k_chunks * ceil_div(a.Nq, 128) >= 256)
     return launch_forward<T, K, wide, 64, false>(s, a, cut);
   return launch_forward<T, K, 1, 64, false>(s, a, cut);
 }

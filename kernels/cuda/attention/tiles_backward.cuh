@@ -77,7 +77,7 @@ template <class Tiles, int QT, int KT, int KP, class T>
 __global__ void __launch_bounds__(kTileThreads, BackwardMemory<Tiles, QT, KT, KP>::kBlocks)
     attention_backward_queries(AttentionBwd<T> a, AttentionCut cut, bool packs) {  // grid B H chunks tiles
   const BackwardMemory<Tiles, QT, KT, KP> m;
-  const AttentionBlock x = attention_block(blockIdx.x, a.H, attention_ceil(a.Nq, QT), cut.k_chunks);
+  const AttentionBlock x = attention_block(blockIdx.x, a.H, ceil_div(a.Nq, QT), cut.k_chunks);
   const int64_t q = x.tile * QT, rows = min(int64_t(QT), a.Nq - q), k_first = x.chunk * cut.k_chunk;
   const uint8_t* mask = a.key_mask ? a.key_mask + x.b * a.Nk : nullptr;
   const T *keys = a.k + x.b * a.k_batch + x.h * a.K, *v = a.v + x.b * a.v_batch + x.h * a.K;
@@ -140,7 +140,7 @@ template <class Tiles, int KT, int QT, int KP, class T>
 __global__ void __launch_bounds__(kTileThreads, BackwardMemory<Tiles, KT, QT, KP>::kBlocks)
     attention_backward_keys(AttentionBwd<T> a, AttentionCut cut, bool packs) {  // grid B H chunks tiles
   const BackwardMemory<Tiles, KT, QT, KP> m;
-  const AttentionBlock x = attention_block(blockIdx.x, a.H, attention_ceil(a.Nk, KT), cut.q_chunks);
+  const AttentionBlock x = attention_block(blockIdx.x, a.H, ceil_div(a.Nk, KT), cut.q_chunks);
   const int64_t k = x.tile * KT, rows = min(int64_t(KT), a.Nk - k), head = x.h * a.K;
   const int64_t end = min(a.Nq, (x.chunk + 1) * cut.q_chunk), unseeing = a.causal ? k - (a.Nk - a.Nq) : 0;
   const uint8_t* mask = a.key_mask ? a.key_mask + x.b * a.Nk : nullptr;
@@ -180,14 +180,14 @@ template <class Tiles, int QT, int KT, int KP, class T>
 void launch_backward_queries(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
   constexpr int64_t bytes = BackwardMemory<Tiles, QT, KT, KP>::kBytes;
   static_assert(bytes <= 64 * 1024, "what a block has on every device");
-  launch(s, attention_backward_queries<Tiles, QT, KT, KP, T>, a.B * a.H * cut.k_chunks * attention_ceil(a.Nq, QT),
+  launch(s, attention_backward_queries<Tiles, QT, KT, KP, T>, a.B * a.H * cut.k_chunks * ceil_div(a.Nq, QT),
          kTileThreads, bytes, a, cut, whole_packs(a));
 }
 template <class Tiles, int KT, int QT, int KP, class T>
 void launch_backward_keys(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
   constexpr int64_t bytes = BackwardMemory<Tiles, KT, QT, KP>::kBytes;
   static_assert(bytes <= 64 * 1024, "what a block has on every device");
-  launch(s, attention_backward_keys<Tiles, KT, QT, KP, T>, a.B * a.H * cut.q_chunks * attention_ceil(a.Nk, KT),
+  launch(s, attention_backward_keys<Tiles, KT, QT, KP, T>, a.B * a.H * cut.q_chunks * ceil_div(a.Nk, KT),
          kTileThreads, bytes, a, cut, whole_packs(a));
 }
 

@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kTileThreads, 3)
     attention_forward_tiles(AttentionFwd<T> a, AttentionCut cut, bool packs) {  // grid B H chunks tiles
   constexpr int threads = kTileThreads / QT;                                    // of a row
   const ForwardMemory<Tiles, QT, KT, KP> m;
-  const AttentionBlock x = attention_block(blockIdx.x, a.H, attention_ceil(a.Nq, QT), cut.k_chunks);
+  const AttentionBlock x = attention_block(blockIdx.x, a.H, ceil_div(a.Nq, QT), cut.k_chunks);
   const int64_t q = x.tile * QT, rows = min(int64_t(QT), a.Nq - q), k_first = x.chunk * cut.k_chunk;
   const uint8_t* mask = a.key_mask ? a.key_mask + x.b * a.Nk : nullptr;
   const int r = int(threadIdx.x) / threads, part = int(threadIdx.x) % threads, K = int(a.K);
@@ -123,7 +123,7 @@ void launch_forward(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut
   static_assert(bytes <= 64 * 1024, "what a block has on every device");
   const bool packs = whole_packs(a.q, a.q_batch, a.q_row, a.K) && whole_packs(a.k, a.k_batch, a.k_row, a.K) &&
                      whole_packs(a.v, a.v_batch, a.v_row, a.K);
-  launch(s, attention_forward_tiles<Tiles, QT, KT, KP, T>, a.B * a.H * cut.k_chunks * attention_ceil(a.Nq, QT),
+  launch(s, attention_forward_tiles<Tiles, QT, KT, KP, T>, a.B * a.H * cut.k_chunks * ceil_div(a.Nq, QT),
          kTileThreads, bytes, a, cut, packs);
 }
 

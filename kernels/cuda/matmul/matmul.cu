@@ -20,7 +20,6 @@ struct Cut {
   int vector_a, vector_b;  // rows of the operand start at multiples of four elements
 };
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class T>
 bool rows_aligned(const T* p, int64_t ld, int64_t outer, int64_t inner) {

@@ -168,7 +168,7 @@ void run(Stream& s, const ActivationFwd<T>& a) {
   constexpr int64_t tile = kThreads * kDeep * 8;
   const bool fast = whole_eights(a, aligned16(a.x) && aligned16(a.y));
   const auto kernel = fast ? activation_eights<T, true> : activation_eights<T, false>;
-  launch(s, kernel, (a.R * a.C + tile - 1) / tile, kThreads, 0, a);
+  launch(s, kernel, ceil_div(a.R * a.C, tile), kThreads, 0, a);
 }
 template <class T>
 void run(Stream& s, const ActivationBwd<T>& a) {
@@ -176,7 +176,7 @@ void run(Stream& s, const ActivationBwd<T>& a) {
   constexpr int64_t tile = kThreads * 8;
   const bool fast = whole_eights(a, aligned16(a.x) && aligned16(a.dy) && aligned16(a.dx) && aligned16(a.y));
   const auto kernel = fast ? activation_gradient_eights<T, true> : activation_gradient_eights<T, false>;
-  launch(s, kernel, (a.R * a.C + tile - 1) / tile, kThreads, 0, a);
+  launch(s, kernel, ceil_div(a.R * a.C, tile), kThreads, 0, a);
 }
 
 INSTANTIATE_DEVICE(ActivationFwd)

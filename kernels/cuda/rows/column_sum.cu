@@ -3,17 +3,15 @@
 #include "kernels/matmul.h"
 
 #include "kernels/cuda/device.cuh"
-#include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/rows/columns.cuh"
 
 namespace selene::cuda {
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / 32;
+constexpr int kThreads = 256;
 
 template <class T>
 constexpr int64_t kStrip = 32 * kPack<T>;  // columns of a block: 16 bytes a lane
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// Rows of one block: enough blocks for a large device, but at most 512 partial sums a column.
 int64_t rows_of_block(int64_t R, int64_t strips) {
@@ -24,53 +22,30 @@ int64_t rows_of_block(int64_t R, int64_t strips) {
   return rows > few ? rows : few;
 }
 
-/// Grid: strips of columns, then blocks of rows. Warp w adds rows w, w + 8, ...; the warps are added in order.
-template <class T>
-__global__ __launch_bounds__(kThreads) void column_sum_blocks(ColumnSum<T> a, int64_t rows, int64_t strips,
-                                                              int vector) {
-  constexpr int P = kPack<T>;
-  __shared__ float part[kWarps][kStrip<T>];
-  const int lane = int(threadIdx.x) % 32, warp = int(threadIdx.x) / 32;
-  const int64_t block = int64_t(blockIdx.x) / strips, strip = int64_t(blockIdx.x) % strips * kStrip<T>;
-  const int64_t column = strip + lane * P, end = min(a.R, (block + 1) * rows);
-  float sum[P] = {};
-  if (vector && column + P <= a.C) {
+/// Grid: blocks of rows x strips of 32 N columns. Warp w adds rows w, w + 8, ...; the warps are added in order.
+template <class T, int N>
+__global__ __launch_bounds__(kThreads) void column_sum_blocks(ColumnSum<T> a, int64_t rows, int64_t strips) {
+  __shared__ float buf[kThreads * N];
+  const Lanes at = split_block<kThreads>(5);
+  const int64_t block = blockIdx.x / strips, first = blockIdx.x % strips * 32 * N, column = first + at.lane * N;
+  const int64_t end = min(a.R, (block + 1) * rows);
+  float sum[N] = {};
+  if (column < a.C) {
 #pragma unroll 4
-    for (int64_t r = block * rows + warp; r < end; r += kWarps) {
-      const Pack<T, P> x = load_pack<P>(a.x + r * a.C + column);
-      for (int j = 0; j < P; ++j) sum[j] += up(x.v[j]);
+    for (int64_t r = block * rows + at.group; r < end; r += at.groups) {
+      const Pack<T, N> x = load_pack<N>(a.x + r * a.C + column);
+      for (int j = 0; j < N; ++j) sum[j] += up(x.v[j]);
     }
-  } else {
-    for (int64_t r = block * rows + warp; r < end; r += kWarps)
-      for (int j = 0; j < P; ++j)
-        if (column + j < a.C) sum[j] += up(a.x[r * a.C + column + j]);
   }
-  for (int j = 0; j < P; ++j) part[warp][lane * P + j] = sum[j];
-  __syncthreads();
-  const int64_t c = threadIdx.x;
-  if (c >= kStrip<T> || strip + c >= a.C) return;
-  float total = part[0][c];
-  for (int w = 1; w < kWarps; ++w) total += part[w][c];
-  a.workspace[block * a.C + strip + c] = total;
+  const float total = sum_groups<N>(sum, at, buf);
+  const int64_t c = first + threadIdx.x;
+  if (threadIdx.x < 32 * N && c < a.C) a.workspace[block * a.C + c] = total;
 }
 
-/// y += the partial sums of `blocks` blocks, 32 columns a CUDA block. Each warp adds an eighth of them in order,
-/// then the warps are added in order.
-__global__ __launch_bounds__(kThreads) void column_sum_add(const float* partial, float* y, int64_t C,
-                                                           int64_t blocks) {
-  __shared__ float part[kWarps][32];
-  const int lane = int(threadIdx.x) % 32, warp = int(threadIdx.x) / 32;
-  const int64_t c = int64_t(blockIdx.x) * 32 + lane, share = (blocks + kWarps - 1) / kWarps;
-  float sum = 0;
-  if (c < C) {
-#pragma unroll 8
-    for (int64_t i = warp * share; i < min(blocks, (warp + 1) * share); ++i) sum += partial[i * C + c];
-  }
-  part[warp][lane] = sum;
-  __syncthreads();
-  if (warp != 0 || c >= C) return;
-  for (int w = 1; w < kWarps; ++w) sum += part[w][lane];
-  y[c] += sum;
+template <class T, int N>
+void launch_blocks(Stream& s, const ColumnSum<T>& a, int64_t rows, int64_t blocks) {
+  const int64_t strips = ceil_div(a.C, 32 * N);
+  launch(s, column_sum_blocks<T, N>, blocks * strips, kThreads, 0, a, rows, strips);
 }
 
 }  // namespace
@@ -78,9 +53,10 @@ __global__ __launch_bounds__(kThreads) void column_sum_add(const float* partial,
 template <class T>
 void run(Stream& s, const ColumnSum<T>& a) {
   if (a.R == 0 || a.C == 0) return;
-  const int64_t strips = ceil_div(a.C, kStrip<T>), rows = rows_of_block(a.R, strips), blocks = ceil_div(a.R, rows);
-  launch(s, column_sum_blocks<T>, blocks * strips, kThreads, 0, a, rows, strips, int(aligned16(a.x, a.C)));
-  launch(s, column_sum_add, ceil_div(a.C, 32), kThreads, 0, a.workspace, a.y, a.C, blocks);
+  const int64_t rows = rows_of_block(a.R, ceil_div(a.C, kStrip<T>)), blocks = ceil_div(a.R, rows);
+  if (whole_packs<T>(a.C, {a.x})) launch_blocks<T, kPack<T>>(s, a, rows, blocks);
+  else launch_blocks<T, 1>(s, a, rows, blocks);
+  add_block_sums(s, a.workspace, blocks, a.C, {a.y, nullptr, a.C});
 }
 template <class T>
 int64_t workspace(const ColumnSum<T>& a) {

@@ -68,7 +68,7 @@ template <class T, int N> __global__ void __launch_bounds__(NT) copy_packs(CopyS
 /// Grid: n0 x n1 x tile of axis 2 x tile of axis 3. x is dense along axis 2, y along axis 3.
 template <class T> __global__ void __launch_bounds__(NT) copy_transposed(CopyStrided<T> a) {
   __shared__ T tile[kTile][kTile + 1];
-  const int64_t tiles2 = div_up(a.n[2], kTile), tiles3 = div_up(a.n[3], kTile);
+  const int64_t tiles2 = ceil_div(a.n[2], kTile), tiles3 = ceil_div(a.n[3], kTile);
   const int64_t block = blockIdx.x, i3 = block % tiles3 * kTile, i2 = block / tiles3 % tiles2 * kTile;
   const int64_t i1 = block / tiles3 / tiles2 % a.n[1], i0 = block / tiles3 / tiles2 / a.n[1];
   const T* x = a.x + i0 * a.x_stride[0] + i1 * a.x_stride[1] + i2 + i3 * a.x_stride[3];
@@ -109,12 +109,12 @@ template <class T> void run(Stream& s, const CopyStrided<T>& a) {
   CopyStrided<T> c = simplify(a);
   const int64_t all = c.n[0] * c.n[1] * c.n[2] * c.n[3];
   if (all == 0) return;
-  if (packs_fit<T, N>(c)) return launch(s, copy_packs<T, N>, div_up(all / N, NT), NT, 0, c, all / N);
+  if (packs_fit<T, N>(c)) return launch(s, copy_packs<T, N>, ceil_div(all / N, NT), NT, 0, c, all / N);
   if (can_transpose(c)) {
-    const int64_t tiles = div_up(c.n[2], kTile) * div_up(c.n[3], kTile);
+    const int64_t tiles = ceil_div(c.n[2], kTile) * ceil_div(c.n[3], kTile);
     return launch(s, copy_transposed<T>, c.n[0] * c.n[1] * tiles, NT, 0, c);
   }
-  launch(s, copy_packs<T, 1>, div_up(all, NT), NT, 0, c, all);
+  launch(s, copy_packs<T, 1>, ceil_div(all, NT), NT, 0, c, all);
 }
 
 INSTANTIATE_DEVICE(CopyStrided)

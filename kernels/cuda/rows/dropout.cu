@@ -52,7 +52,7 @@ void run(Stream& s, const Dropout<T>& a) {
   const bool one_block = !dropout_on(a.drop) || a.rows * a.C % 8 == 0;
   const bool one_row = a.zero_row == nullptr || a.C % 8 == 0;
   const auto kernel = aligned && one_block && one_row ? dropout_eights<T, true> : dropout_eights<T, false>;
-  launch(s, kernel, (total + kTile - 1) / kTile, kThreads, 0, a);
+  launch(s, kernel, ceil_div(total, kTile), kThreads, 0, a);
 }
 
 INSTANTIATE_DEVICE(Dropout)

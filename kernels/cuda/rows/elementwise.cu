@@ -58,16 +58,16 @@ template <class T, int N> __global__ void __launch_bounds__(NT) fill_flat(Fill<T
 template <class T, class To> void cast_to(Stream& s, const Cast<T>& a) {
   constexpr int N = sizeof(T) == 4 && sizeof(To) == 4 ? 4 : 8;
   To* y = static_cast<To*>(a.y);
-  if (aligned16(a.x) && aligned16(y)) launch(s, cast_flat<T, To, N>, div_up(a.n, NT * N), NT, 0, a.x, y, a.n);
-  else launch(s, cast_flat<T, To, 1>, div_up(a.n, NT), NT, 0, a.x, y, a.n);
+  if (aligned16(a.x) && aligned16(y)) launch(s, cast_flat<T, To, N>, ceil_div(a.n, NT * N), NT, 0, a.x, y, a.n);
+  else launch(s, cast_flat<T, To, 1>, ceil_div(a.n, NT), NT, 0, a.x, y, a.n);
 }
 
 }  // namespace
 
 template <class T> void run(Stream& s, const Elementwise<T>& a) {
   constexpr int N = kPack<T>;
-  if (whole_packs<T>(0, {a.a, a.b, a.y})) launch(s, combine_flat<T, N>, div_up(a.n, NT * N), NT, 0, a);
-  else launch(s, combine_flat<T, 1>, div_up(a.n, NT), NT, 0, a);
+  if (whole_packs<T>(0, {a.a, a.b, a.y})) launch(s, combine_flat<T, N>, ceil_div(a.n, NT * N), NT, 0, a);
+  else launch(s, combine_flat<T, 1>, ceil_div(a.n, NT), NT, 0, a);
 }
 template <class T> void run(Stream& s, const Cast<T>& a) {
   if (a.to == DType::f32) return cast_to<T, float>(s, a);
@@ -77,8 +77,8 @@ template <class T> void run(Stream& s, const Cast<T>& a) {
 }
 template <class T> void run(Stream& s, const Fill<T>& a) {
   constexpr int N = kPack<T>;
-  if (aligned16(a.y)) launch(s, fill_flat<T, N>, div_up(a.n, NT * N), NT, 0, a);
-  else launch(s, fill_flat<T, 1>, div_up(a.n, NT), NT, 0, a);
+  if (aligned16(a.y)) launch(s, fill_flat<T, N>, ceil_div(a.n, NT * N), NT, 0, a);
+  else launch(s, fill_flat<T, 1>, ceil_div(a.n, NT), NT, 0, a);
 }
 
 INSTANTIATE_DEVICE(Elementwise)

@@ -87,18 +87,18 @@ template <class T, int N> __global__ void __launch_bounds__(NT) look_up(Embeddin
 }
 
 template <class T, int N> void launch_look_up(Stream& s, const EmbeddingFwd<T>& a) {
-  const int log2 = lanes_log2(div_up(a.D, N));
-  launch(s, look_up<T, N>, div_up(a.R, NT >> log2), NT, 0, a, log2);
+  const int log2 = lanes_log2(ceil_div(a.D, N));
+  launch(s, look_up<T, N>, ceil_div(a.R, NT >> log2), NT, 0, a, log2);
 }
 
 }  // namespace
 
 template <class T> void run(Stream& s, const Positions<T>& a) {
-  const int64_t chunks = div_up(a.N, kChunk);
+  const int64_t chunks = ceil_div(a.N, kChunk);
   launch(s, number_tokens, a.B * chunks, NT, 0, a, chunks);
 }
 template <class T> void run(Stream& s, const PaddingMask<T>& a) {
-  launch(s, mask_padding, div_up(a.B * a.N, NT * kMaskBytes), NT, 0, a);
+  launch(s, mask_padding, ceil_div(a.B * a.N, NT * kMaskBytes), NT, 0, a);
 }
 template <class T> void run(Stream& s, const EmbeddingFwd<T>& a) {
   if (a.D == 0) return;

@@ -27,11 +27,11 @@ struct Pieces {
 template <class T> Pieces divide(const EmbeddingBwd<T>& a) {
   Pieces p;
   const int64_t sort = sort_chunks(a.R);
-  p.chunks = div_up(a.R, kChunk);
+  p.chunks = ceil_div(a.R, kChunk);
   int64_t used = 0;
   const auto take = [&](int64_t n) {
     const int64_t begin = used;
-    used += div_up(n, 4) * 4;  // each part starts at a multiple of 16 bytes
+    used += ceil_div(n, 4) * 4;  // each part starts at a multiple of 16 bytes
     return begin * 4 + reinterpret_cast<intptr_t>(a.workspace);
   };
   p.rows_a = reinterpret_cast<int32_t*>(take(a.R)), p.rows_b = reinterpret_cast<int32_t*>(take(a.R));
@@ -141,10 +141,10 @@ template <class T> __global__ void __launch_bounds__(256) add_pieces(EmbeddingBw
 }
 
 template <class T, int N> void launch_sums(Stream& s, const EmbeddingBwd<T>& a, const Pieces& p) {
-  int log2 = lanes_log2(div_up(a.D, N));
+  int log2 = lanes_log2(ceil_div(a.D, N));
   if (log2 < kMinLanesLog2) log2 = kMinLanesLog2;
-  const int64_t tiles = div_up(a.D, N << log2);
-  launch(s, sum_chunks<T, N>, div_up(p.chunks, NT >> log2) * tiles, NT, 0, a, p, tiles, log2);
+  const int64_t tiles = ceil_div(a.D, N << log2);
+  launch(s, sum_chunks<T, N>, ceil_div(p.chunks, NT >> log2) * tiles, NT, 0, a, p, tiles, log2);
 }
 
 }  // namespace
@@ -157,7 +157,7 @@ template <class T> void run(Stream& s, const EmbeddingBwd<T>& a) {
   p.rows = sort_rows(s, sort, p.rows_a, p.rows_b);
   if (whole_packs<T>(a.D, {a.dy, a.dtable})) launch_sums<T, kPack<T>>(s, a, p);
   else launch_sums<T, 1>(s, a, p);
-  const int64_t tiles = div_up(a.D, kTile);
+  const int64_t tiles = ceil_div(a.D, kTile);
   launch(s, add_pieces<T>, p.chunks * tiles, 256, 0, a, p, tiles);
 }
 template <class T> int64_t workspace(const EmbeddingBwd<T>& a) {

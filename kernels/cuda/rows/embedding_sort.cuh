@@ -107,7 +107,7 @@ static __global__ void __launch_bounds__(kSortThreads) scatter_rows(SortPass p) 
     if (begin + k * 32 < p.R) p.to[met[warp][digit[k]] + rank[k]] = row[k];
 }
 
-inline int64_t sort_chunks(int64_t R) { return div_up(R, kSortRows); }
+inline int64_t sort_chunks(int64_t R) { return ceil_div(R, kSortRows); }
 
 /// Orders p.R rows by p.ids; the result is in one of the two buffers and is returned.
 inline const int32_t* sort_rows(Stream& s, SortPass p, int32_t* a, int32_t* b) {  // a, b: [R]

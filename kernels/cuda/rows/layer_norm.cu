@@ -3,16 +3,15 @@
 // a fixed set of rows, a second kernel adds these; all trees depend on R and C alone. Gradient: docs/math.md.
 #include "kernels/layer_norm.h"
 
-#include "kernels/cuda/rows/dropout_row.cuh"
 #include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/rows/columns.cuh"
+#include "kernels/cuda/rows/dropout_row.cuh"
 
 namespace selene::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 constexpr int64_t kLongest = 1024;  // columns of a row in registers
-
-int64_t div_up(int64_t n, int64_t step) { return (n + step - 1) / step; }
 
 /// x becomes s = residual + dropout(x) as rounded, which is what the backward pass will read; also stored.
 template <bool kFast, class T>
@@ -186,8 +185,8 @@ __global__ __launch_bounds__(kThreads, K == 4 ? 1 : 4 - K) void layer_norm_gradi
     for (int k = 0; k < K; ++k) {
       Eight g = widen(dy[k]);
       multiply(g, load_eight<kFast>(a.gamma + first + k * G * 8, columns - first - k * G * 8));
-      store_gradient<kFast>(a, r, first + k * G * 8, columns - first - k * G * 8,
-                            normalised(widen(s[k]), mean, rstd), g, rstd, s1, s2);
+      store_gradient<kFast>(a, r, first + k * G * 8, columns - first - k * G * 8, normalised(widen(s[k]), mean, rstd),
+                            g, rstd, s1, s2);
     }
   }
   float* out = a.workspace + blockIdx.x * 2 * a.C;
@@ -240,49 +239,31 @@ __global__ __launch_bounds__(kThreads) void layer_norm_gradient_columns(LayerNor
   store_partial<32>(dbeta, buf, base, a.C, out + a.C);
 }
 
-/// Grid ceil(2 C / 8): dgamma, dbeta += the blocks' sums [blocks, 2 C]; 32 threads a column, then in their order.
-__global__ __launch_bounds__(kThreads) void add_layer_norm_blocks(const float* sums, int64_t blocks, int64_t C,
-                                                                  float* dgamma, float* dbeta) {
-  __shared__ float buf[kThreads];
-  const int t = int(threadIdx.x);
-  const int64_t c = blockIdx.x * int64_t(8) + t % 8;
-  float sum = 0;
-#pragma unroll 8
-  for (int64_t block = t / 8; block < blocks; block += kThreads / 8)
-    if (c < 2 * C) sum += sums[block * 2 * C + c];
-  buf[t] = sum;
-  __syncthreads();
-  if (t >= 8 || c >= 2 * C) return;
-  for (int i = 1; i < kThreads / 8; ++i) sum += buf[i * 8 + t];
-  float* out = c < C ? dgamma + c : dbeta + (c - C);
-  *out += sum;
-}
-
 /// Lanes of a row.
 int lanes_of(int64_t C) { return C <= 64 ? 8 : C <= 128 ? 16 : 32; }
 /// Rows that one block sums: about 1024 blocks, at least two rows a group of lanes.
 int64_t rows_of_block(int64_t R, int64_t C) {
-  const int64_t groups = kThreads / lanes_of(C), each = div_up(div_up(R, 1024), groups);
+  const int64_t groups = kThreads / lanes_of(C), each = ceil_div(ceil_div(R, 1024), groups);
   return groups * (each < 2 ? 2 : each);
 }
 
 template <class T, int G, int K>
 void forward(Stream& s, const LayerNormFwd<T>& a, bool fast) {
   const auto kernel = fast ? layer_norm_rows<T, G, K, true> : layer_norm_rows<T, G, K, false>;
-  launch(s, kernel, div_up(a.R, kThreads / G), kThreads, 0, a);
+  launch(s, kernel, ceil_div(a.R, kThreads / G), kThreads, 0, a);
 }
 template <class T, int G, int K>
 void backward(Stream& s, const LayerNormBwd<T>& a, bool fast) {
   const auto kernel = fast ? layer_norm_gradient_rows<T, G, K, true> : layer_norm_gradient_rows<T, G, K, false>;
   const int64_t rows = rows_of_block(a.R, a.C);
-  launch(s, kernel, div_up(a.R, rows), kThreads, 0, a, rows);
+  launch(s, kernel, ceil_div(a.R, rows), kThreads, 0, a, rows);
 }
 template <class T>
 void backward_long(Stream& s, const LayerNormBwd<T>& a, bool fast) {
   const auto columns = fast ? layer_norm_gradient_columns<T, true> : layer_norm_gradient_columns<T, false>;
   const auto rows = fast ? layer_norm_gradient_long_rows<T, true> : layer_norm_gradient_long_rows<T, false>;
   const int64_t each = rows_of_block(a.R, a.C);
-  launch(s, columns, div_up(a.C, 256) * div_up(a.R, each), kThreads, 0, a, each);  // before ds may overwrite dy
+  launch(s, columns, ceil_div(a.C, 256) * ceil_div(a.R, each), kThreads, 0, a, each);  // before ds may overwrite dy
   launch(s, rows, a.R, kThreads, 0, a);
 }
 
@@ -290,13 +271,13 @@ void backward_long(Stream& s, const LayerNormBwd<T>& a, bool fast) {
 
 template <class T>
 int64_t workspace(const LayerNormBwd<T>& a) {
-  return div_up(a.R, rows_of_block(a.R, a.C)) * 2 * a.C * int64_t(sizeof(float));
+  return ceil_div(a.R, rows_of_block(a.R, a.C)) * 2 * a.C * int64_t(sizeof(float));
 }
 
 template <class T>
 void run(Stream& s, const LayerNormFwd<T>& a) {
-  const bool fast = a.C % 8 == 0 && aligned16(a.x) && aligned16(a.residual) && aligned16(a.s) &&
-                    aligned16(a.gamma) && aligned16(a.beta) && aligned16(a.y);
+  const bool fast = a.C % 8 == 0 && aligned16(a.x) && aligned16(a.residual) && aligned16(a.s) && aligned16(a.gamma) &&
+                    aligned16(a.beta) && aligned16(a.y);
   if (a.C <= 64) return forward<T, 8, 1>(s, a, fast);
   if (a.C <= 128) return forward<T, 16, 1>(s, a, fast);
   if (a.C <= 256) return forward<T, 32, 1>(s, a, fast);
@@ -306,17 +287,16 @@ void run(Stream& s, const LayerNormFwd<T>& a) {
 }
 template <class T>
 void run(Stream& s, const LayerNormBwd<T>& a) {
-  const bool fast = a.C % 8 == 0 && aligned16(a.s) && aligned16(a.gamma) && aligned16(a.dy) && aligned16(a.ds) &&
-                    aligned16(a.dx);
+  const bool fast =
+      a.C % 8 == 0 && aligned16(a.s) && aligned16(a.gamma) && aligned16(a.dy) && aligned16(a.ds) && aligned16(a.dx);
   if (a.C <= 64) backward<T, 8, 1>(s, a, fast);
   else if (a.C <= 128) backward<T, 16, 1>(s, a, fast);
   else if (a.C <= 256) backward<T, 32, 1>(s, a, fast);
   else if (a.C <= 512) backward<T, 32, 2>(s, a, fast);
   else if (a.C <= kLongest) backward<T, 32, 4>(s, a, fast);
   else backward_long(s, a, fast);
-  const int64_t blocks = div_up(a.R, rows_of_block(a.R, a.C));
-  launch(s, add_layer_norm_blocks, blocks > 0 ? div_up(2 * a.C, 8) : 0, kThreads, 0, a.workspace, blocks, a.C,
-         a.dgamma, a.dbeta);
+  const int64_t blocks = ceil_div(a.R, rows_of_block(a.R, a.C));
+  add_block_sums(s, a.workspace, blocks, 2 * a.C, {a.dgamma, a.dbeta, a.C});
 }
 
 INSTANTIATE_DEVICE(LayerNormFwd)

@@ -10,7 +10,7 @@ namespace {
 constexpr int NT = 256;
 
 /// Rows of one partial sum: 64, or more where that would give above 1024 partial sums.
-SELENE_HD int64_t rows_per_sum(int64_t N) { return N > 64 * 1024 ? div_up(N, 1024) : 64; }
+SELENE_HD int64_t rows_per_sum(int64_t N) { return N > 64 * 1024 ? ceil_div(N, 1024) : 64; }
 
 /// Rows of example b that count; A: MeanPoolFwd, MeanPoolBwd.
 template <class A> __device__ inline int64_t rows_used(const A& a, int64_t b) {
@@ -46,7 +46,7 @@ template <class T>
 __global__ void __launch_bounds__(NT) mean_of_sums(MeanPoolFwd<T> a, int64_t chunks, int64_t tiles) {
   __shared__ float buf[NT];
   const int64_t b = blockIdx.x / tiles, first = blockIdx.x % tiles * 32, c = first + threadIdx.x;
-  const int64_t used = rows_used(a, b), count = used > 0 ? div_up(used, rows_per_sum(a.N)) : 0;
+  const int64_t used = rows_used(a, b), count = used > 0 ? ceil_div(used, rows_per_sum(a.N)) : 0;
   const float sum = sum_rows<1>(a.workspace + b * chunks * a.D, count, a.D, first, a.D, buf);
   if (threadIdx.x < 32 && c < a.D) a.y[b * a.D + c] = down<T>(sum / float(used));
 }
@@ -69,19 +69,19 @@ template <class T, int N> __global__ void __launch_bounds__(NT) spread_mean(Mean
 }
 
 template <class T, int N> void launch_sums(Stream& s, const MeanPoolFwd<T>& a, int64_t chunks) {
-  const int log2 = lanes_log2(div_up(a.D, N));
-  const int64_t tiles = div_up(a.D, N << log2);
+  const int log2 = lanes_log2(ceil_div(a.D, N));
+  const int64_t tiles = ceil_div(a.D, N << log2);
   launch(s, sum_rows_used<T, N>, a.B * chunks * tiles, NT, 0, a, chunks, tiles, log2);
 }
 template <class T, int N> void launch_spread(Stream& s, const MeanPoolBwd<T>& a) {
-  const int log2 = lanes_log2(div_up(a.D, N));
-  launch(s, spread_mean<T, N>, div_up(a.B * a.N, NT >> log2), NT, 0, a, log2);
+  const int log2 = lanes_log2(ceil_div(a.D, N));
+  launch(s, spread_mean<T, N>, ceil_div(a.B * a.N, NT >> log2), NT, 0, a, log2);
 }
 
 }  // namespace
 
 template <class T> void run(Stream& s, const MeanPoolFwd<T>& a) {
-  const int64_t chunks = div_up(a.N, rows_per_sum(a.N)), tiles = div_up(a.D, 32);
+  const int64_t chunks = ceil_div(a.N, rows_per_sum(a.N)), tiles = ceil_div(a.D, 32);
   if (whole_packs<T>(a.D, {a.x})) launch_sums<T, kPack<T>>(s, a, chunks);
   else launch_sums<T, 1>(s, a, chunks);
   launch(s, mean_of_sums<T>, a.B * tiles, NT, 0, a, chunks, tiles);
@@ -92,7 +92,7 @@ template <class T> void run(Stream& s, const MeanPoolBwd<T>& a) {
   launch_spread<T, 1>(s, a);
 }
 template <class T> int64_t workspace(const MeanPoolFwd<T>& a) {
-  return a.B * div_up(a.N, rows_per_sum(a.N)) * a.D * int64_t(sizeof(float));
+  return a.B * ceil_div(a.N, rows_per_sum(a.N)) * a.D * int64_t(sizeof(float));
 }
 
 INSTANTIATE_DEVICE(MeanPoolFwd)

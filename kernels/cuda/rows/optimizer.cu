@@ -109,7 +109,7 @@ __global__ __launch_bounds__(kThreads) void adam_blocks(Adam<float> a, int vecto
   }
 }
 
-int64_t norm_blocks(int64_t n) { return (n + kNormBlock - 1) / kNormBlock; }
+int64_t norm_blocks(int64_t n) { return ceil_div(n, kNormBlock); }
 
 }  // namespace
 

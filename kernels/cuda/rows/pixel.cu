@@ -3,7 +3,7 @@
 #include "kernels/embedding.h"
 
 #include "kernels/cuda/device.cuh"
-#include "kernels/cuda/rows/rows.cuh"
+#include "kernels/cuda/rows/columns.cuh"
 
 namespace selene::cuda {
 namespace {
@@ -11,7 +11,7 @@ namespace {
 constexpr int NT = 256;
 
 /// Rows of one partial sum: 128, or more where that would give above 1024 partial sums.
-SELENE_HD int64_t rows_per_sum(int64_t R) { return R > 128 * 1024 ? div_up(R, 1024) : 128; }
+SELENE_HD int64_t rows_per_sum(int64_t R) { return R > 128 * 1024 ? ceil_div(R, 1024) : 128; }
 
 /// A group of lanes writes one row of y.
 template <class T, int N> __global__ void __launch_bounds__(NT) pixel_rows(PixelFwd<T> a, int log2) {
@@ -72,25 +72,15 @@ __global__ void __launch_bounds__(NT) pixel_sums(PixelBwd<T> a, int64_t tiles, i
   sums[c] = w, sums[a.D + c] = b;
 }
 
-/// Grid: 32 of the 2 D columns of the workspace.
-template <class T> __global__ void __launch_bounds__(NT) add_pixel_sums(PixelBwd<T> a) {
-  __shared__ float buf[NT];
-  const int64_t first = blockIdx.x * int64_t(32), c = first + threadIdx.x;
-  const int64_t blocks = div_up(a.R, rows_per_sum(a.R));
-  const float sum = sum_rows<1>(a.workspace, blocks, 2 * a.D, first, 2 * a.D, buf);
-  if (threadIdx.x >= 32 || c >= 2 * a.D) return;
-  (c < a.D ? a.dw[c] : a.db[c - a.D]) += sum;
-}
-
 template <class T, int N> void launch_rows(Stream& s, const PixelFwd<T>& a) {
-  const int log2 = lanes_log2(div_up(a.D, N));
-  launch(s, pixel_rows<T, N>, div_up(a.R, NT >> log2), NT, 0, a, log2);
+  const int log2 = lanes_log2(ceil_div(a.D, N));
+  launch(s, pixel_rows<T, N>, ceil_div(a.R, NT >> log2), NT, 0, a, log2);
 }
 template <class T, int N> void launch_gradients(Stream& s, const PixelBwd<T>& a) {
-  const int log2 = lanes_log2(div_up(a.D, N));
-  const int64_t tiles = div_up(a.D, N << log2);
-  if (a.dx != nullptr) launch(s, pixel_dx<T, N>, div_up(a.R, NT / 32), NT, 0, a);
-  launch(s, pixel_sums<T, N>, div_up(a.R, rows_per_sum(a.R)) * tiles, NT, 0, a, tiles, log2);
+  const int log2 = lanes_log2(ceil_div(a.D, N));
+  const int64_t tiles = ceil_div(a.D, N << log2);
+  if (a.dx != nullptr) launch(s, pixel_dx<T, N>, ceil_div(a.R, NT / 32), NT, 0, a);
+  launch(s, pixel_sums<T, N>, ceil_div(a.R, rows_per_sum(a.R)) * tiles, NT, 0, a, tiles, log2);
 }
 
 }  // namespace
@@ -104,10 +94,10 @@ template <class T> void run(Stream& s, const PixelBwd<T>& a) {
   if (a.R == 0) return;
   if (whole_packs<T>(a.D, {a.w, a.dy})) launch_gradients<T, kPack<T>>(s, a);
   else launch_gradients<T, 1>(s, a);
-  launch(s, add_pixel_sums<T>, div_up(2 * a.D, 32), NT, 0, a);
+  add_block_sums(s, a.workspace, ceil_div(a.R, rows_per_sum(a.R)), 2 * a.D, {a.dw, a.db, a.D});
 }
 template <class T> int64_t workspace(const PixelBwd<T>& a) {
-  return div_up(a.R, rows_per_sum(a.R)) * 2 * a.D * int64_t(sizeof(float));
+  return ceil_div(a.R, rows_per_sum(a.R)) * 2 * a.D * int64_t(sizeof(float));
 }
 
 INSTANTIATE_DEVICE(PixelFwd)

@@ -45,7 +45,7 @@ struct RowWalk {
 /// Blocks for R rows of C columns.
 inline int64_t row_blocks(int64_t R, int64_t C) {
   constexpr int64_t kRows = kRowThreads / 32;
-  return C <= kShortRow ? (R + kRows - 1) / kRows : R;
+  return C <= kShortRow ? ceil_div(R, kRows) : R;
 }
 
 /// KERNEL<T, NT, P> for rows of C columns.

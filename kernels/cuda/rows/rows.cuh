@@ -8,8 +8,6 @@
 
 namespace selene::cuda {
 
-SELENE_HD int64_t div_up(int64_t n, int64_t step) { return (n + step - 1) / step; }
-
 /// True where rows of n elements are whole 16-byte packs in every one of these arrays (null: not used).
 template <class T> bool whole_packs(int64_t n, std::initializer_list<const void*> arrays) {
   for (const void* p : arrays)
@@ -49,13 +47,13 @@ __device__ inline float sum_groups(const float* x, const Lanes& at, float* buf) 
   return sum;
 }
 
-/// Sum over `count` rows, `stride` apart, of columns first to first + 32 Q - 1 (below D) of p, by a block of 256
-/// threads: 8 runs of neighbouring rows, then the runs in order. In thread t < 32 Q: the sum of column first + t.
+/// Sum over `count` rows, `stride` apart, of columns first to first + (Q << log2) - 1 (below D) of p, by a block of 256
+/// threads: 256 >> log2 runs of neighbouring rows, then the runs in order. In thread t < Q << log2: of column first + t.
 template <int Q>
 __device__ inline float sum_rows(const float* p, int64_t count, int64_t stride, int64_t first, int64_t D,
-                                 float* buf) {  // buf: [256 * Q] shared
-  const Lanes at = split_block<256>(5);
-  const int64_t run = (count + 7) / 8, begin = at.group * run, end = min(begin + run, count);
+                                 float* buf, int log2 = 5) {  // buf: [256 * Q] shared
+  const Lanes at = split_block<256>(log2);
+  const int64_t run = ceil_div(count, at.groups), begin = at.group * run, end = min(begin + run, count);
   float sum[Q] = {};
 #pragma unroll 4
   for (int64_t i = begin; i < end; ++i)

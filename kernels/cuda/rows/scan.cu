@@ -125,18 +125,18 @@ __global__ void __launch_bounds__(NT) run_lines(CumulativeSum<T> a, int64_t chun
 }
 
 template <class T, int N> void launch_columns(Stream& s, const CumulativeSum<T>& a, int64_t chunks) {
-  const int64_t tasks = a.outer * chunks * (a.inner / N), blocks = div_up(tasks, NT);
+  const int64_t tasks = a.outer * chunks * (a.inner / N), blocks = ceil_div(tasks, NT);
   if (chunks > 1) {
     launch(s, sum_columns<T, N>, blocks, NT, 0, a, chunks, tasks);
-    launch(s, scan_sums<T>, div_up(a.outer * a.inner, NT), NT, 0, a, chunks);
+    launch(s, scan_sums<T>, ceil_div(a.outer * a.inner, NT), NT, 0, a, chunks);
   }
   launch(s, run_columns<T, N>, blocks, NT, 0, a, chunks, tasks);
 }
 template <class T> void launch_lines(Stream& s, const CumulativeSum<T>& a, int64_t chunks) {
-  const int64_t tasks = a.outer * chunks * a.inner, blocks = div_up(tasks, NT / 32);
+  const int64_t tasks = a.outer * chunks * a.inner, blocks = ceil_div(tasks, NT / 32);
   if (chunks > 1) {
     launch(s, sum_lines<T>, blocks, NT, 0, a, chunks, tasks);
-    launch(s, scan_sums<T>, div_up(a.outer * a.inner, NT), NT, 0, a, chunks);
+    launch(s, scan_sums<T>, ceil_div(a.outer * a.inner, NT), NT, 0, a, chunks);
   }
   launch(s, run_lines<T>, blocks, NT, 0, a, chunks, tasks);
 }
@@ -144,13 +144,13 @@ template <class T> void launch_lines(Stream& s, const CumulativeSum<T>& a, int64
 }  // namespace
 
 template <class T> void run(Stream& s, const CumulativeSum<T>& a) {
-  const int64_t chunks = div_up(a.N, chunk_length(a.N));
+  const int64_t chunks = ceil_div(a.N, chunk_length(a.N));
   if (a.inner < kLineInner) return launch_lines(s, a, chunks);
   if (whole_packs<T>(a.inner, {a.x, a.y})) return launch_columns<T, kPack<T>>(s, a, chunks);
   launch_columns<T, 1>(s, a, chunks);
 }
 template <class T> int64_t workspace(const CumulativeSum<T>& a) {
-  const int64_t chunks = div_up(a.N, chunk_length(a.N));
+  const int64_t chunks = ceil_div(a.N, chunk_length(a.N));
   return chunks > 1 ? a.outer * chunks * a.inner * int64_t(sizeof(float)) : 0;
 }
 

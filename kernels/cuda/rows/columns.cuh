@@ -1,0 +1,31 @@
+// The second stage of a sum over rows: what blocks of rows left in a workspace is added in an order that depends on
+// the shape alone.
+#pragma once
+#include "kernels/cuda/rows/rows.cuh"
+
+namespace selene::cuda {
+
+/// Two arrays that lie side by side in the workspace: columns below `split` belong to the first.
+struct ColumnTargets {
+  float *first, *second;
+  int64_t split;
+};
+
+constexpr int kColumnsLog2 = 3;  // of one block of threads: few, so that many runs of rows are read at once
+
+/// Grid: 8 columns. Adds the sums over `blocks` rows of partial [blocks, width] to their targets.
+static __global__ void __launch_bounds__(256)
+    add_column_blocks(const float* partial, int64_t blocks, int64_t width, ColumnTargets to) {
+  __shared__ float buf[256];
+  const int64_t first = blockIdx.x * int64_t(1 << kColumnsLog2), c = first + threadIdx.x;
+  const float sum = sum_rows<1>(partial, blocks, width, first, width, buf, kColumnsLog2);
+  if (threadIdx.x >= 1 << kColumnsLog2 || c >= width) return;
+  (c < to.split ? to.first[c] : to.second[c - to.split]) += sum;
+}
+
+inline void add_block_sums(Stream& s, const float* partial, int64_t blocks, int64_t width, const ColumnTargets& to) {
+  if (blocks > 0)
+    launch(s, add_column_blocks, ceil_div(width, 1 << kColumnsLog2), 256, 0, partial, blocks, width, to);
+}
+
+}  // namespace selene::cuda
