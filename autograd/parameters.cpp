@@ -71,19 +71,19 @@ int64_t Parameters::true_elements() const {
 void Parameters::allocate(Context& context, DType compute, bool training, int spare_gradients, uint64_t seed) {
   compute_ = compute;
   const DType full = compute == DType::f64 ? DType::f64 : DType::f32;
-  const auto flat = [&](const char* what, DType dtype) {
-    Tensor t = context.make(context.persistent(), {elements_}, dtype, what);
-    zero(context, t);
-    return t;
-  };
-  values_ = flat("parameters", full);
-  compute_values_ = compute == full ? values_ : flat("parameters in the compute type", compute);
+  values_ = make_flat(context, "parameters", full);
+  compute_values_ = compute == full ? values_ : make_flat(context, "parameters in the compute type", compute);
   if (training) {
-    gradients_ = flat("gradients", full);
-    moment1_ = flat("first moment", full), moment2_ = flat("second moment", full);
-    for (int i = 0; i < spare_gradients; ++i) spares_.push_back(flat("gradients of a subtree", full));
+    gradients_ = make_flat(context, "gradients");
+    for (int i = 0; i < spare_gradients; ++i) spares_.push_back(make_flat(context, "gradients of a subtree"));
   }
   initialise(context, seed);
+}
+
+Tensor Parameters::make_flat(Context& context, const char* what, DType dtype) const {
+  Tensor t = context.make(context.persistent(), {elements_}, dtype, what);
+  zero(context, t);
+  return t;
 }
 
 void Parameters::initialise(Context& context, uint64_t seed) {

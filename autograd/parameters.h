@@ -1,5 +1,5 @@
-// The parameters of a model: one flat buffer per role (values, compute copy, gradients, optimiser moments), with
-// named segments.
+// The parameters of a model: one flat buffer per role (values, compute copy, gradients; the optimiser adds its
+// own), with named segments.
 #pragma once
 #include <memory>
 #include <string>
@@ -56,10 +56,10 @@ class Parameters {
   const Tensor& values() const { return values_; }                   // the flat buffers themselves, [elements]
   const Tensor& compute_values() const { return compute_values_; }
   const Tensor& gradients() const { return gradients_; }
-  const Tensor& moment1() const { return moment1_; }
-  const Tensor& moment2() const { return moment2_; }
   const std::vector<Tensor>& spares() const { return spares_; }
   Tensor segment(const Tensor& flat, int i) const;
+  /// One more flat buffer in the persistent arena, of zeros in the type of values().
+  Tensor make_flat(Context& context, const char* what) const { return make_flat(context, what, values_.dtype()); }
 
   /// Writes one parameter's values ([numel], host, f32) into the master and the compute copy.
   void set(Context& context, int i, const float* values);
@@ -69,10 +69,11 @@ class Parameters {
 
  private:
   void initialise(Context& context, uint64_t seed);
+  Tensor make_flat(Context& context, const char* what, DType dtype) const;
   std::vector<Parameter> list_;
   int64_t elements_ = 0;
   DType compute_ = DType::f32;
-  Tensor values_, compute_values_, gradients_, moment1_, moment2_;
+  Tensor values_, compute_values_, gradients_;
   std::vector<Tensor> spares_;
 };
 

@@ -27,20 +27,20 @@ size_t first_symbol(const Dataset& data, int64_t i) {
 
 Baselines baselines(const Dataset& train, const Dataset& test) {
   for (const Dataset* d : {&train, &test})
-    if (d->labels.empty()) throw Error(fmt::format("{}: no examples", d->name));
+    if (d->examples() == 0) throw Error(fmt::format("{}: no examples", d->name));
   const auto classes = size_t(std::max(train.classes(), test.classes()));
   std::vector<int64_t> all(classes, 0);
   std::array<std::vector<int64_t>, 257> by_first;
   by_first.fill(all);
   for (int64_t i = 0; i < train.examples(); ++i) {
-    ++all[size_t(train.labels[size_t(i)])];
-    ++by_first[first_symbol(train, i)][size_t(train.labels[size_t(i)])];
+    ++all[size_t(train.labels()[size_t(i)])];
+    ++by_first[first_symbol(train, i)][size_t(train.labels()[size_t(i)])];
   }
   Baselines result;
   result.majority_label = most_frequent(all);
   int64_t majority = 0, first = 0;
   for (int64_t i = 0; i < test.examples(); ++i) {
-    const int32_t label = test.labels[size_t(i)], known = most_frequent(by_first[first_symbol(test, i)]);
+    const int32_t label = test.labels()[size_t(i)], known = most_frequent(by_first[first_symbol(test, i)]);
     majority += label == result.majority_label;
     first += label == (known >= 0 ? known : result.majority_label);
   }

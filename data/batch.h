@@ -1,25 +1,32 @@
-// One micro-batch on the host: what the loader hands to the trainer.
+// One micro-batch on the host: what a loader hands to the trainer.
 #pragma once
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace selene::data {
 
-/// One input of every example: a row of symbols (or of real-valued pixels), padded on the right.
-struct Tower {
-  int64_t N = 0;                 // padded length: the longest row of the batch, of both towers where there are two
-  std::vector<int32_t> tokens;   // [B, N] symbol ids, `pad` behind the end; empty when pixels are used
-  std::vector<float> pixels;     // [B, N] real-valued input; empty when tokens are used
-  std::vector<int32_t> lengths;  // [B] tokens before the padding, CLS and EOS included
+/// A dense array, row-major: symbols, lengths and labels are integers, pixels are reals.
+struct Array {
+  std::string name;                    // what the task calls it
+  std::vector<int64_t> shape;          // its first axis is the examples, unless it is one number for all
+  std::vector<int32_t> integers = {};  // one of the two has every number of the shape, the other is empty
+  std::vector<float> reals = {};
 };
 
 struct Batch {
-  int64_t B = 0;                  // examples
-  std::vector<Tower> towers;      // one, or two for two-document tasks
-  std::vector<int32_t> labels;    // [B] class indices
-  std::vector<int64_t> examples;  // [B] index of each row in its data set
-  int64_t epoch = 0;              // epoch of the first row
-  int64_t position = 0;           // place of the first row in the epoch's order
+  int64_t B = 0;                       // examples
+  std::vector<Array> inputs, targets;  // what the model reads, what its loss compares with; all names differ
+  double sample_size = 0;              // what the summed loss is divided by: examples, or symbols to be predicted
+  int64_t tokens = 0;                  // of the inputs, without the padding
+  std::vector<int64_t> examples;       // [B] number of each example in its data set
+  int64_t epoch = 0;                   // epoch of the first one
+  int64_t position = 0;                // its place in the epoch's order
+
+  /// The input or target of that name. Error where there is none.
+  const Array& at(std::string_view name) const;
+  Array& at(std::string_view name);
 };
 
 }  // namespace selene::data

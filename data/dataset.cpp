@@ -10,12 +10,22 @@
 
 namespace selene::data {
 
+const std::vector<ColumnForm>& labelled_columns() {
+  static const std::vector<ColumnForm> forms{{"symbols", {DType::u8}, true}, {"labels", {DType::i32}, false}};
+  return forms;
+}
+
+const Column& Dataset::column(std::string_view wanted) const {
+  for (const Column& c : columns)
+    if (c.name == wanted) return c;
+  throw Error(fmt::format("{}: has no column {}", name, wanted));
+}
+
 Dataset Dataset::first(int64_t count) const {
   Dataset cut = *this;
   count = std::min(count, examples());
-  cut.labels = labels.first(size_t(count));
-  cut.offsets = offsets.first(size_t(count * towers() + 1));
-  cut.symbols = symbols.first(size_t(cut.offsets.back()));
+  for (Column& c : cut.columns)
+    if (c.rows() >= examples()) c = c.first(c.rows() / std::max<int64_t>(examples(), 1) * count);
   return cut;
 }
 
@@ -25,10 +35,18 @@ void Dataset::need_unchanged() const {
 
 std::string Dataset::digest() const {
   XxHash64 hash;
-  hash.update(symbols.data(), symbols.size_bytes());
-  hash.update(offsets.data(), offsets.size_bytes());
-  hash.update(labels.data(), labels.size_bytes());
+  for (const Column& c : columns) {
+    hash.update(c.bytes.data(), c.bytes.size());
+    hash.update(c.offsets.data(), c.offsets.size_bytes());
+  }
   return fmt::format("{:016x}", hash.digest());
+}
+
+Dataset labelled(std::string name, const Kind& kind, std::span<const uint8_t> symbols,
+                 std::span<const int64_t> offsets, std::span<const int32_t> labels,
+                 std::shared_ptr<const void> storage) {
+  return {
+      std::move(name), &kind, {column("symbols", symbols, offsets), column("labels", labels)}, std::move(storage)};
 }
 
 void DatasetBuilder::add_row(std::span<const uint8_t> symbols) {
@@ -50,7 +68,7 @@ Dataset DatasetBuilder::finish(const Kind& kind, const std::string& name) {
       throw Error(fmt::format("{}: label {}, wanted 0 to {}", name, label, kind.class_names.size() - 1));
   const auto kept = std::make_shared<const DatasetBuilder>(std::move(*this));
   *this = DatasetBuilder();
-  return {name, &kind, kept->symbols_, kept->offsets_, kept->labels_, kept};
+  return labelled(name, kind, kept->symbols_, kept->offsets_, kept->labels_, kept);
 }
 
 }  // namespace selene::data

@@ -3,6 +3,8 @@
 
 #include "data/dataset.h"
 #include "data/lra/listops/listops.h"
+#include "data/lra/own_examples.h"
+#include "data/text/characters.h"
 #include "kernels/error.h"
 
 namespace selene::data {
@@ -15,20 +17,49 @@ std::vector<std::string> numbers(int last) {
   return names;
 }
 
+Kind images(std::string name, std::vector<std::string> classes) {
+  Kind kind{.name = std::move(name), .symbol_names = numbers(255), .class_names = std::move(classes), .image = true};
+  kind.text = image_text;
+  return kind;
+}
+
+Kind texts(std::string name, std::vector<std::string> classes) {
+  Kind kind{.name = std::move(name), .symbol_names = numbers(255), .class_names = std::move(classes)};
+  kind.text = text_of_bytes;
+  return kind;
+}
+
+Kind characters() {
+  Kind kind{.name = "characters", .symbol_names = {}, .class_names = {}};
+  kind.columns = {{"characters", {DType::i32}, true}, {"text", {DType::u8, DType::i32}, true}};
+  kind.check = check_characters, kind.text = character_text;
+  return kind;
+}
+
+Kind listops() {
+  Kind kind{.name = "listops", .symbol_names = listops_symbol_names(), .class_names = numbers(9)};
+  kind.add_line = add_expression, kind.text = expression_text, kind.first_symbol = "operator";
+  kind.official_path = listops_path, kind.official_start = "Source\t";
+  kind.read_official = [](const std::string& path) { return read_listops(path); };
+  kind.parse_official = [](std::istream& text, const std::string& name) { return read_listops(text, name); };
+  return kind;
+}
+
 }  // namespace
 
 const std::vector<Kind>& kinds() {
-  static const std::vector<Kind> table{
-      {"listops", listops_symbol_names(), numbers(9), 1, false},
-      {"text", numbers(255), {"negative", "positive"}, 1, false},
-      {"retrieval", numbers(255), {"unrelated", "related"}, 2, false},
-      {"image",
-       numbers(255),
-       {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"},
-       1,
-       true},
-      {"pathfinder", numbers(255), {"apart", "connected"}, 1, true},
-  };
+  static const std::vector<Kind> table = [] {
+    Kind text = texts("text", {"negative", "positive"}), pairs = texts("retrieval", {"unrelated", "related"});
+    text.add_line = add_text;
+    pairs.add_line = add_pair, pairs.towers = 2;
+    return std::vector<Kind>{
+        listops(),
+        text,
+        pairs,
+        images("image", {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}),
+        images("pathfinder", {"apart", "connected"}),
+        characters()};
+  }();
   return table;
 }
 

@@ -3,39 +3,55 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 
 #include "data/io/checksum.h"
 #include "data/io/image.h"
-#include "data/lra/listops/listops.h"
 #include "kernels/error.h"
 
 namespace selene::data {
 namespace {
 
-constexpr const char* kFormat = "1";
+constexpr const char* kFormat = "2";
 
-/// A tensor of the file as elements. Error for another type or number of dimensions, and where it begins at
-/// an address that its type cannot have.
-template <class T>
-std::span<const T> tensor(const SafetensorsFile& file, const char* name, DType dtype) {
-  const TensorEntry& entry = file.at(name);
-  if (entry.dtype != dtype || entry.shape.size() != 1)
-    throw Error(fmt::format("{}: tensor {} is {} of {} dimensions, wanted {} of one", file.path(), name,
-                            name_of(entry.dtype), entry.shape.size(), name_of(dtype)));
-  const std::span<const uint8_t> bytes = file.bytes(entry);
-  if (reinterpret_cast<uintptr_t>(bytes.data()) % alignof(T) != 0)
+/// The bytes of a tensor of one dimension. Error for another number of them, and where it begins at an address that
+/// its type cannot have.
+std::span<const uint8_t> flat_bytes(const SafetensorsFile& file, const TensorEntry& entry) {
+  if (entry.shape.size() != 1)
     throw Error(
-        fmt::format("{}: tensor {} is not aligned; this program writes offsets, labels, symbols", file.path(), name));
-  return {reinterpret_cast<const T*>(bytes.data()), size_t(entry.numel())};
+        fmt::format("{}: tensor {} is of {} dimensions, wanted one", file.path(), entry.name, entry.shape.size()));
+  const std::span<const uint8_t> bytes = file.bytes(entry);
+  if (reinterpret_cast<uintptr_t>(bytes.data()) % uintptr_t(size_of(entry.dtype)) != 0)
+    throw Error(fmt::format("{}: tensor {} is not aligned; this program writes offsets first, then wide types",
+                            file.path(), entry.name));
+  return bytes;
+}
+
+/// A column as its kind wants it.
+Column read_column(const SafetensorsFile& file, const ColumnForm& form) {
+  const auto tensor = [&](const std::string& name, std::span<const DType> types) -> const TensorEntry& {
+    const TensorEntry& entry = file.at(name);
+    if (std::find(types.begin(), types.end(), entry.dtype) == types.end())
+      throw Error(
+          fmt::format("{}: tensor {} is {}, wanted {}", file.path(), name, name_of(entry.dtype), name_of(types[0])));
+    return entry;
+  };
+  const TensorEntry& entry = tensor(form.name, form.types);
+  Column c{form.name, entry.dtype, flat_bytes(file, entry), {}};
+  if (!form.ragged) return c;
+  constexpr DType i64[] = {DType::i64};
+  const TensorEntry& offsets = tensor(form.name + ".offsets", i64);
+  if (offsets.numel() == 0) throw Error(fmt::format("{}: tensor {} is empty", file.path(), offsets.name));
+  c.offsets = {reinterpret_cast<const int64_t*>(flat_bytes(file, offsets).data()), size_t(offsets.numel())};
+  return c;
 }
 
 /// Error for an empty row, which no model reads, and for images that are no squares of one size.
 void check_rows(const Dataset& d) {
-  const int64_t first = d.offsets[1], side = square_side(first);
-  for (size_t r = 1; r < d.offsets.size(); ++r) {
-    const int64_t length = d.offsets[r] - d.offsets[r - 1];
+  const auto offsets = d.offsets();
+  const int64_t first = offsets[1], side = square_side(first);
+  for (size_t r = 1; r < offsets.size(); ++r) {
+    const int64_t length = offsets[r] - offsets[r - 1];
     const auto place = [&] { return fmt::format("{}: example {}", d.name, (int64_t(r) - 1) / d.towers() + 1); };
     if (length == 0) throw Error(fmt::format("{} has an empty row, wanted at least one symbol", place()));
     if (d.kind->image && (length != first || side * side != first))
@@ -58,23 +74,23 @@ void need_folder(const std::string& folder, const Kind& kind) {
                   folder, where, kind.name));
 }
 
-/// Throws Error unless the spans fit together and hold what the kind allows, so that nobody has to look again.
+/// Error unless the columns fit together and hold what the kind allows, so that nobody has to look again.
 void check(const Dataset& d) {
-  const auto rows = d.labels.size() * size_t(d.towers());
-  if (d.labels.empty()) throw Error(fmt::format("{}: no examples", d.name));
-  if (d.offsets.size() != rows + 1)
-    throw Error(fmt::format("{}: {} offsets for {} examples, wanted {}", d.name, d.offsets.size(), d.labels.size(),
+  if (d.examples() == 0) throw Error(fmt::format("{}: no examples", d.name));
+  for (const Column& c : d.columns) c.check(d.name);
+  if (d.kind->check) return d.kind->check(d);
+  const auto labels = d.labels();
+  if (const size_t rows = labels.size() * size_t(d.towers()); d.offsets().size() != rows + 1)
+    throw Error(fmt::format("{}: {} offsets for {} examples, wanted {}", d.name, d.offsets().size(), labels.size(),
                             rows + 1));
-  if (d.offsets.front() != 0 || d.offsets.back() != int64_t(d.symbols.size()) ||
-      !std::is_sorted(d.offsets.begin(), d.offsets.end()))
-    throw Error(fmt::format("{}: offsets do not ascend from 0 to the {} symbols", d.name, d.symbols.size()));
-  for (const int32_t label : d.labels)
+  for (const int32_t label : labels)
     if (label < 0 || label >= d.classes())
       throw Error(fmt::format("{}: label {}, wanted 0 to {}", d.name, label, d.classes() - 1));
   check_rows(d);
   const size_t known = d.kind->symbol_names.size();
-  if (known < 256 && !d.symbols.empty())
-    if (const uint8_t largest = *std::max_element(d.symbols.begin(), d.symbols.end()); largest >= known)
+  const auto symbols = d.symbols();
+  if (known < 256 && !symbols.empty())
+    if (const uint8_t largest = *std::max_element(symbols.begin(), symbols.end()); largest >= known)
       throw Error(fmt::format("{}: raw symbol {}, wanted 0 to {}", d.name, largest, known - 1));
 }
 
@@ -90,10 +106,13 @@ void write_prepared(const std::string& folder, std::string_view split, const Dat
                     const std::string& options) {
   const std::string path = prepared_path(folder, split);
   check(data);
-  const std::array<TensorBytes, 3> tensors{
-      {{"offsets", DType::i64, {int64_t(data.offsets.size())}, data.offsets.data()},
-       {"labels", DType::i32, {int64_t(data.labels.size())}, data.labels.data()},
-       {"symbols", DType::u8, {int64_t(data.symbols.size())}, data.symbols.data()}}};
+  std::vector<TensorBytes> tensors;
+  for (const Column& c : data.columns)
+    if (!c.offsets.empty())
+      tensors.push_back({c.name + ".offsets", DType::i64, {int64_t(c.offsets.size())}, c.offsets.data()});
+  for (const int64_t width : {4, 1})  // so that each is aligned
+    for (const Column& c : data.columns)
+      if (size_of(c.dtype) == width) tensors.push_back({c.name, c.dtype, {c.elements()}, c.bytes.data()});
   write_checked(
       path, tensors,
       {{"data_format", kFormat}, {"kind", data.kind->name}, {"split", std::string(split)}, {"options", options}});
@@ -107,7 +126,9 @@ Dataset open_prepared(const std::string& path, std::string_view split) {
     throw Error(fmt::format("{}: is not prepared data: no \"data_format\" in its metadata", path));
   if (const std::string& version = metadata_string(*file, "data_format"); version != kFormat)
     throw Error(
-        fmt::format("{}: data format is version {:.40}, this program reads version {}", path, version, kFormat));
+        fmt::format("{}: data format is version {:.40}, this program reads version {}; prepare the data again, "
+                    "selene-prepare with --force",
+                    path, version, kFormat));
   verify_checksum(*file);
   if (!split.empty() && metadata_string(*file, "split") != split)
     throw Error(fmt::format("{}: holds the split {:.20}, wanted {}", path, metadata_string(*file, "split"), split));
@@ -118,9 +139,7 @@ Dataset open_prepared(const std::string& path, std::string_view split) {
   } catch (const Error& e) {
     throw Error(fmt::format("{}: {}", path, e.what()));
   }
-  d.offsets = tensor<int64_t>(*file, "offsets", DType::i64);
-  d.labels = tensor<int32_t>(*file, "labels", DType::i32);
-  d.symbols = tensor<uint8_t>(*file, "symbols", DType::u8);
+  for (const ColumnForm& form : d.kind->columns) d.columns.push_back(read_column(*file, form));
   d.storage = d.file = file;
   check(d);
   return d;
@@ -140,7 +159,7 @@ void need_kind(const Dataset& data, const Kind& kind, const char* owner) {
 
 bool has_split(const std::string& folder, const Kind& kind, std::string_view split) {
   return std::filesystem::exists(prepared_path(folder, split)) ||
-         (kind.name == "listops" && std::filesystem::exists(listops_path(folder, split)));
+         (kind.official_path && std::filesystem::exists(kind.official_path(folder, split)));
 }
 
 Dataset read_split(const std::string& folder, const Kind& kind, std::string_view split) {
@@ -152,10 +171,11 @@ Dataset read_split(const std::string& folder, const Kind& kind, std::string_view
     need_kind(d, kind, "the recipe's data.task");
     return d;
   }
-  if (kind.name == "listops") {
-    if (const std::string tsv = listops_path(folder, split); std::filesystem::exists(tsv)) return read_listops(tsv);
-    throw Error(fmt::format("{}: neither {}.safetensors nor {} is there; make them with selene-prepare listops",
-                            folder, split, std::filesystem::path(listops_path("", split)).filename().string()));
+  if (kind.official_path) {
+    const std::string official = kind.official_path(folder, split);
+    if (std::filesystem::exists(official)) return kind.read_official(official);
+    throw Error(fmt::format("{}: neither {}.safetensors nor {} is there; make them with selene-prepare {}", folder,
+                            split, std::filesystem::path(official).filename().string(), kind.name));
   }
   throw Error(fmt::format("{}: is not there; make it with selene-prepare {}", path, kind.name));
 }

@@ -1,7 +1,7 @@
 // Prepared data: a folder with one file per split, and dataset.json, which says what is in it. A file is a
-// safetensors file with the tensors `offsets` i64[examples x towers + 1], `labels` i32[examples], `symbols` u8[all],
-// in this order, so that each is aligned in memory, and in its metadata the format, the kind, the split, the
-// options that the data was made with, and a checksum of the whole file.
+// safetensors file with the columns of the kind (data/dataset.h): tensors NAME and, for a ragged one, NAME.offsets
+// i64[rows + 1], the wide types first, so that each is aligned in memory; and in its metadata the format, the kind,
+// the split, the options that the data was made with, and a checksum of the whole file.
 #pragma once
 #include <cstdint>
 #include <functional>

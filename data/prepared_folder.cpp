@@ -45,7 +45,7 @@ std::string state_of(const std::string& from, const fs::path& made) {
 
 /// What decides the content of the data set.
 Json key_of(const FolderPlan& plan, const fs::path& folder) {
-  Json key{{"kind", plan.kind}, {"format", 2}, {"options", parse_json(plan.options, "options")}};
+  Json key{{"kind", plan.kind}, {"format", 3}, {"options", parse_json(plan.options, "options")}};
   if (fs::is_directory(plan.from)) key.set("read_from", state_of(plan.from, folder));
   return key;
 }
@@ -238,16 +238,20 @@ std::string as_given(std::string text, const FolderPlan& plan) {
 
 std::string facts_json(const Dataset& d) {
   std::vector<int64_t> counts(d.kind->class_names.size(), 0), lengths;
-  for (const int32_t label : d.labels) ++counts[size_t(label)];
-  for (size_t r = 1; r < d.offsets.size(); ++r) lengths.push_back(d.offsets[r] - d.offsets[r - 1]);
+  const std::span<const int64_t> offsets =
+      d.columns.at(d.kind->class_names.empty() ? d.columns.size() - 1 : 0).offsets;
+  for (size_t r = 1; r < offsets.size(); ++r) lengths.push_back(offsets[r] - offsets[r - 1]);
   std::sort(lengths.begin(), lengths.end());
   const auto at = [&](double share) { return lengths[size_t(share * double(lengths.size() - 1))]; };
-  Json classes;
-  for (size_t c = 0; c < counts.size(); ++c) classes.set(d.kind->class_names[c], counts[c]);
-  return Json{{"examples", d.examples()},
-              {"classes", classes},
-              {"length", Json{{"min", at(0)}, {"median", at(0.5)}, {"95 %", at(0.95)}, {"max", at(1)}}}}
-      .dump();
+  Json facts{{"examples", d.examples()}};
+  if (!counts.empty()) {
+    for (const int32_t label : d.labels()) ++counts[size_t(label)];
+    Json classes;
+    for (size_t c = 0; c < counts.size(); ++c) classes.set(d.kind->class_names[c], counts[c]);
+    facts.set("classes", classes);
+  }
+  facts.set("length", Json{{"min", at(0)}, {"median", at(0.5)}, {"95 %", at(0.95)}, {"max", at(1)}});
+  return facts.dump();
 }
 
 Description read_description(const std::string& folder) { return described_in(fs::path(folder) / description); }

@@ -20,7 +20,7 @@ int32_t luna_size(int64_t symbols) { return int32_t((luna_first + symbols + 7) /
 void set_luna(Vocabulary& v, const Dataset& train) {
   const size_t K = train.kind->symbol_names.size();
   std::vector<int64_t> count(K, 0);
-  for (uint8_t s : train.symbols) ++count[s];
+  for (uint8_t s : train.symbols()) ++count[s];
   std::vector<size_t> order(K);
   std::iota(order.begin(), order.end(), size_t(0));
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
@@ -83,16 +83,16 @@ Frame frame_named(std::string_view name) {
   throw Error(fmt::format("frame '{}', wanted luna or lra", name));
 }
 
-std::vector<int32_t> Vocabulary::frame_row(std::span<const uint8_t> symbols, int64_t max_length) const {
+std::vector<int32_t> Vocabulary::frame_row(std::span<const int32_t> symbols, int64_t max_length) const {
   if (max_length < 1) throw Error(fmt::format("max_length is {} tokens, wanted at least 1", max_length));
   const auto n = size_t(std::min(framed_length(int64_t(symbols.size())), max_length));
   std::vector<int32_t> row;
   row.reserve(n + 1);
   if (frame == Frame::luna && cls) row.push_back(cls_id);
   for (size_t i = 0; i < symbols.size() && row.size() < n; ++i) {
-    if (symbols[i] >= ids.size())
+    if (symbols[i] < 0 || size_t(symbols[i]) >= ids.size())
       throw Error(fmt::format("raw symbol {}, wanted one of the vocabulary's {}", symbols[i], ids.size()));
-    row.push_back(ids[symbols[i]]);
+    row.push_back(ids[size_t(symbols[i])]);
   }
   if (frame == Frame::luna && row.size() < n) row.push_back(eos);
   return row;

@@ -39,7 +39,7 @@ struct Vocabulary {
   /// Tokens of a row of `length` symbols before it is cut: CLS and EOS included.
   int64_t framed_length(int64_t length) const { return length + (frame == Frame::luna ? 1 + cls : 0); }
   /// The ids of one row, at most max_length (>= 1) of them. Throws Error for a symbol that is not in symbol_names.
-  std::vector<int32_t> frame_row(std::span<const uint8_t> symbols, int64_t max_length) const;
+  std::vector<int32_t> frame_row(std::span<const int32_t> symbols, int64_t max_length) const;
   /// Examples of which at least one row is longer than max_length tokens, so that frame_row cuts it.
   int64_t count_cut(const Dataset& data, int64_t max_length) const;
   std::string to_json() const;

@@ -6,6 +6,7 @@
 #include <regex>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "tests/support/catch.h"
@@ -163,12 +164,17 @@ TEST_CASE("docs: the headings of math.md that sources cite exist") {
   CHECK(cited >= 6);
 }
 
-TEST_CASE("docs: the attention that the page adds is the file that is built, and short") {
-  const std::string page = read(kRoot / "docs/adding-an-attention.md"), begin = "```cpp\n";
-  const std::string file = read(kRoot / "models/attention/efficient.cpp");
-  const size_t at = page.find(begin) + begin.size();
-  CHECK(page.substr(at, page.find("```", at) - at) == file);
-  CHECK(std::count(file.begin(), file.end(), '\n') <= 45);
+TEST_CASE("docs: the pages show files that are built, and short ones") {
+  const std::tuple<const char*, const char*, int64_t> pages[] = {
+      {"docs/adding-an-attention.md", "models/attention/efficient.cpp", 45},
+      {"docs/adding-a-task.md", "tests/train/tasks/example_task_test.cpp", 120}};
+  for (const auto& [name, source, most] : pages) {
+    INFO(name);
+    const std::string page = read(kRoot / name), file = read(kRoot / source), begin = "```cpp\n";
+    const size_t at = page.find(begin) + begin.size();
+    CHECK(page.substr(at, page.find("```", at) - at) == file);
+    CHECK(std::count(file.begin(), file.end(), '\n') <= most);
+  }
 }
 
 TEST_CASE("docs: every dependency of the build is explained") {

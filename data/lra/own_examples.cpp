@@ -24,6 +24,20 @@ std::span<const uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
+Dataset read_image(const std::string& path, const Kind& kind, int64_t side) {
+  const Image image = to_grey(read_png(path));
+  if (image.height != image.width || (side > 0 && image.height != side))
+    throw Error(
+        fmt::format("{}: {} x {} pixels, {}", path, image.width, image.height,
+                    side > 0 ? fmt::format("the model was trained on {} x {}", side, side) : "wanted a square"));
+  DatasetBuilder data;
+  data.add_row(image.pixels);
+  data.add_label(no_label);
+  return data.finish(kind, path);
+}
+
+}  // namespace
+
 void add_text(std::string_view line, const Kind& kind, DatasetBuilder& data) {
   const size_t tab = line.find('\t');
   int32_t label = no_label;
@@ -41,7 +55,7 @@ void add_text(std::string_view line, const Kind& kind, DatasetBuilder& data) {
   data.add_label(label);
 }
 
-void add_pair(std::string_view line, DatasetBuilder& data) {
+void add_pair(std::string_view line, const Kind&, DatasetBuilder& data) {
   const auto tabs = std::count(line.begin(), line.end(), '\t');
   if (tabs == 4) return append_aan(line, std::numeric_limits<int64_t>::max(), data);
   if (tabs != 1)
@@ -54,37 +68,17 @@ void add_pair(std::string_view line, DatasetBuilder& data) {
   data.add_label(no_label);
 }
 
-void add_line(std::string_view line, const Kind& kind, DatasetBuilder& data) {
-  if (kind.name == "listops") {
-    const std::vector<uint8_t> symbols = parse_listops(line);
-    data.add_row(symbols);
-    data.add_label(listops_value(symbols));
-  } else if (kind.towers == 2) {
-    add_pair(line, data);
-  } else {
-    add_text(line, kind, data);
-  }
+void add_expression(std::string_view line, const Kind&, DatasetBuilder& data) {
+  const std::vector<uint8_t> symbols = parse_listops(line);
+  data.add_row(symbols);
+  data.add_label(listops_value(symbols));
 }
-
-Dataset read_image(const std::string& path, const Kind& kind, int64_t side) {
-  const Image image = to_grey(read_png(path));
-  if (image.height != image.width || (side > 0 && image.height != side))
-    throw Error(
-        fmt::format("{}: {} x {} pixels, {}", path, image.width, image.height,
-                    side > 0 ? fmt::format("the model was trained on {} x {}", side, side) : "wanted a square"));
-  DatasetBuilder data;
-  data.add_row(image.pixels);
-  data.add_label(no_label);
-  return data.finish(kind, path);
-}
-
-}  // namespace
 
 Dataset read_own(std::istream& in, const std::string& name, const Kind& kind) {
   if (kind.image) throw Error(fmt::format("{}: an example of {} is a PNG file, not lines of text", name, kind.name));
   std::string text(std::istreambuf_iterator<char>(in), {});
   const char* what = foreign_form(text);
-  if (!what && kind.name == "listops") what = web_page(text);  // the other kinds may be about one
+  if (!what && kind.parse_official) what = web_page(text);  // the other kinds may be about one
   if (what) throw Error(fmt::format("{}: is {}", name, what));
   if (text.find('\n') == text.npos && text.find('\r') < text.size() - 1)
     throw Error(fmt::format("{}: its lines end in CR alone, wanted LF or CR LF", name));
@@ -92,7 +86,7 @@ Dataset read_own(std::istream& in, const std::string& name, const Kind& kind) {
     throw Error(fmt::format("{}: byte {} is 0, wanted lines of text", name, nul + 1));
   if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);  // a byte order mark, as some editors write it
   std::istringstream all(text);
-  if (kind.name == "listops" && text.starts_with("Source\t")) return read_listops(all, name);
+  if (kind.parse_official && text.starts_with(kind.official_start)) return kind.parse_official(all, name);
   DatasetBuilder data;
   std::string line;
   for (int64_t number = 1; std::getline(all, line); ++number) {
@@ -101,7 +95,7 @@ Dataset read_own(std::istream& in, const std::string& name, const Kind& kind) {
       throw Error(fmt::format("{}:{}: a CR within the line, wanted LF or CR LF between examples", name, number));
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
     try {
-      add_line(line, kind, data);
+      kind.add_line(line, kind, data);
     } catch (const Error& e) {
       throw Error(fmt::format("{}:{}: {}", name, number, e.what()));
     }
@@ -116,12 +110,14 @@ Dataset read_own(const std::string& path, const Kind& kind, int64_t side) {
   return read_own(lines, path, kind);
 }
 
-std::string example_text(const Dataset& data, int64_t example) {
-  if (data.kind->name == "listops") return listops_text(data.row(example));
-  if (data.kind->image) {
-    const int64_t side = square_side(data.length(example));
-    return fmt::format("image {} x {}", side, side);
-  }
+std::string expression_text(const Dataset& data, int64_t example) { return listops_text(data.row(example)); }
+
+std::string image_text(const Dataset& data, int64_t example) {
+  const int64_t side = square_side(data.length(example));
+  return fmt::format("image {} x {}", side, side);
+}
+
+std::string text_of_bytes(const Dataset& data, int64_t example) {
   std::string text;
   for (int32_t t = 0; t < data.towers(); ++t) {
     if (t > 0) text += " | ";

@@ -18,7 +18,13 @@ Dataset read_own(const std::string& path, const Kind& kind, int64_t side);
 /// The same from a stream of lines, for the kinds that are text; `name` stands in messages.
 Dataset read_own(std::istream& in, const std::string& name, const Kind& kind);
 
-/// An example as a line of text for a person: an expression, the printable part of a text, "image 32 x 32".
-std::string example_text(const Dataset& data, int64_t example);
+/// What the rows of data/kinds.cpp are made of. add_*: one line to one example, Error without a place.
+void add_text(std::string_view line, const Kind& kind, DatasetBuilder& data);
+void add_pair(std::string_view line, const Kind& kind, DatasetBuilder& data);
+void add_expression(std::string_view line, const Kind& kind, DatasetBuilder& data);
+/// An example as a line: the expression; "image 32 x 32"; the printable part of its texts.
+std::string expression_text(const Dataset& data, int64_t example);
+std::string image_text(const Dataset& data, int64_t example);
+std::string text_of_bytes(const Dataset& data, int64_t example);
 
 }  // namespace selene::data

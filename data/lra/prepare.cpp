@@ -148,9 +148,9 @@ Dataset picked(const Dataset& data, std::span<const int64_t> order) {
       memory->symbols.insert(memory->symbols.end(), row.begin(), row.end());
       memory->offsets.push_back(int64_t(memory->symbols.size()));
     }
-    memory->labels.push_back(data.labels[size_t(i)]);
+    memory->labels.push_back(data.labels()[size_t(i)]);
   }
-  return {data.name, data.kind, memory->symbols, memory->offsets, memory->labels, memory};
+  return labelled(data.name, *data.kind, memory->symbols, memory->offsets, memory->labels, memory);
 }
 
 Prepared prepare_text(const TextPlan& plan, const Watch& watch) {

@@ -134,7 +134,7 @@ class Best(Case):
         for one in (name(2), name(4)):
             with open(self.path('foreign/checkpoints', one), 'rb') as file:
                 content = file.read()
-            self.write(f'foreign/checkpoints/{one}', content.replace(b'"format_version":"1"', b'"format_version":"9"'))
+            self.write(f'foreign/checkpoints/{one}', content.replace(b'"format_version":"2"', b'"format_version":"9"'))
         before = read_metrics(self.path('foreign/metrics.jsonl'))
         self.refuses(self.train('foreign', LONGER), 'foreign/checkpoints', 'none of its 2 checkpoints', 'version 9')
         self.assertEqual(read_metrics(self.path('foreign/metrics.jsonl')), before)

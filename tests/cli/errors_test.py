@@ -150,9 +150,9 @@ class Checkpoints(Case):
         c = self.content
         cases = {'empty': (b'', []), 'random bytes': (os.urandom(5000), []), 'a recipe': (b'name: x\n' * 50, []),
                  'cut': (c[:-100], []), 'cut header': (c[:200], []), 'changed': (c[:-50] + b'x' + c[-49:], ['checksum']),
-                 'other format': (c.replace(b'"format_version":"1"', b'"format_version":"9"'), ['version', '9']),
+                 'other format': (c.replace(b'"format_version":"2"', b'"format_version":"9"'), ['version', '9']),
                  'huge header': (b'\xff' * 8 + c[8:], [])}
-        self.assertEqual(c.count(b'"format_version":"1"'), 1)
+        self.assertEqual(c.count(b'"format_version":"2"'), 1)
         for what, (content, wanted) in cases.items():
             with self.subTest(what):
                 self.write('bad.safetensors', content)

@@ -126,7 +126,7 @@ class Evaluate(Case):
     def test_the_first_examples_alone_are_looked_at(self):
         with open(self.path('lines'), 'w', encoding='utf-8') as file:
             file.write('[MAX 2 9 ]\n' * 3 + '[MAX ' + '2 ' * 40 + ']\n')
-        self.assertIn('lines: 1 examples are longer', self.evaluate('lists', 'lines').stderr)
+        self.assertIn('lines: 1 of 4 examples are longer', self.evaluate('lists', 'lines').stderr)
         result = self.evaluate('lists', 'lines', '--examples', '3')
         self.assertNotIn('longer', result.stderr)
         self.assertEqual(len([line for line in result.stdout.splitlines() if 'MAX' in line]), 3)

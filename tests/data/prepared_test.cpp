@@ -38,8 +38,8 @@ std::vector<T> copy(std::span<const T> s) {
 /// A file with the tensors of prepared data, each as given, to be refused.
 std::string write(const Folder& folder, const std::vector<int64_t>& offsets, const std::vector<int32_t>& labels,
                   const std::vector<uint8_t>& symbols, Metadata metadata = {}) {
-  for (const auto& [key, value] : Metadata{{"data_format", "1"}, {"kind", "listops"}}) metadata.emplace(key, value);
-  const std::vector<TensorBytes> tensors{{"offsets", DType::i64, {int64_t(offsets.size())}, offsets.data()},
+  for (const auto& [key, value] : Metadata{{"data_format", "2"}, {"kind", "listops"}}) metadata.emplace(key, value);
+  const std::vector<TensorBytes> tensors{{"symbols.offsets", DType::i64, {int64_t(offsets.size())}, offsets.data()},
                                          {"labels", DType::i32, {int64_t(labels.size())}, labels.data()},
                                          {"symbols", DType::u8, {int64_t(symbols.size())}, symbols.data()}};
   const std::string path = folder.file("made.safetensors");
@@ -56,15 +56,15 @@ TEST_CASE("prepared: a split comes back as it was") {
   const Dataset read = read_split(folder.path.string(), kind_named("retrieval"), "valid");
   CHECK(read.kind == made.kind);
   CHECK(read.towers() == 2);
-  CHECK(copy(read.symbols) == copy(made.symbols));
-  CHECK(copy(read.offsets) == copy(made.offsets));
-  CHECK(copy(read.labels) == copy(made.labels));
+  CHECK(copy(read.symbols()) == copy(made.symbols()));
+  CHECK(copy(read.offsets()) == copy(made.offsets()));
+  CHECK(copy(read.labels()) == copy(made.labels()));
   CHECK(copy(read.row(5, 1)) == copy(made.row(5, 1)));
   CHECK(SafetensorsFile(read.name).metadata().at("options") == R"({"seed":1})");
   const Dataset first = read.first(3);
   CHECK(first.examples() == 3);
   CHECK(copy(first.row(2, 1)) == copy(made.row(2, 1)));
-  CHECK(first.symbols.data() == read.symbols.data());  // shares the memory
+  CHECK(first.symbols().data() == read.symbols().data());  // shares the memory
   CHECK(read.first(1000).examples() == 97);
 }
 
@@ -90,7 +90,7 @@ TEST_CASE("prepared: a file that is changed or cut in place while it is in use i
   write_prepared(folder.path.string(), "train", pairs(50), "{}");
   const std::string path = prepared_path(folder.path.string(), "train"), good = read_text(path);
   const Dataset d = open_prepared(path);
-  const auto rows = copy(d.symbols);
+  const auto rows = copy(d.symbols());
   const auto message = [&] { return message_of([&] { d.first(3).need_unchanged(); }); };
   const auto touch = [&](int seconds) {
     fs::last_write_time(path, fs::last_write_time(path) + std::chrono::seconds(seconds));
@@ -103,7 +103,7 @@ TEST_CASE("prepared: a file that is changed or cut in place while it is in use i
     bad.back() = 'y';
     write_text(path, bad), touch(10);
     CHECK(message().starts_with(path + ": was changed while it was in use"));
-    CHECK(copy(d.symbols) == rows);
+    CHECK(copy(d.symbols()) == rows);
     CHECK(copy(d.row(49, 1)) == copy(pairs(50).row(49, 1)));
   }
   write_text(path, good), touch(15);
@@ -126,8 +126,8 @@ TEST_CASE("prepared: what does not fit together is refused by name") {
   CHECK(message({0, 2, 3}, {1, 9}, {1, 2, 3}).empty());
   CHECK(message({0}, {}, {}) == "no examples");
   CHECK(message({0, 3}, {1, 9}, {1, 2, 3}) == "2 offsets for 2 examples, wanted 3");
-  CHECK(message({0, 2, 2}, {1, 9}, {1, 2, 3}) == "offsets do not ascend from 0 to the 3 symbols");
-  CHECK(message({0, 5, 3}, {1, 9}, {1, 2, 3}) == "offsets do not ascend from 0 to the 3 symbols");
+  CHECK(message({0, 2, 2}, {1, 9}, {1, 2, 3}) == "offsets of symbols do not ascend from 0 to its 3 elements");
+  CHECK(message({0, 5, 3}, {1, 9}, {1, 2, 3}) == "offsets of symbols do not ascend from 0 to its 3 elements");
   CHECK(message({0, 3, 3}, {1, 9}, {1, 2, 3}) == "example 2 has an empty row, wanted at least one symbol");
   const Metadata image{{"kind", "pathfinder"}};
   CHECK(message({0, 4, 8}, {0, 1}, {1, 2, 3, 4, 5, 6, 7, 8}, image).empty());
@@ -137,9 +137,18 @@ TEST_CASE("prepared: what does not fit together is refused by name") {
   CHECK(message({0, 2, 3}, {1, -1}, {1, 2, 3}) == "label -1, wanted 0 to 9");
   CHECK(message({0, 2, 3}, {1, 9}, {1, 15, 3}) == "raw symbol 15, wanted 0 to 14");
   CHECK(message({0, 2, 3}, {1, 9}, {1, 2, 3}, {{"kind", "speech"}}) ==
-        "data of kind 'speech', wanted one of listops, text, retrieval, image, pathfinder");
-  CHECK(message({0, 2, 3}, {1, 9}, {1, 2, 3}, {{"data_format", "7"}}) ==
-        "data format is version 7, this program reads version 1");
+        "data of kind 'speech', wanted one of listops, text, retrieval, image, pathfinder, characters");
+  CHECK(
+      message({0, 2, 3}, {1, 9}, {1, 2, 3}, {{"data_format", "7"}}) ==
+      "data format is version 7, this program reads version 2; prepare the data again, selene-prepare with --force");
+  const std::string path = folder.file("floats.safetensors");
+  const int64_t offsets[] = {0, 1};
+  const float symbols[] = {1};
+  write_checked(
+      path,
+      std::vector<TensorBytes>{{"symbols.offsets", DType::i64, {2}, offsets}, {"symbols", DType::f32, {1}, symbols}},
+      {{"data_format", "2"}, {"kind", "listops"}});
+  CHECK(message_of([&] { open_prepared(path); }) == path + ": tensor symbols is f32, wanted u8");
   write_safetensors(folder.file("other.safetensors"), {});
   CHECK(holds(message_of([&] { open_prepared(folder.file("other.safetensors")); }), "is not prepared data"));
 }

@@ -27,7 +27,11 @@ Dataset make(const std::vector<std::string>& expressions) {
 
 // 7 six times; 3, [MAX, ] twice; [SM and 1 once.
 const Dataset train = make({"[MAX 7 7 3 [SM 7 1 ] ]", "7", "7", "[MAX 7 3 ]"});
-int id(const Vocabulary& v, const char* symbol) { return v.frame_row(parse_listops(symbol), 1000)[v.cls]; }
+Ids raw(const char* text) {
+  const auto symbols = parse_listops(text);
+  return {symbols.begin(), symbols.end()};
+}
+int id(const Vocabulary& v, const char* symbol) { return v.frame_row(raw(symbol), 1000)[v.cls]; }
 
 }  // namespace
 
@@ -40,7 +44,7 @@ TEST_CASE("vocabulary: luna's dictionary") {
   CHECK(v.pad == 1);
   CHECK(v.eos == 2);
   CHECK(v.unknown == 3);
-  CHECK(v.frame_row(parse_listops("[MAX 7 9 ]"), 100) == Ids{16, 7, 4, 3, 5, 2});
+  CHECK(v.frame_row(raw("[MAX 7 9 ]"), 100) == Ids{16, 7, 4, 3, 5, 2});
   CHECK(id(v, "0") == 3);
   CHECK(build_vocabulary(make({"[MIN [MAX 0 1 ] [MED 2 3 ] [SM 4 5 6 7 8 9 ] ]"}), Frame::luna).size == 25);
 }
@@ -57,7 +61,7 @@ TEST_CASE("vocabulary: 256 symbols give Luna's 265") {
 }
 
 TEST_CASE("vocabulary: luna frames are cut to max_length, tail first") {
-  const auto symbols = parse_listops("[MAX 7 3 ]");
+  const Ids symbols = raw("[MAX 7 3 ]");
   const Vocabulary v = build_vocabulary(train, Frame::luna), bare = build_vocabulary(train, Frame::luna, false);
   CHECK(v.framed_length(4) == 6);
   CHECK(v.frame_row(symbols, 6) == Ids{16, 7, 4, 6, 5, 2});
@@ -68,7 +72,7 @@ TEST_CASE("vocabulary: luna frames are cut to max_length, tail first") {
   CHECK(bare.frame_row(symbols, 5) == Ids{7, 4, 6, 5, 2});
   CHECK(bare.frame_row(symbols, 4) == Ids{7, 4, 6, 5});
   CHECK(message_of([&] { v.frame_row(symbols, 0); }) == "max_length is 0 tokens, wanted at least 1");
-  const uint8_t wrong[] = {15};
+  const int32_t wrong[] = {15};
   CHECK(message_of([&] { v.frame_row(wrong, 9); }) == "raw symbol 15, wanted one of the vocabulary's 15");
 }
 
@@ -79,9 +83,9 @@ TEST_CASE("vocabulary: the lra frame is the plain form") {
   CHECK(v.unknown == 16);
   CHECK(v.eos == -1);
   CHECK(v.cls_id == -1);
-  CHECK(v.frame_row(parse_listops("[MIN [MAX [MED [SM 0 9 ] 1 ] 2 ] 3 ]"), 100) ==
+  CHECK(v.frame_row(raw("[MIN [MAX [MED [SM 0 9 ] 1 ] 2 ] 3 ]"), 100) ==
         Ids{11, 12, 13, 14, 1, 10, 15, 2, 15, 3, 15, 4, 15});
-  CHECK(v.frame_row(parse_listops("[MAX 7 3 ]"), 3) == Ids{12, 8, 4});
+  CHECK(v.frame_row(raw("[MAX 7 3 ]"), 3) == Ids{12, 8, 4});
 }
 
 TEST_CASE("vocabulary: examples that are cut are counted") {
@@ -94,7 +98,7 @@ TEST_CASE("vocabulary: examples that are cut are counted") {
   CHECK(lra.count_cut(train, 8) == 1);
   const Kind two{"pairs", train.kind->symbol_names, train.kind->class_names, 2, false};
   Dataset pairs = train;
-  pairs.kind = &two, pairs.labels = pairs.labels.first(2);
+  pairs.kind = &two, pairs.columns[1] = pairs.columns[1].first(2);
   CHECK(lra.count_cut(pairs, 3) == 2);
   CHECK(lra.count_cut(pairs, 4) == 1);
 }

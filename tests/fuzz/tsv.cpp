@@ -48,7 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
       default: {
         std::istringstream in(text);
         const Dataset own = read_own(in, "input", kind_named(bytes[0] % 5 == 3 ? "text" : "retrieval"));
-        for (int64_t i = 0; i < own.examples(); ++i) example_text(own, i);
+        for (int64_t i = 0; i < own.examples(); ++i) own.kind->text(own, i);
       }
     }
   } catch (const selene::Error&) {

@@ -6,6 +6,7 @@
 #include "autograd/ops.h"
 #include "kernels/error.h"
 #include "models/blocks/embeddings.h"
+#include "models/blocks/linear.h"
 #include "tests/golden/session.h"
 
 namespace selene::golden {

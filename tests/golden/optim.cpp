@@ -40,8 +40,8 @@ class Descent {
   const Shape& shape(int i) const { return parameters_[i].shape; }
   Tensor value(int i) const { return parameters_.master(i); }
   Numbers values(int i) const { return session_.context.values<float>(value(i)); }
-  Tensor moment1(int i) const { return parameters_.segment(parameters_.moment1(), i); }
-  Tensor moment2(int i) const { return parameters_.segment(parameters_.moment2(), i); }
+  Tensor moment1(int i) const { return parameters_.segment(optimizer_->buffers()[0].flat, i); }
+  Tensor moment2(int i) const { return parameters_.segment(optimizer_->buffers()[1].flat, i); }
 
  private:
   Session& session_;

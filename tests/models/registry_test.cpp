@@ -6,8 +6,8 @@
 
 #include "tests/support/catch.h"
 #include "train/recipe/recipe.h"
+#include "train/step/memory_plan.h"
 #include "train/step/schedule.h"
-#include "train/step/session.h"
 
 using namespace selene;
 
@@ -39,8 +39,8 @@ TEST_CASE("every mechanism runs with every LRA recipe: a step of each pair is pl
       if (entry.path().extension() != ".yaml") continue;
       CAPTURE(entry.path().string(), model);
       const Recipe r = compose_recipe({entry.path().string(), models + model});
-      const train::ModelSize size{{40, 1}, 10, r.data.max_length};
-      CHECK(train::Session::plan(r, size, {train::shape_batch(2, 64, r.model)}, true).step > 0);
+      const auto task = train::imagine_task(r, 40, r.data.max_length);
+      CHECK(train::plan_memory(*task, {task->shape(2, 64)}, true).step > 0);
       ++pairs;
     }
   CHECK(pairs >= 39);

@@ -17,38 +17,50 @@ Recipe small_recipe(const ModelConfig& model) {
   return r;
 }
 
-train::ModelSize small_size(const ModelConfig& model) {
-  return {Symbols{9, 1}, 5, std::max<int64_t>(20, model.max_positions)};
+std::unique_ptr<train::Task> small_task(const Recipe& recipe) {
+  const train::ModelSize size{Symbols{9, 1}, 5, std::max<int64_t>(20, recipe.model.max_positions)};
+  return std::make_unique<train::Classification>(recipe, size);
 }
 
 data::Batch random_batch(const ModelConfig& model, int64_t B, int64_t N, uint64_t seed) {
   PhiloxStream random(seed, 77);
-  data::Batch batch = train::shape_batch(B, N, model);
-  for (data::Tower& tower : batch.towers)
+  data::Batch batch = small_task(small_recipe(model))->shape(B, N);
+  for (int64_t t = 0; t < model.towers; ++t) {
+    const bool pixels = model.input == "pixels";
+    data::Array& content = batch.at(data::tower_name(pixels ? "pixels" : "tokens", t));
+    std::vector<int32_t>& lengths = batch.at(data::tower_name("lengths", t)).integers;
     for (int64_t b = 0; b < B; ++b) {
       const int64_t length = b == 0 ? N : N - int64_t(random.below(uint32_t(N / 2 + 1)));
-      tower.lengths[size_t(b)] = int32_t(length);
+      lengths[size_t(b)] = int32_t(length);
       for (int64_t n = 0; n < N; ++n) {
         const size_t at = size_t(b * N + n);
-        if (!tower.tokens.empty()) tower.tokens[at] = n < length ? 2 + int32_t(random.below(7)) : 1;
-        if (!tower.pixels.empty()) tower.pixels[at] = n < length ? float(random.uniform()) : 0;
+        if (!pixels) content.integers[at] = n < length ? 2 + int32_t(random.below(7)) : 1;
+        else content.reals[at] = n < length ? float(random.uniform()) : 0;
       }
     }
-  for (int32_t& label : batch.labels) label = int32_t(random.below(5));
+  }
+  for (int32_t& label : batch.at("labels").integers) label = int32_t(random.below(5));
   return batch;
 }
 
 std::unique_ptr<train::Session> small_session(const Recipe& recipe, int64_t B, int64_t N, const Backend* module) {
-  const train::ModelSize size = small_size(recipe.model);
-  const MemoryPlan plan = train::Session::plan(recipe, size, {train::shape_batch(B, N, recipe.model)}, true, module);
-  return std::make_unique<train::Session>(recipe, size, std::make_unique<Context>(plan, module), true);
+  static std::vector<std::unique_ptr<train::Task>> tasks;
+  const train::Task& task = *tasks.emplace_back(small_task(recipe));
+  const MemoryPlan plan = train::plan_memory(task, {task.shape(B, N)}, true, module);
+  return std::make_unique<train::Session>(task, std::make_unique<Context>(plan, module), true);
+}
+
+std::vector<float> logits_of(train::Session& session, const data::Batch& batch) {
+  std::vector<float> logits;
+  session.evaluate(batch, [&](const Tensor& outputs) { logits = session.context().values<float>(outputs); });
+  return logits;
 }
 
 void update(train::Session& session, const std::vector<data::Batch>& batches, int64_t finished) {
-  int64_t examples = 0;
-  for (const data::Batch& batch : batches) examples += batch.B;
+  double sample_size = 0;
+  for (const data::Batch& batch : batches) sample_size += batch.sample_size;
   for (size_t i = 0; i < batches.size(); ++i) {
-    session.set_step(finished, int64_t(i), double(examples));
+    session.set_step(finished, int64_t(i), sample_size);
     session.micro_batch(batches[i], int64_t(i));
   }
   session.optimizer().step();
@@ -62,8 +74,8 @@ std::vector<float> floats(train::Session& session, const Tensor& flat) {
 std::vector<std::vector<float>> state_of(train::Session& session) {
   const Parameters& p = session.parameters();
   std::vector<std::vector<float>> state;
-  for (const Tensor* t : {&p.values(), &p.compute_values(), &p.moment1(), &p.moment2()})
-    state.push_back(floats(session, *t));
+  for (const Tensor* t : {&p.values(), &p.compute_values()}) state.push_back(floats(session, *t));
+  for (const OptimizerBuffer& buffer : session.optimizer().buffers()) state.push_back(floats(session, buffer.flat));
   return state;
 }
 

@@ -4,25 +4,30 @@
 #include <string>
 #include <vector>
 
-#include "train/step/session.h"
+#include "train/step/memory_plan.h"
+#include "train/tasks/classification.h"
 
 namespace selene::testing {
 
 /// A recipe around a model, with Adam, clipping and dropout keys of its own.
 Recipe small_recipe(const ModelConfig& model);
-/// What the data would say: 9 symbols, 5 classes, at most 20 positions unless the model says otherwise.
-train::ModelSize small_size(const ModelConfig& model);
+/// Classification as small data would make it: 9 symbols, 5 classes, at most 20 positions unless the model says
+/// otherwise.
+std::unique_ptr<train::Task> small_task(const Recipe& recipe);
 /// B examples of random symbols; the first has N, the others fewer. A pure function of its arguments.
 data::Batch random_batch(const ModelConfig& model, int64_t B, int64_t N, uint64_t seed);
-/// A session on a device (null: the CPU) in a context of just the planned size for batches of B x N.
+/// A session of small_task on a device (null: the CPU) in a context of just the planned size for batches of B x N.
+/// Its task lives as long as the program.
 std::unique_ptr<train::Session> small_session(const Recipe& recipe, int64_t B, int64_t N,
                                               const Backend* module = nullptr);
+/// Logits of a batch, in host memory.
+std::vector<float> logits_of(train::Session& session, const data::Batch& batch);
 /// One update: every micro-batch from `batches` (one for each), then the optimiser.
 void update(train::Session& session, const std::vector<data::Batch>& batches, int64_t finished);
 
 /// Bits of a flat buffer.
 std::vector<float> floats(train::Session& session, const Tensor& flat);
-/// Parameters, both moments, and the compute copy: everything that an update changes.
+/// Parameters, their compute copy and the optimiser's buffers: everything that an update changes.
 std::vector<std::vector<float>> state_of(train::Session& session);
 
 }  // namespace selene::testing

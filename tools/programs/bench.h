@@ -39,7 +39,7 @@ void ceilings(const Arguments& a, const std::string& precision, const Backend* m
 void loader(const Arguments& a, const Recipe& recipe, const Backend* module);
 
 /// What step() and kernels() share.
-data::Batch random_batch(int64_t B, int64_t N, int64_t symbols, const ModelConfig& model);
+data::Batch random_batch(const train::Task& task, int64_t B, int64_t N, int64_t symbols);
 double load_average();
 double seconds_of(const std::function<void()>& f);
 

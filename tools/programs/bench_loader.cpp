@@ -6,42 +6,33 @@
 
 #include "data/io/json.h"
 #include "tools/programs/bench.h"
-#include "train/run/trainer.h"
+#include "train/step/memory_plan.h"
 
 namespace selene::bench {
-namespace {
-
-int64_t tokens_of(const data::Batch& batch) {
-  int64_t tokens = 0;
-  for (const data::Tower& tower : batch.towers)
-    for (const int32_t n : tower.lengths) tokens += n;
-  return tokens;
-}
-
-}  // namespace
 
 void loader(const Arguments& a, const Recipe& recipe, const Backend* module) {
-  const train::TaskData task = train::load_task(recipe);
+  const std::unique_ptr<train::Task> task = train::open_task(recipe);
+  const auto& set = task->splits().train;
   const int64_t B = recipe.train.batch_size;
-  const data::Loader batches(task.train, task.vocabulary, train::loader_options(recipe, B, data::Order::shuffled));
+  const data::Loader batches = task->loader(set, data::Order::shuffled);
   batches.make_batch(0);  // the epoch's order is made once
   int64_t tokens = 0, made = 0;
   const double loading = seconds_of([&] {
-    for (; made < std::max<int64_t>(a.steps, 4096 / B); ++made) tokens += tokens_of(batches.make_batch(made));
+    for (; made < std::max<int64_t>(a.steps, 4096 / B); ++made) tokens += batches.make_batch(made).tokens;
   });
-  const MemoryPlan plan = train::with_room(train::Session::plan(
-      recipe, task.size, train::planned_shapes(recipe, {task.train.get()}, task.vocabulary), true, module));
-  train::Session session(recipe, task.size, std::make_unique<Context>(plan, module), true);
+  const MemoryPlan plan =
+      train::with_room(train::plan_memory(*task, train::planned_shapes(*task, {set.get()}), true, module));
+  train::Session session(*task, std::make_unique<Context>(plan, module), true);
   double least = 0, step_tokens = 0;  // of the fastest step, by tokens a second
   for (int64_t i = 0; i < a.steps + 1; ++i) {
     const data::Batch batch = batches.make_batch(i);
     const double s = seconds_of([&] {
-      session.set_step(i, 0, double(B));
+      session.set_step(i, 0, batch.sample_size);
       session.micro_batch(batch, 0);
       session.optimizer().step();
       session.loss_sums();
     });
-    const double rate = double(tokens_of(batch)) / s;
+    const double rate = double(batch.tokens) / s;
     if (i > 0 && rate > step_tokens) step_tokens = rate, least = s;
   }
   const double load_rate = double(tokens) / loading;

@@ -11,6 +11,7 @@
 #include "tools/programs/bench.h"
 #include "train/measure/cost.h"
 #include "train/measure/floor.h"
+#include "train/step/memory_plan.h"
 #include "train/step/step_graphs.h"
 
 namespace selene::bench {
@@ -31,15 +32,13 @@ std::string label_of(const Recipe& recipe) {
 }
 
 struct Step {
-  Step(const Recipe& recipe, const train::ModelSize& size, const data::Batch& inputs, const Backend* module,
-       bool graph)
-      : plan(train::Session::plan(recipe, size, {inputs}, true, module)),
-        session(recipe, size, std::make_unique<Context>(plan, module), true),
+  Step(const train::Task& task, const data::Batch& inputs, const Backend* module, bool graph)
+      : plan(train::plan_memory(task, {inputs}, true, module)),
+        session(task, std::make_unique<Context>(plan, module), true),
         graphs(session, graph),
-        batch(inputs),
-        examples(double(inputs.B)) {}
+        batch(inputs) {}
   void operator()() {
-    session.set_step(0, 0, examples);
+    session.set_step(0, 0, batch.sample_size);
     graphs.micro_batch(batch, 0);
     graphs.optimizer_step();
     session.context().stream().synchronize();
@@ -48,7 +47,6 @@ struct Step {
   train::Session session;
   train::StepGraphs graphs;
   const data::Batch& batch;
-  double examples;
 };
 
 struct OperationRow {
@@ -59,10 +57,9 @@ struct OperationRow {
 };
 
 // Every call at its least over the steps.
-std::map<std::string, OperationRow> least_of_operations(const Arguments& a, const Recipe& recipe,
-                                                        const train::ModelSize& size, const data::Batch& batch,
-                                                        const Backend* module) {
-  Step step(recipe, size, batch, module, false);
+std::map<std::string, OperationRow> least_of_operations(const Arguments& a, const train::Task& task,
+                                                        const data::Batch& batch, const Backend* module) {
+  Step step(task, batch, module, false);
   step();
   struct Call {
     Operation operation;
@@ -111,10 +108,10 @@ double seconds_of(const std::function<void()>& f) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-data::Batch random_batch(int64_t B, int64_t N, int64_t symbols, const ModelConfig& model) {
-  data::Batch batch = train::shape_batch(B, N, model);
-  for (size_t i = 0; i < batch.towers[0].tokens.size(); ++i)
-    batch.towers[0].tokens[i] = int32_t(4 + i * 7919 % size_t(symbols - 4));
+data::Batch random_batch(const train::Task& task, int64_t B, int64_t N, int64_t symbols) {
+  data::Batch batch = task.shape(B, N);
+  std::vector<int32_t>& tokens = batch.inputs[0].integers;  // empty where the model reads pixels
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = int32_t(4 + i * 7919 % size_t(symbols - 4));
   return batch;
 }
 
@@ -122,10 +119,10 @@ data::Batch random_batch(int64_t B, int64_t N, int64_t symbols, const ModelConfi
 // products alone; on a device the larger of bytes over copy speed and operations over the speed of a large product.
 void step(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module) {
   const std::string model = label_of(recipe), &precision = recipe.train.precision;
-  const train::ModelSize size{{a.symbols, 1}, 10, N};
-  const data::Batch batch = random_batch(a.batch ? a.batch : recipe.train.batch_size, N, a.symbols, recipe.model);
-  const std::vector<train::Product> products = train::products_of_step(recipe, size, batch);
-  Step step(recipe, size, batch, module, a.graph);
+  const auto task = train::imagine_task(recipe, a.symbols, N);
+  const data::Batch batch = random_batch(*task, a.batch ? a.batch : recipe.train.batch_size, N, a.symbols);
+  const std::vector<train::Product> products = train::products_of_step(*task, batch);
+  Step step(*task, batch, module, a.graph);
   train::Cost cost = cost_of_step(step);  // also warms up
   for (int i = 0; i < 2; ++i) step();
   const double rss = resident_mib();
@@ -180,10 +177,10 @@ void step(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* mo
 // The operations of a step, each call at its least over the steps, and then every matrix product of it alone.
 void kernels(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module) {
   const std::string model = label_of(recipe), &precision = recipe.train.precision;
-  const train::ModelSize size{{a.symbols, 1}, 10, N};
-  const data::Batch batch = random_batch(a.batch ? a.batch : recipe.train.batch_size, N, a.symbols, recipe.model);
+  const auto task = train::imagine_task(recipe, a.symbols, N);
+  const data::Batch batch = random_batch(*task, a.batch ? a.batch : recipe.train.batch_size, N, a.symbols);
   if (!a.json) fmt::print("{} {} x {} {}, load {:.1f}\n", model, batch.B, N, precision, load_average());
-  for (const auto& [name, row] : least_of_operations(a, recipe, size, batch, module)) {
+  for (const auto& [name, row] : least_of_operations(a, *task, batch, module)) {
     const double gb = row.cost.bytes / row.seconds / 1e9, gflop = row.cost.flops / row.seconds / 1e9;
     if (a.json)
       fmt::print("{}\n", data::Json{{"model", model},
@@ -203,7 +200,7 @@ void kernels(const Arguments& a, const Recipe& recipe, int64_t N, const Backend*
                  gb, gflop);
   }
   if (a.json) return;
-  for (const train::Product& p : train::products_of_step(recipe, size, batch)) {
+  for (const train::Product& p : train::products_of_step(*task, batch)) {
     const double s = train::best_seconds(p, int(a.steps), module);
     fmt::print("  {:4} x {:5} x {:5} x {:5} {}{}{} {:4} calls {:9.3f} ms {:8.1f} GFLOP/s\n", p.batch, p.M, p.N, p.K,
                p.trans_a ? 'T' : 'N', p.trans_b ? 'T' : 'N', p.c_is_acc ? "+" : " ", p.calls, s * 1e3,

@@ -11,7 +11,6 @@
 #include "data/io/json.h"
 #include "data/io/printable.h"
 #include "data/io/same_file.h"
-#include "data/lra/own_examples.h"
 #include "data/prepared.h"
 #include "kernels/error.h"
 #include "tools/programs/program.h"
@@ -31,7 +30,9 @@ data::Image image_of(const data::Dataset& d, int64_t example) {
 }
 
 Json summary(const data::Dataset& d) {
-  Json all{{"file", d.name}, {"kind", d.kind->name}, {"symbols", d.symbols.size()}};
+  Json all{{"file", d.name},
+           {"kind", d.kind->name},
+           {"symbols", d.columns.at(d.kind->class_names.empty() ? d.columns.size() - 1 : 0).elements()}};
   all.update(data::parse_json(data::facts_json(d), "facts"));
   return all;
 }
@@ -44,9 +45,10 @@ void print_members(const Json& object, const char* left_out) {
 }
 
 void print_example(const data::Dataset& d, int64_t i) {
-  fmt::print("\nexample {}: {}\n", i, d.kind->class_names[size_t(d.labels[size_t(i)])]);
+  if (d.kind->class_names.empty()) fmt::print("\nexample {}:\n", i);
+  else fmt::print("\nexample {}: {}\n", i, d.kind->class_names[size_t(d.labels()[size_t(i)])]);
   if (d.kind->image) fmt::print("{}", data::ascii_image(image_of(d, i)));
-  else fmt::print("{}\n", data::example_text(d, i));
+  else fmt::print("{}\n", d.kind->text(d, i));
 }
 
 void write_sheet(const data::Dataset& d, int64_t first, int64_t last, const std::string& path) {

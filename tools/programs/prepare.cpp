@@ -13,6 +13,7 @@
 #include "data/lra/pathfinder/prepare.h"
 #include "data/lra/prepare.h"
 #include "data/lra/stand_in.h"
+#include "data/text/characters.h"
 #include "kernels/error.h"
 #include "tools/programs/program.h"
 
@@ -88,6 +89,23 @@ Command text(CLI::App& app, TextPlan& plan) {
   count(c, "--seed", plan.seed, "Of the order of the examples, and of which are held out");
   c->footer("Example: selene-prepare text --from data-raw/aclImdb --out data-out/lra/text");
   return {c, [&plan](const Watch& watch) { return prepare_text(plan, watch); }, &plan.folder, "reviews"};
+}
+
+Command characters(CLI::App& app, CharactersPlan& plan) {
+  CLI::App* c = app.add_subcommand("characters", "any text in UTF-8 as characters, for language models");
+  declare_folder(c, plan);
+  c->add_option("FILE", plan.files, "training texts")->check(selene::not_empty)->required();
+  const auto split = [&](const std::string& option, std::vector<std::string>& files, double& share) {
+    CLI::Option* given = c->add_option(option, files, "texts of this split, instead of a share");
+    given->check(selene::not_empty)->type_name("FILE");
+    c->add_option(option + "-share", share, "part of every training text, at its end, that makes this split")
+        ->check(CLI::Range(1e-6, 0.5))
+        ->capture_default_str()
+        ->excludes(given);
+  };
+  split("--valid", plan.valid, plan.valid_share), split("--test", plan.test, plan.test_share);
+  c->footer("Example: selene-prepare characters book.txt --out data-out/characters");
+  return {c, [&plan](const Watch& watch) { return prepare_characters(plan, watch); }, &plan.folder, "texts"};
 }
 
 Command image(CLI::App& app, ImagePlan& plan) {
@@ -177,7 +195,7 @@ Command stand_in(CLI::App& app, StandInPlan& plan, std::string& kind) {
 std::string counts_text(const std::string& folder) {
   std::string text;
   for (const char* split : {"train", "valid", "test"})
-    text += fmt::format(", {} {}", SafetensorsFile(prepared_path(folder, split)).at("labels").numel(), split);
+    text += fmt::format(", {} {}", open_prepared(prepared_path(folder, split)).examples(), split);
   return text + " examples; selene-inspect shows them";
 }
 
@@ -206,6 +224,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(0, 1);  // run_program wants one, and names an unknown one
   ListopsPlan listops_plan;
   TextPlan text_plan;
+  CharactersPlan characters_plan;
   ImagePlan image_plan;
   RetrievalPlan retrieval_plan;
   PathfinderPlan pathfinder_plan;
@@ -214,6 +233,7 @@ int main(int argc, char** argv) {
   std::string stand_in_kind;
   const Command commands[] = {listops(app, listops_plan),
                               text(app, text_plan),
+                              characters(app, characters_plan),
                               image(app, image_plan),
                               retrieval(app, retrieval_plan),
                               pathfinder(app, pathfinder_plan),

@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using data::SafetensorsFile;
 
-constexpr const char* VERSION = "1";
+constexpr const char* VERSION = "2";
 constexpr std::string_view PREFIX = "update-", SUFFIX = ".safetensors";
 
 std::optional<int64_t> whole_number(std::string_view text) {
@@ -72,8 +72,10 @@ int64_t verify_checkpoint(const SafetensorsFile& file) {
     throw Error(fmt::format("{}: is not a Selene checkpoint: no \"format_version\" in its metadata", file.path()));
   const std::string& version = data::metadata_string(file, "format_version");
   if (version != VERSION)
-    throw Error(fmt::format("{}: checkpoint format is version {:.40}, this program reads version {}", file.path(),
-                            version, VERSION));
+    throw Error(
+        fmt::format("{}: checkpoint format is version {:.40}, this program reads version {} and converts none; "
+                    "train again, or use the version of Selene that wrote it",
+                    file.path(), version, VERSION));
   data::verify_checksum(file);
   const std::string& update = data::metadata_string(file, "update");
   const auto number = whole_number(update);

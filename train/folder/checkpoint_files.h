@@ -1,7 +1,7 @@
 // Checkpoints on disk: one safetensors file each, complete or absent, verified by a checksum. Knows names, shapes and
 // bytes only; what the tensors and the metadata mean is the trainer's business.
 //
-// Format 1: a safetensors file whose __metadata__ has `format_version` ("1"), `update` (decimal), `checksum` and the
+// Format 2: a safetensors file whose __metadata__ has `format_version` ("2"), `update` (decimal), `checksum` and the
 // caller's own strings. The checksum is data/io/checksum.h's.
 #pragma once
 #include <cstdint>
@@ -71,7 +71,8 @@ struct NewestCheckpoint {
 /// rest; none where that is a link or no whole checkpoint.
 std::optional<Checkpoint> copied_checkpoint(const std::string& folder, const char* name);
 
-/// Tries the folder's checkpoints from newest to oldest and takes the first that verifies; without any, `last` itself.
+/// Tries the folder's checkpoints from newest to oldest and takes the first that verifies; without any, `last`
+/// itself.
 NewestCheckpoint newest_valid_checkpoint(const std::string& folder);
 
 }  // namespace selene::train

@@ -16,11 +16,7 @@
 namespace selene::train {
 namespace {
 
-constexpr double kMiB = 1 << 20;
-// What a device needs beside our slab: captured graphs and the code of kernels and of the matrix library.
-constexpr int64_t kModuleOwn = 256 << 20;
 constexpr int64_t kFloorTokens = 16384;  // of the products that are timed on a CPU, where more only takes longer
-constexpr int64_t kBatches = 16;         // times the recipe's batch: further nobody asks what would fit
 
 auto key(const Product& p) { return std::tie(p.dtype, p.M, p.N, p.K, p.batch, p.trans_a, p.trans_b, p.c_is_acc); }
 
@@ -100,10 +96,8 @@ double time_product(const Product& p, int repeats, const Backend* module) {
 
 }  // namespace
 
-std::vector<Product> products_of_step(const Recipe& recipe, const ModelSize& size, const data::Batch& shape) {
-  Recipe plain = recipe;
-  plain.train.recompute = false;
-  Session dry(plain, size, Context::dry(), true);
+std::vector<Product> products_of_step(const Task& task, const data::Batch& shape) {
+  Session dry(task, Context::dry(), true, {}, false);
   Collector collector;
   dry.context().stream().observer = [&](Operation operation, DType dtype, double, const void* arguments) {
     collector.launch(operation, dtype, arguments);
@@ -125,57 +119,20 @@ Floor measure_floor(const std::vector<Product>& products, int repeats, const Bac
   return floor;
 }
 
-int64_t largest_batch(const Recipe& recipe, const ModelSize& size, int64_t N, int64_t most, int64_t bytes,
-                      const Backend* module) {
-  const auto fits = [&](int64_t B) {
-    return with_room(Session::plan(recipe, size, {shape_batch(B, N, recipe.model)}, true, module)).total() <= bytes;
-  };
-  if (fits(most)) return most;
-  int64_t good = 0, bad = most;
-  while (bad - good > 1) (fits((good + bad) / 2) ? good : bad) = (good + bad) / 2;
-  return good;
-}
-
-MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vector<data::Batch>& shapes,
-                     const Backend* module) {
-  std::vector<std::string> largest;
-  const MemoryPlan plan = with_room(Session::plan(recipe, size, shapes, true, module, &largest));
-  log_info(fmt::format(
-      "memory: {:.1f} MiB for parameters, gradients and optimiser, {:.1f} MiB for a step, {:.1f} MiB in all",
-      double(plan.persistent) / kMiB, double(plan.step) / kMiB, double(plan.total()) / kMiB));
-  std::string list;
-  for (const std::string& line : largest) list += (list.empty() ? "" : ", ") + line;
-  const data::UsableMemory usable = data::usable_memory();
-  const int64_t has = module ? module->info().free - kModuleOwn : usable.bytes;
-  const char* place = module ? "device" : usable.limit;
-  const int64_t N = shapes.back().towers[0].N, tried = kBatches * shapes.back().B;
-  const int64_t most = largest_batch(recipe, size, N, tried, has, module);
-  log_info(fmt::format("memory: the largest tensors of a step are {}", list));
-  log_info(fmt::format("memory: the {} has {:.0f} MiB left; at {} tokens train.batch_size can be {} {}", place,
-                       double(has) / kMiB, N, most, most == tried ? "and more" : "at most"));
-  if (plan.total() <= has) return plan;
-  throw Error(fmt::format(
-      "the run needs {:.0f} MiB of memory, the {} has {:.0f} MiB left; {}", double(plan.total()) / kMiB, place,
-      double(has) / kMiB,
-      most ? fmt::format("train.batch_size {} would fit (train.accumulation keeps the update the same), or a lower "
-                         "data.max_length, or train.recompute: true",
-                         most)
-           : "not even one example fits: lower data.max_length, set train.recompute: true, or make the model "
-             "smaller"));
-}
-
-void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape, const Backend* module) {
-  const int64_t N = shape.towers[0].N;
-  const int64_t timed = module ? shape.B : std::clamp<int64_t>(kFloorTokens / N, 1, shape.B);
-  const Floor floor = measure_floor(products_of_step(recipe, size, shape_batch(timed, N, recipe.model)), 3, module);
+void tell_floor(const Task& task, const data::Dataset& set, const Backend* module) {
+  const Recipe& recipe = task.recipe();
+  const Task::Extent extent = task.extent(set);
+  const int64_t N = extent.longest, B = std::min(extent.examples, recipe.train.batch_size);
+  const int64_t timed = module ? B : std::clamp<int64_t>(kFloorTokens / N, 1, B);
+  const Floor floor = measure_floor(products_of_step(task, task.shape(timed, N)), 3, module);
   double flops = 0;
-  for (const Product& p : products_of_step(recipe, size, shape)) flops += double(p.calls) * p.flops();
+  for (const Product& p : products_of_step(task, task.shape(B, N))) flops += double(p.calls) * p.flops();
   const double n = double(recipe.train.accumulation), seconds = floor.seconds * flops / floor.flops;
-  const Session dry(recipe, size, Context::dry(), true);
+  const Session dry(task, Context::dry(), true);
   log_info(fmt::format("model: {} parameters", dry.parameters().true_elements()));
   log_info(
       fmt::format("an update at {} x {} x {} tokens: {:.2f} GFLOP of matrix products, which take {:.1f} ms alone",
-                  recipe.train.accumulation, shape.B, N, n * flops / 1e9, n * seconds * 1e3));
+                  recipe.train.accumulation, B, N, n * flops / 1e9, n * seconds * 1e3));
 }
 
 }  // namespace selene::train

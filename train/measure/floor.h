@@ -17,7 +17,7 @@ struct Product {
 
 /// The products of one micro-batch of this shape: those of Matmul, and of attention the two of the forward and the
 /// four of the backward pass (the recomputed scores don't count). From a dry run.
-std::vector<Product> products_of_step(const Recipe& recipe, const ModelSize& size, const data::Batch& shape);
+std::vector<Product> products_of_step(const Task& task, const data::Batch& shape);
 
 /// Seconds of one call on a device (null: the CPU), the least of `repeats` runs after one to warm up.
 double best_seconds(const Product& product, int repeats, const Backend* module = nullptr);
@@ -27,17 +27,8 @@ struct Floor {
 };
 Floor measure_floor(const std::vector<Product>& products, int repeats, const Backend* module = nullptr);
 
-/// Plans a run over batches of these shapes (the last is the longest) on a device (null: the CPU) and logs the plan:
-/// bytes, largest tensors, the largest batch that fits. Error when the device has less memory than that: nothing is
-/// started that cannot finish.
-MemoryPlan tell_plan(const Recipe& recipe, const ModelSize& size, const std::vector<data::Batch>& shapes,
-                     const Backend* module);
-/// The largest batch size, up to `most`, whose training at N tokens needs at most `bytes` on a device; 0 if not even
-/// one example fits.
-int64_t largest_batch(const Recipe& recipe, const ModelSize& size, int64_t N, int64_t most, int64_t bytes,
-                      const Backend* module);
-/// Logs parameters, flops and floor of an update at this shape: --dry-run. On a CPU a long batch's floor is that of
-/// fewer examples, times its flops.
-void tell_floor(const Recipe& recipe, const ModelSize& size, const data::Batch& shape, const Backend* module);
+/// Logs parameters, flops and floor of an update with the longest examples of a data set: --dry-run. On a CPU a long
+/// batch's floor is that of fewer examples, times its flops.
+void tell_floor(const Task& task, const data::Dataset& set, const Backend* module);
 
 }  // namespace selene::train

@@ -8,6 +8,7 @@
 #include "kernels/error.h"
 #include "models/registry.h"
 #include "train/recipe/schema.h"
+#include "train/tasks/measures.h"
 
 namespace selene::recipe {
 namespace {
@@ -19,6 +20,7 @@ class Checker {
       : r_(recipe), places_(places), origin_(origin) {}
 
   void run() const {
+    best_metric();
     model();
     input();
     schedule();
@@ -33,6 +35,15 @@ class Checker {
     for (const std::string_view key : keys)
       if (const auto found = places_.find(key); found != places_.end()) throw Error(found->second + ": " + what);
     throw Error(origin_ + ": " + what);
+  }
+
+  void best_metric() const {
+    std::vector<std::string_view> known;
+    for (const train::Measure& m : train::measures_of(r_.task))
+      if (m.told & train::in_validation) known.push_back(m.name);
+    const std::string& name = r_.train.best_metric;
+    need(std::find(known.begin(), known.end(), name) != known.end(), {"train.best_metric", "task"},
+         fmt::format("train.best_metric is {}, wanted one of {}", shown(name), join(known, ", ")));
   }
 
   void model() const {
@@ -70,6 +81,10 @@ class Checker {
     const ModelConfig& m = r_.model;
     const DataConfig& d = r_.data;
     const data::Kind& kind = data::kind_named(d.task);
+    const bool labelled = !kind.class_names.empty();
+    need(labelled == (r_.task != "language_model"), {"data.task", "task"},
+         fmt::format("data.task is {}, wanted {} for task {}", d.task, labelled ? "characters" : "data with classes",
+                     r_.task));
     const bool pixels = m.input == "pixels";
     need(!pixels || kind.image, {"model.input", "data.task"},
          fmt::format("model.input is pixels, wanted tokens: {} has no pixels", d.task));

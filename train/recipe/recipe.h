@@ -67,7 +67,7 @@ struct TrainConfig {
   int64_t checkpoint_every = 1000;       // updates
   int64_t keep = 3;                      // newest checkpoints that stay, beside the best
   int64_t patience = 0;                  // validations without a better value before the run stops; 0 = off
-  std::string best_metric = "accuracy";  // accuracy | loss
+  std::string best_metric = "accuracy";  // a measure of the task
   int64_t preempt_exit_code = 0;         // exit status after a signal
   bool recompute = false;                // recompute layer activations in the backward pass
 };
@@ -76,6 +76,7 @@ struct TrainConfig {
 /// name where the file itself (not its parent) gives none.
 struct Recipe {
   std::string name, description;
+  std::string task = "classification";  // a row of train/tasks/task.cpp
   ModelConfig model;
   DataConfig data;
   OptimConfig optim;

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "models/registry.h"
+#include "train/tasks/measures.h"
 
 namespace selene::recipe {
 namespace {
@@ -39,6 +40,8 @@ const std::vector<Key> COMMON = {
      "name of the run and of its folder under runs/; empty: the recipe file's name. Not inherited through "
      "extends", SELENE},
     {"description", AT(description), "", ANY, {}, FREE, "a sentence for reports", SELENE},
+
+    {"task", AT(task), "", ANY, train::task_names(), FIXED, "what is learnt from the data", SELENE},
 
     {"model.attention", AT(model.attention), "", ANY, attention_names(), FIXED,
      "what mixes the positions of a layer; keys of its own stand in a section of its name", LUNA},
@@ -94,7 +97,7 @@ const std::vector<Key> COMMON = {
     {"model.init", AT(model.init), "", ANY, {"default", "bert"}, FIXED,
      "Xavier and uniform, or normal with deviation 0.02 and zero biases", LUNA_CODE},
 
-    {"data.task", AT(data.task), "", ANY, {"listops", "text", "retrieval", "image", "pathfinder"}, FIXED,
+    {"data.task", AT(data.task), "", ANY, {"listops", "text", "retrieval", "image", "pathfinder", "characters"}, FIXED,
      "what the examples are", LRA},
     {"data.path", AT(data.path), "", ANY, {}, FREE,
      "folder of the prepared files, relative to the working directory (selene-prepare writes it)", SELENE},
@@ -180,8 +183,9 @@ const std::vector<Key> COMMON = {
      "newest checkpoints that stay on disk, beside the best one", SELENE},
     {"train.patience", AT(train.patience), "validations", COUNT_OR_0, {}, FREE,
      "end the run after so many validations without a better value; 0: never", FAIRSEQ},
-    {"train.best_metric", AT(train.best_metric), "", ANY, {"accuracy", "loss"}, FIXED,
-     "what makes a checkpoint the best one: highest validation accuracy or lowest loss (of the true labels)", LUNA_CODE},
+    {"train.best_metric", AT(train.best_metric), "", ANY, {}, FIXED,
+     "the measure of the task (classification: accuracy, loss) whose best value in a validation makes a checkpoint "
+     "the best one", LUNA_CODE},
     {"train.preempt_exit_code", AT(train.preempt_exit_code), "", {.min = 0, .max = 255}, {}, FREE,
      "exit status after a signal that a checkpoint was written for", SELENE},
     {"train.recompute", AT(train.recompute), "", ANY, {}, FIXED,

@@ -8,10 +8,14 @@
 #include <string>
 
 #include "data/io/durable_file.h"
+#include "data/prefetcher.h"
+#include "engine/backend.h"
+#include "train/folder/metrics.h"
 #include "train/measure/profile.h"
 #include "train/run/run_state.h"
 #include "train/run/trainer.h"
 #include "train/step/step_graphs.h"
+#include "train/tasks/measures.h"
 
 namespace selene::train {
 
@@ -37,6 +41,7 @@ class Run {
   void check_finite();
   std::string broken_parameter();
   [[noreturn]] void diverged(const std::string& what);
+  void add_measures(MetricsRow& row, const LossSums& sums, Told where) const;
   void log_interval();
   bool save_and_validate(bool stopping);
   void validate();
@@ -47,15 +52,16 @@ class Run {
   std::optional<int64_t> best() const { return state_.has_best ? std::optional(state_.best_update) : std::nullopt; }
   double seconds() const { return state_.wall_s + std::chrono::duration<double>(Clock::now() - start_).count(); }
   bool at_validation() const;
-  double epoch() const {
-    return double(state_.update * recipe_.train.accumulation) / double(loader_->batches_per_epoch());
-  }
+  // Of all ranks together.
+  int64_t micro_batches(int64_t updates) const { return updates * recipe_.train.accumulation * group_.size; }
+  double epoch() const { return double(micro_batches(state_.update)) / double(loader_->batches_per_epoch()); }
 
   using Clock = std::chrono::steady_clock;
   Recipe recipe_;
   RunOptions options_;
   std::string folder_, checkpoints_, metrics_path_;
-  TaskData task_;
+  Group group_;
+  std::unique_ptr<Task> task_;
   std::unique_ptr<Backend> module_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<StepGraphs> graphs_;

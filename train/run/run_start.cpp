@@ -12,8 +12,8 @@
 #include "kernels/error.h"
 #include "train/folder/log.h"
 #include "train/folder/run_folder.h"
-#include "train/measure/floor.h"
 #include "train/run/run.h"
+#include "train/step/memory_plan.h"
 
 namespace selene::train {
 namespace {
@@ -58,26 +58,25 @@ std::string run_folder(const Recipe& recipe, const RunOptions& options) {
 }
 
 Run::Run(const Recipe& recipe, const RunOptions& options)
-    : recipe_(recipe), options_(options), task_(load_task(recipe)) {
+    : recipe_(recipe), options_(options), task_(open_task(recipe)) {
   std::string why;
   module_ = choose_device(options.device, &why);
   log_info(module_ ? "device: " + module_->describe()
                    : fmt::format("device: CPU, {} threads, {}{}", omp_get_max_threads(), instruction_set(),
                                  why.empty() ? "" : " (" + why + ")"));
   need_device(recipe_, module_.get());
-  std::vector<const data::Dataset*> sets{task_.train.get(), task_.valid.get()};
-  if (task_.test) sets.push_back(task_.test.get());
-  const MemoryPlan plan =
-      tell_plan(recipe_, task_.size, planned_shapes(recipe_, sets, task_.vocabulary), module_.get());
+  const Splits& splits = task_->splits();
+  std::vector<const data::Dataset*> sets{splits.train.get(), splits.valid.get()};
+  if (splits.test) sets.push_back(splits.test.get());
+  const MemoryPlan plan = tell_plan(*task_, sets, module_.get());
   if (options.dry_run) return;
-  session_ = std::make_unique<Session>(recipe_, task_.size, std::make_unique<Context>(plan, module_.get()), true);
-  state_.train_data = task_.train->digest(), state_.valid_data = task_.valid->digest();
-  state_.test_data = task_.test ? task_.test->digest() : "";
+  session_ = std::make_unique<Session>(*task_, std::make_unique<Context>(plan, module_.get()), true, group_);
+  state_.train_data = splits.train->digest(), state_.valid_data = splits.valid->digest();
+  state_.test_data = splits.test ? splits.test->digest() : "";
   graphs_ = std::make_unique<StepGraphs>(*session_, options.graph && !options.profile);
   log_info(fmt::format("model: {} parameters", session_->parameters().true_elements()));
   const data::Order order = recipe_.data.group_by_length ? data::Order::by_length : data::Order::shuffled;
-  loader_ = std::make_unique<data::Loader>(task_.train, task_.vocabulary,
-                                           loader_options(recipe_, recipe_.train.batch_size, order));
+  loader_ = std::make_unique<data::Loader>(task_->loader(splits.train, order));
 }
 
 void Run::open_folder() {
@@ -133,14 +132,14 @@ void Run::replace_lost_best(const std::string& folder) {
   if (lost.empty()) return;
   log_warning(fmt::format("{}; it was the best checkpoint, update {} takes its place", lost, state_.update));
   state_.best_update = state_.update, state_.worse_validations = 0;
-  state_.best = recipe_.train.best_metric == "loss" ? std::numeric_limits<double>::max()
-                                                    : std::numeric_limits<double>::lowest();
+  const bool higher = find_measure(recipe_.task, recipe_.train.best_metric)->higher_is_better;
+  state_.best = higher ? std::numeric_limits<double>::lowest() : std::numeric_limits<double>::max();
 }
 
 // Scores on other examples cannot be compared; in another folder the best score starts anew.
 void Run::take(const Checkpoint& from, bool of_this_folder) {
   const RunState now = state_;
-  state_ = load_run(from, *session_);
+  state_ = restore_run(from, *session_);
   const auto need_same = [&](const char* what, const std::string& name, const std::string& old,
                              const std::string& found, const char* help) {
     if (old != found)
@@ -149,11 +148,13 @@ void Run::take(const Checkpoint& from, bool of_this_folder) {
           "or {}",
           from.file.path(), what, name, old.empty() ? "none" : old, found.empty() ? "none" : found, help));
   };
-  need_same("trained", task_.train->name, state_.train_data, now.train_data, "start anew in another --out folder");
+  need_same("trained", task_->splits().train->name, state_.train_data, now.train_data,
+            "start anew in another --out folder");
   if (of_this_folder) {
     const char* help = "take --resume FILE into another --out folder, where the best score starts anew";
-    need_same("validated", task_.valid->name, state_.valid_data, now.valid_data, help);
-    const std::string test = task_.test ? task_.test->name : "the test split of " + recipe_.data.path;
+    need_same("validated", task_->splits().valid->name, state_.valid_data, now.valid_data, help);
+    const std::string test =
+        task_->splits().test ? task_->splits().test->name : "the test split of " + recipe_.data.path;
     if (!state_.test_data.empty()) need_same("to be tested", test, state_.test_data, now.test_data, help);
     saved_ = state_.update;
     replace_lost_best(fs::path(from.file.path()).parent_path());

@@ -12,8 +12,10 @@
 namespace selene::train {
 namespace {
 
-constexpr const char* kMoment1 = "optimizer.exp_avg.";
-constexpr const char* kMoment2 = "optimizer.exp_avg_sq.";
+/// Name in a file of what an optimiser keeps of a parameter.
+std::string file_name(const OptimizerBuffer& buffer, const Parameter& p) {
+  return fmt::format("optimizer.{}.{}", buffer.name, p.name);
+}
 
 std::string to_json(const RunState& s) {
   const data::Json j{{"update", s.update},
@@ -109,27 +111,26 @@ std::string instruction_set() {
   return "x86-64";
 }
 
-std::string save_run(const std::string& folder, Session& session, const RunState& state,
-                     const std::string& vocabulary) {
+std::string save_run(const std::string& folder, Session& session, const RunState& state) {
   const Parameters& p = session.parameters();
   Context& context = session.context();
-  const std::vector<float> values = context.values<float>(p.values()), m = context.values<float>(p.moment1()),
-                           v = context.values<float>(p.moment2());
   std::vector<data::TensorBytes> tensors;
-  const auto add = [&](const std::string& prefix, const std::vector<float>& flat) {
+  std::vector<std::vector<float>> kept;  // what the tensors point into
+  const auto add = [&](const Tensor& flat, const auto& name_of_one) {
+    const float* values = kept.emplace_back(context.values<float>(flat)).data();
     for (int i = 0; i < int(p.count()); ++i)
       tensors.push_back(
-          {prefix + p[i].name, DType::f32, {p[i].shape.begin(), p[i].shape.end()}, flat.data() + p[i].offset});
+          {name_of_one(p[i]), DType::f32, {p[i].shape.begin(), p[i].shape.end()}, values + p[i].offset});
   };
-  add("", values), add(kMoment1, m), add(kMoment2, v);
-  const data::Metadata metadata{{"recipe", to_yaml(session.recipe())},
-                                {"state", to_json(state)},
-                                {"vocabulary", vocabulary},
-                                {"classes", std::to_string(session.classifier().classes())}};
+  add(p.values(), [](const Parameter& one) { return one.name; });
+  for (const OptimizerBuffer& buffer : session.optimizer().buffers())
+    add(buffer.flat, [&](const Parameter& one) { return file_name(buffer, one); });
+  data::Metadata metadata = session.task().facts();
+  metadata.insert({{"recipe", to_yaml(session.recipe())}, {"state", to_json(state)}});
   return write_checkpoint(folder, state.update, tensors, metadata);
 }
 
-RunState load_run(const Checkpoint& checkpoint, Session& session) {
+RunState restore_run(const Checkpoint& checkpoint, Session& session) {
   const data::SafetensorsFile& file = checkpoint.file;
   const Recipe then = parse_recipe(checkpoint.metadata("recipe"), file.path());
   const std::vector<std::string> changes = changed_keys(then, session.recipe());
@@ -143,10 +144,9 @@ RunState load_run(const Checkpoint& checkpoint, Session& session) {
   const RunState state = state_from_json(file.path(), checkpoint.metadata("state"));
   load_weights(file, session);
   const Parameters& p = session.parameters();
-  for (int i = 0; i < int(p.count()); ++i) {
-    read_segment(file, kMoment1 + p[i].name, p.segment(p.moment1(), i), session.context());
-    read_segment(file, kMoment2 + p[i].name, p.segment(p.moment2(), i), session.context());
-  }
+  for (const OptimizerBuffer& buffer : session.optimizer().buffers())
+    for (int i = 0; i < int(p.count()); ++i)
+      read_segment(file, file_name(buffer, p[i]), p.segment(buffer.flat, i), session.context());
   session.set_loss_sums(state.sums);
   session.optimizer().set_state(state.scaling);
   return state;

@@ -19,14 +19,13 @@ struct RunState {
   std::string train_data, valid_data, test_data;  // Dataset::digest; test_data: empty where there is none
 };
 
-/// Writes parameters (under their names), moments ("optimizer.exp_avg.NAME", "optimizer.exp_avg_sq.NAME"), recipe,
-/// vocabulary and state; returns the path.
-std::string save_run(const std::string& folder, Session& session, const RunState& state,
-                     const std::string& vocabulary);
+/// Writes parameters (under their names), the optimiser's buffers ("optimizer.BUFFER.NAME"), recipe, state and the
+/// task's facts; returns the path.
+std::string save_run(const std::string& folder, Session& session, const RunState& state);
 
 /// The inverse: state and optimiser tensors into the session. Error when the checkpoint is of another model (names,
 /// shapes) or of a recipe that differs in more than resuming allows (names the keys).
-RunState load_run(const Checkpoint& checkpoint, Session& session);
+RunState restore_run(const Checkpoint& checkpoint, Session& session);
 /// Only the parameters, from a checkpoint or a plain weight file; every parameter must be there.
 void load_weights(const data::SafetensorsFile& file, Session& session);
 

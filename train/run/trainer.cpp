@@ -12,7 +12,9 @@
 #include "train/measure/floor.h"
 #include "train/run/run.h"
 #include "train/run/threads.h"
+#include "train/run/validation.h"
 #include "train/step/schedule.h"
+#include "train/tasks/measures.h"
 
 namespace selene::train {
 
@@ -32,20 +34,17 @@ void Run::keep_updates() {
 
 void Run::one_update() {
   std::vector<data::Batch> batches;
-  int64_t examples = 0;
+  double sample_size = 0;
   for (int64_t i = 0; i < recipe_.train.accumulation; ++i) {
-    batches.push_back(next_batch());
-    examples += batches.back().B;
-    for (const data::Tower& tower : batches.back().towers)
-      for (const int32_t n : tower.lengths) interval_tokens_ += n;
+    const data::Batch& batch = batches.emplace_back(next_batch());
+    sample_size += batch.sample_size, interval_examples_ += batch.B, interval_tokens_ += batch.tokens;
   }
   for (size_t i = 0; i < batches.size(); ++i) {
-    session_->set_step(state_.update, int64_t(i), double(examples));
+    session_->set_step(state_.update, int64_t(i), sample_size);
     graphs_->micro_batch(batches[i], int64_t(i));
   }
   graphs_->optimizer_step();
   ++state_.update;
-  interval_examples_ += examples;
 }
 
 // NaN is reported, never repaired: the device has left the parameters as they were before. On the CPU looking costs
@@ -77,6 +76,10 @@ void Run::diverged(const std::string& what) {
       state_.update, what, where.empty() ? "" : ", " + where + " holds NaN or Inf"));
 }
 
+void Run::add_measures(MetricsRow& row, const LossSums& sums, Told where) const {
+  for (const auto& [measure, value] : measured(recipe_, sums, where)) row.add(measure->name, value);
+}
+
 void Run::log_interval() {
   check_finite();
   const LossSums sums = session_->loss_sums();
@@ -84,9 +87,8 @@ void Run::log_interval() {
   session_->set_loss_sums({});
   const double took = std::chrono::duration<double>(Clock::now() - interval_start_).count();
   MetricsRow row{"train", state_.update, {}};
-  row.add("epoch", epoch()).add("loss", sums.nll / sums.count);
-  if (recipe_.train.label_smoothing > 0) row.add("smoothed_loss", sums.loss / sums.count);
-  row.add("accuracy", sums.correct / sums.count);
+  row.add("epoch", epoch());
+  add_measures(row, sums, in_training);
   row.add("lr", learning_rate(recipe_.schedule, recipe_.optim.lr, recipe_.train.updates, state_.update - 1));
   row.add("grad_norm", session_->optimizer().norm());
   if (recipe_.train.precision == "fp16") {
@@ -104,32 +106,32 @@ void Run::log_interval() {
 bool Run::at_validation() const {
   if (state_.update == recipe_.train.updates) return true;
   if (const int64_t every = recipe_.train.validate_every) return state_.update % every == 0;
-  const int64_t per_epoch = loader_->batches_per_epoch(), seen = state_.update * recipe_.train.accumulation;
-  return seen / per_epoch > (seen - recipe_.train.accumulation) / per_epoch;
+  const int64_t per_epoch = loader_->batches_per_epoch();
+  return micro_batches(state_.update) / per_epoch > micro_batches(state_.update - 1) / per_epoch;
 }
 
 void Run::validate() {
-  const data::Loader loader = file_order(task_.valid, task_.vocabulary, recipe_, recipe_.train.batch_size);
   Score s;
   try {
-    s = score(*session_, loader, recipe_.train.validate_examples, recipe_.data.prefetch);
+    s = score(*session_, task_->splits().valid, recipe_.train.validate_examples);
   } catch (const data::Interrupted&) {
     return log_warning(fmt::format("update {}: the validation was interrupted", state_.update));
   } catch (const Error&) {  // the data was changed, as in next_batch
     keep_updates();
     throw;
   }
-  if (!std::isfinite(s.loss)) diverged("the loss of the validation data");
+  if (!std::isfinite(s.sums.nll)) diverged("the loss of the validation data");
   MetricsRow row{"valid", state_.update, {}};
-  row.add("epoch", epoch()).add("loss", s.loss).add("accuracy", s.accuracy);
+  row.add("epoch", epoch());
+  add_measures(row, s.sums, in_validation);
   row.add("parameters", double(session_->parameters().true_elements()));
-  row.add("examples_per_s", double(s.examples) / s.seconds).add("wall_s", seconds());
+  row.add("examples_per_s", s.examples_per_s()).add("wall_s", seconds());
   metrics_->append(row);
   log_info(key_values(row));
   state_.validation_due = false;
-  const bool by_loss = recipe_.train.best_metric == "loss";
-  const double value = by_loss ? s.loss : s.accuracy;
-  const bool better = !state_.has_best || (by_loss ? value < state_.best : value > state_.best);
+  const Measure& measure = *find_measure(recipe_.task, recipe_.train.best_metric);
+  const double value = measure.of(s.sums);
+  const bool better = !state_.has_best || (measure.higher_is_better ? value > state_.best : value < state_.best);
   if (better) {
     state_.has_best = true, state_.best = value, state_.best_update = state_.update, state_.worse_validations = 0;
   } else if (++state_.worse_validations >= recipe_.train.patience && recipe_.train.patience > 0) {
@@ -152,7 +154,7 @@ void Run::checkpoint() {
   if (!broken_parameter().empty()) diverged("the model");
   metrics_->sync();
   s.wall_s = seconds(), s.scaling = session_->optimizer().state();
-  result_.checkpoint = save_run(checkpoints_, *session_, s, task_.vocabulary.to_json());
+  result_.checkpoint = save_run(checkpoints_, *session_, s);
   saved_ = s.update;
   tidy();
   log_debug(fmt::format("checkpoint {}", result_.checkpoint));
@@ -178,7 +180,7 @@ bool Run::save_and_validate(bool stopping) {
 
 // The number to compare with others: the best checkpoint on the test split, once, at the end.
 void Run::test() {
-  if (!task_.test || !state_.has_best) return;
+  if (!task_->splits().test || !state_.has_best) return;
   for (const MetricsRow& row : read_metrics(metrics_path_).rows)
     if (row.kind == "test") return;
   const BestCheckpoint best = best_checkpoint(checkpoints_, state_.best_update);
@@ -187,12 +189,12 @@ void Run::test() {
     tell_once(
         {fmt::format("{}; it was the best checkpoint, update {} takes its place", best.lost, best.found->update)});
   load_weights(best.found->file, *session_);
-  const data::Loader loader = file_order(task_.test, task_.vocabulary, recipe_, recipe_.train.batch_size);
-  const Score s = score(*session_, loader, 0, recipe_.data.prefetch);
-  if (!std::isfinite(s.loss)) diverged("the loss of the test data");
+  const Score s = score(*session_, task_->splits().test);
+  if (!std::isfinite(s.sums.nll)) diverged("the loss of the test data");
   MetricsRow row{"test", state_.update, {}};
-  row.add("loss", s.loss).add("accuracy", s.accuracy).add("best_update", double(best.found->update));
-  row.add("examples_per_s", double(s.examples) / s.seconds).add("wall_s", seconds());
+  add_measures(row, s.sums, in_validation);
+  row.add("best_update", double(best.found->update));
+  row.add("examples_per_s", s.examples_per_s()).add("wall_s", seconds());
   metrics_->append(row);
   metrics_->sync();
   log_info(key_values(row));
@@ -200,9 +202,9 @@ void Run::test() {
 
 void Run::steps() {
   const TrainConfig& t = recipe_.train;
-  ahead_ = std::make_unique<data::Prefetcher>([this](int64_t i) { return loader_->make_batch(i); },
-                                              state_.update * t.accumulation, 1, recipe_.data.prefetch,
-                                              t.updates * t.accumulation);
+  ahead_ = std::make_unique<data::Prefetcher>(
+      [this](int64_t own) { return loader_->make_batch(group_.number(own, recipe_.train.accumulation)); },
+      state_.update * t.accumulation, recipe_.data.prefetch, t.updates * t.accumulation);
   if (options_.profile) profile_.emplace(session_->context().stream());
   const int64_t first = state_.update;
   data::Progress progress("train", "updates", t.updates, first, 0);
@@ -222,8 +224,7 @@ void Run::steps() {
 
 RunResult Run::loop() {
   if (options_.dry_run) {
-    tell_floor(recipe_, task_.size, planned_shapes(recipe_, {task_.train.get()}, task_.vocabulary).back(),
-               module_.get());
+    tell_floor(*task_, *task_->splits().train, module_.get());
     return result_;
   }
   // A named checkpoint is read before the folder is made, so that a bad one leaves nothing behind.

@@ -30,6 +30,8 @@ Optimizer::Optimizer(const OptimConfig& config, const LossScaling& scaling, Para
   } else {
     for (const UpdateRange& r : parameters_.update_ranges()) units_.push_back({r.begin, r.end, 0});
   }
+  buffers_ = {{"exp_avg", parameters_.make_flat(context_, "first moment")},
+              {"exp_avg_sq", parameters_.make_flat(context_, "second moment")}};
   const int64_t norms = 1 + (each ? int64_t(units_.size()) : 0);
   const auto scratch = [&](int64_t n, DType dtype, const char* what) {
     return context_.make(context_.persistent(), {n}, dtype, what);
@@ -77,11 +79,10 @@ void Optimizer::launch() {
   const Tensor& copy = parameters_.compute_values();
   for (const Unit& u : units_) {
     char* to = narrow && copy.raw() ? static_cast<char*>(copy.raw()) + u.begin * size_of(copy.dtype()) : nullptr;
-    run(s,
-        Adam<T>{g + u.begin, parameters_.values().data<T>() + u.begin, parameters_.moment1().data<T>() + u.begin,
-                parameters_.moment2().data<T>() + u.begin, to, copy.dtype(), u.end - u.begin, context_.step_scalars(),
-                state, norms_.data<double>() + u.norm, config_.clip_norm, config_.beta1, config_.beta2, config_.eps,
-                config_.weight_decay, config_.name == "adam_torch", config_.decay == "l2"});
+    run(s, Adam<T>{g + u.begin, parameters_.values().data<T>() + u.begin, buffers_[0].flat.data<T>() + u.begin,
+                   buffers_[1].flat.data<T>() + u.begin, to, copy.dtype(), u.end - u.begin, context_.step_scalars(),
+                   state, norms_.data<double>() + u.norm, config_.clip_norm, config_.beta1, config_.beta2,
+                   config_.eps, config_.weight_decay, config_.name == "adam_torch", config_.decay == "l2"});
   }
 }
 

@@ -18,9 +18,15 @@ struct LossScaling {
 /// fairseq's rule for a recipe: fp16 starts at 2^7 and doubles after 2^14 / accumulation updates.
 LossScaling loss_scaling(const TrainConfig& train);
 
+/// What an optimiser keeps of every parameter from one update to the next: a flat buffer laid out as the parameters.
+struct OptimizerBuffer {
+  std::string name;  // the reference's: "exp_avg"
+  Tensor flat;
+};
+
 class Optimizer {
  public:
-  /// Allocates its few scratch tensors in the persistent arena; moments live in `parameters`.
+  /// Allocates its state and a few scratch tensors in the persistent arena.
   Optimizer(const OptimConfig& config, const LossScaling& scaling, Parameters& parameters, Context& context);
 
   /// Fills the optimiser's part of the per-step scalars for the update that follows `finished` ones. sample_size:
@@ -31,6 +37,8 @@ class Optimizer {
   /// Launches norm, check, clip and update from the gradient sums in the flat buffer; writes the compute copy. An
   /// update whose gradients are not finite changes nothing. Reads nothing back.
   void step();
+  /// All of its state but UpdateState; what checkpoints hold.
+  const std::vector<OptimizerBuffer>& buffers() const { return buffers_; }
   /// Norm of the mean gradient before clipping, of the last step; waits.
   double norm();
   /// Loss scale, skipped updates, whether and where it stopped; waits.
@@ -52,6 +60,7 @@ class Optimizer {
   Parameters& parameters_;
   Context& context_;
   std::vector<Unit> units_;
+  std::vector<OptimizerBuffer> buffers_;
   Tensor partial_, norms_, bad_, state_;
 };
 
@@ -65,7 +74,8 @@ class GradientTree {
       : parameters_(parameters), context_(context), micro_batches_(micro_batches) {}
   /// Zeroes the gradient buffer: every micro-batch starts from nothing.
   void begin();
-  /// The gradient buffer holds leaf `index`; after the last one it holds the sum.
+  /// The gradient buffer holds this rank's leaf `index`; after the last one it holds the sum of the rank's leaves, a
+  /// subtree of the tree over all ranks.
   void end(int64_t index);
 
  private:

@@ -2,10 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
-#include "autograd/with_dtype.h"
-#include "data/dataset.h"
 #include "kernels/attention.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
@@ -13,8 +9,6 @@
 #include "train/step/schedule.h"
 
 namespace selene::train {
-
-namespace {}  // namespace
 
 DType compute_type(const std::string& precision) {
   return precision == "fp32" ? DType::f32 : precision == "bf16" ? DType::bf16 : DType::f16;
@@ -42,110 +36,60 @@ void need_device(const Recipe& recipe, const Backend* module) {
                             kMostHeadSize));
 }
 
-data::Batch shape_batch(int64_t B, int64_t N, const ModelConfig& model) {
-  data::Batch batch;
-  batch.B = B;
-  batch.labels.assign(size_t(B), 0);
-  for (int64_t i = 0; i < model.towers; ++i) {
-    data::Tower tower{N, {}, {}, std::vector<int32_t>(size_t(B), int32_t(N))};
-    if (model.input == "pixels") tower.pixels.assign(size_t(B * N), 0.0f);
-    else tower.tokens.assign(size_t(B * N), 0);
-    batch.towers.push_back(std::move(tower));
-  }
-  return batch;
-}
-
-Session::Session(const Recipe& recipe, const ModelSize& size, std::unique_ptr<Context> context, bool training)
-    : recipe_(recipe), context_(std::move(context)) {
-  const DType compute = compute_type(recipe_.train.precision);
-  ModelConfig model = recipe_.model;
-  if (!model.max_positions) model.max_positions = size.max_positions;
-  model.recompute = recipe_.train.recompute;
-  classifier_ = std::make_unique<Classifier>(model, size.symbols, size.classes, parameters_, *context_, compute);
-  const int spares = training ? GradientTree::spares(recipe_.train.accumulation) : 0;
-  parameters_.allocate(*context_, compute, training, spares, uint64_t(recipe_.train.seed));
+Session::Session(const Task& task, std::unique_ptr<Context> context, bool training, Group group, bool recompute)
+    : task_(task), group_(group), context_(std::move(context)) {
+  const TrainConfig& t = recipe().train;
+  const DType compute = compute_type(t.precision);
+  model_ = task_.build(parameters_, *context_, compute, recompute && t.recompute);
+  const int spares = training ? GradientTree::spares(t.accumulation) : 0;
+  parameters_.allocate(*context_, compute, training, spares, uint64_t(t.seed));
   sums_ = context_->make(context_->persistent(), {4}, DType::f64, "loss sums");
   set_loss_sums({});
-  context_->stream().set(StreamOption::tf32, recipe_.train.tf32);
+  context_->stream().set(StreamOption::tf32, t.tf32);
   if (!training) return;
-  optimizer_ = std::make_unique<Optimizer>(recipe_.optim, loss_scaling(recipe_.train), parameters_, *context_);
-  tree_ = std::make_unique<GradientTree>(parameters_, *context_, recipe_.train.accumulation);
+  optimizer_ = std::make_unique<Optimizer>(recipe().optim, loss_scaling(t), parameters_, *context_);
+  tree_ = std::make_unique<GradientTree>(parameters_, *context_, t.accumulation);
 }
 
 Session::~Session() = default;
 
-MemoryPlan Session::plan(const Recipe& recipe, const ModelSize& size, const std::vector<data::Batch>& shapes,
-                         bool training, const Backend* module, std::vector<std::string>* largest) {
-  Session dry(recipe, size, Context::dry(module), training);
-  dry.run_dry(shapes, training);
-  const MemoryPlan plan = dry.context().plan();
-  if (largest) {
-    Session again(recipe, size, Context::dry(module), training);
-    again.context().step().note_at(plan.step);
-    again.run_dry(shapes, training);
-    *largest = again.context().step().noted();
-  }
-  return plan;
-}
-
-MemoryPlan with_room(MemoryPlan plan) {
-  plan.step += plan.step / 8;
-  return plan;
-}
-
-void Session::run_dry(const std::vector<data::Batch>& shapes, bool training) {
-  for (const data::Batch& batch : shapes) {
-    if (training) micro_batch(batch, 0);
-    evaluate(batch);
-  }
-}
-
 void Session::set_step(int64_t finished, int64_t micro, double sample_size) {
+  const TrainConfig& t = recipe().train;
   StepScalars s{};
-  s.seed = uint64_t(recipe_.train.seed);
-  s.micro_batch = uint64_t(finished * recipe_.train.accumulation + micro);
-  const double lr = learning_rate(recipe_.schedule, recipe_.optim.lr, recipe_.train.updates, finished);
+  s.seed = uint64_t(t.seed);
+  s.micro_batch = uint64_t(group_.number(finished * t.accumulation + micro, t.accumulation));
+  const double lr = learning_rate(recipe().schedule, recipe().optim.lr, t.updates, finished);
   optimizer_->scalars(s, finished, lr, sample_size);
   context_->set_step(s);
 }
 
-std::vector<TowerInput> Session::upload(const data::Batch& batch) {
-  std::vector<TowerInput> towers;
-  for (const data::Tower& tower : batch.towers) {
-    TowerInput in;
-    in.B = batch.B, in.N = tower.N;
-    in.lengths = context_->tensor({batch.B}, tower.lengths, "lengths");
-    in.longest =
-        context_->tensor({1}, std::vector<int32_t>{*std::max_element(tower.lengths.begin(), tower.lengths.end())});
-    if (!tower.tokens.empty()) in.tokens = context_->tensor({batch.B, tower.N}, tower.tokens, "tokens");
-    if (!tower.pixels.empty()) {
-      in.pixels = context_->tensor({batch.B, tower.N}, tower.pixels, "pixels");
+DeviceBatch Session::upload(const data::Batch& batch) {
+  DeviceBatch on_device;
+  for (const std::vector<data::Array>* list : {&batch.inputs, &batch.targets})
+    for (const data::Array& array : *list) {
+      const Shape shape(array.shape.begin(), array.shape.end());
+      Tensor& to = on_device.tensors.emplace_back(array.name, Tensor()).second;
+      if (array.reals.empty()) {
+        to = context_->tensor(shape, array.integers, "integers of a batch");
+        continue;
+      }
+      to = context_->tensor(shape, array.reals, "reals of a batch");
       if (const DType compute = parameters_.compute(); compute != DType::f32) {
-        const Tensor narrow = context_->empty(in.pixels.shape(), compute, "pixels");
-        run(context_->stream(), Cast<float>{in.pixels.data<float>(), narrow.raw(), compute, narrow.numel()});
-        in.pixels = narrow;
+        const Tensor narrow = context_->empty(shape, compute, "reals of a batch");
+        run(context_->stream(), Cast<float>{to.data<float>(), narrow.raw(), compute, narrow.numel()});
+        to = narrow;
       }
     }
-    towers.push_back(in);
-  }
-  return towers;
+  return on_device;
 }
 
-Tensor Session::upload_labels(const data::Batch& batch) {
-  return context_->tensor({batch.B}, batch.labels, "labels");
-}
+void Session::micro_batch(const data::Batch& batch, int64_t micro) { micro_batch(upload(batch), micro); }
 
-void Session::micro_batch(const data::Batch& batch, int64_t micro) {
-  micro_batch(upload(batch), upload_labels(batch), micro);
-}
-
-void Session::micro_batch(const std::vector<TowerInput>& towers, const Tensor& labels, int64_t micro) {
+void Session::micro_batch(const DeviceBatch& batch, int64_t micro) {
   tree_->begin();
   {
     Tape tape(*context_, &parameters_, Tape::Mode::train);
-    Var logits = classifier_->forward(tape, towers).logits;
-    const Var loss = cross_entropy(tape, logits, labels, recipe_.train.label_smoothing, -1, sums_);
-    logits = {};
+    const Var loss = model_->loss(tape, batch, sums_).loss;  // the outputs are gone: nobody looks at them
     tape.backward(loss, optimizer_->loss_gradient());
     if (!checked_) check_gradients(tape);
   }
@@ -165,21 +109,11 @@ void Session::check_gradients(const Tape& tape) {
   }
 }
 
-std::vector<float> Session::evaluate(const data::Batch& batch) {
+void Session::evaluate(const data::Batch& batch, const std::function<void(const Tensor& outputs)>& look) {
   Tape tape(*context_, &parameters_, Tape::Mode::evaluate);
-  return tape.no_grad([&] {
-    const std::vector<TowerInput> towers = upload(batch);
-    const Tensor labels = upload_labels(batch);
-    const Var logits = classifier_->forward(tape, towers).logits;
-    cross_entropy(tape, logits, labels, recipe_.train.label_smoothing, data::no_label, sums_);
-    Tensor wide = logits.v;
-    if (wide.dtype() != DType::f32) {
-      wide = context_->empty(wide.shape(), DType::f32, "logits");
-      with_dtype(logits.dtype(), [&]<class T>() {
-        run(context_->stream(), Cast<T>{logits.v.data<T>(), wide.raw(), DType::f32, wide.numel()});
-      });
-    }
-    return context_->values<float>(wide);
+  tape.no_grad([&] {
+    const TaskModel::Result result = model_->loss(tape, upload(batch), sums_);
+    if (look) look(result.outputs.v);
   });
 }
 

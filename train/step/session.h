@@ -1,35 +1,24 @@
 // A model on a device, and how a batch goes through it: what the trainer, the evaluator and the benchmark share.
 #pragma once
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "data/batch.h"
-#include "models/heads/classifier.h"
+#include "kernels/softmax.h"
+#include "train/parallel/group.h"
 #include "train/recipe/recipe.h"
 #include "train/step/optimizer.h"
+#include "train/tasks/task.h"
 
 namespace selene::train {
 
-/// What must be known besides the recipe to build the model.
-struct ModelSize {
-  Symbols symbols;
-  int64_t classes = 0;
-  int64_t max_positions = 0;  // rows of the position table where the recipe leaves it open
-};
-
-/// A batch without contents, for planning: B rows of N tokens.
-data::Batch shape_batch(int64_t B, int64_t N, const ModelConfig& model);
-
 class Session {
  public:
-  /// Builds the model in `context` (which may be dry) and starts its parameters from the recipe's seed.
-  Session(const Recipe& recipe, const ModelSize& size, std::unique_ptr<Context> context, bool training);
+  /// Builds the task's model in `context` (which may be dry) and starts its parameters from the recipe's seed. The
+  /// task is borrowed. recompute false: whatever train.recompute says, nothing is computed twice.
+  Session(const Task& task, std::unique_ptr<Context> context, bool training, Group group = {}, bool recompute = true);
   ~Session();
-
-  /// Exact bytes that training (or only evaluating) with batches of these shapes needs on a device (null: the CPU),
-  /// found by running them dry. With `largest`: the largest tensors of the moment that needs most.
-  static MemoryPlan plan(const Recipe& recipe, const ModelSize& size, const std::vector<data::Batch>& shapes,
-                         bool training, const Backend* module = nullptr, std::vector<std::string>* largest = nullptr);
 
   /// Writes the per-step scalars of micro-batch `micro` (0 .. accumulation - 1) of the update after `finished` ones.
   void set_step(int64_t finished, int64_t micro, double sample_size);
@@ -37,13 +26,13 @@ class Session {
   /// it checks that exactly the declared parameters got no gradient. Reads nothing back.
   void micro_batch(const data::Batch& batch, int64_t micro);
   /// The same from inputs that are in device memory already: what a captured step consists of.
-  void micro_batch(const std::vector<TowerInput>& towers, const Tensor& labels, int64_t micro);
-  /// Forward in evaluation mode; returns the logits [B, classes] in host memory and adds to loss_sums().
-  std::vector<float> evaluate(const data::Batch& batch);
+  void micro_batch(const DeviceBatch& batch, int64_t micro);
+  /// Forward in evaluation mode; adds to loss_sums(). `look` (may be empty) sees the model's outputs, which are gone
+  /// afterwards.
+  void evaluate(const data::Batch& batch, const std::function<void(const Tensor& outputs)>& look = {});
 
   /// Copies a batch into the step arena.
-  std::vector<TowerInput> upload(const data::Batch& batch);
-  Tensor upload_labels(const data::Batch& batch);
+  DeviceBatch upload(const data::Batch& batch);
 
   /// Loss sums since the last reset; reading waits.
   LossSums loss_sums();
@@ -53,25 +42,21 @@ class Session {
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
   Optimizer& optimizer() { return *optimizer_; }
-  const Classifier& classifier() const { return *classifier_; }
-  const Recipe& recipe() const { return recipe_; }
+  const Task& task() const { return task_; }
+  const Recipe& recipe() const { return task_.recipe(); }
 
  private:
   void check_gradients(const Tape& tape);
-  void run_dry(const std::vector<data::Batch>& shapes, bool training);
-  Recipe recipe_;
+  const Task& task_;
+  const Group group_;
   std::unique_ptr<Context> context_;
   Parameters parameters_;
-  std::unique_ptr<Classifier> classifier_;
+  std::unique_ptr<TaskModel> model_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<GradientTree> tree_;
   Tensor sums_;
   bool checked_ = false;
 };
-
-/// A plan with an eighth more for a step: batches of lengths between the planned ones have blocks of other sizes,
-/// which may leave larger gaps.
-MemoryPlan with_room(MemoryPlan plan);
 
 /// "fp32" -> f32, "bf16" -> bf16, "fp16" -> f16.
 DType compute_type(const std::string& precision);

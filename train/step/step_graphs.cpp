@@ -7,20 +7,19 @@
 namespace selene::train {
 namespace {
 
-// Addresses of a batch's inputs: equal for equal shapes, since the step arena is empty when they are uploaded.
-std::vector<const void*> addresses(const std::vector<TowerInput>& towers, const Tensor& labels) {
-  std::vector<const void*> at{labels.raw()};
-  for (const TowerInput& in : towers)
-    for (const Tensor* t : {&in.tokens, &in.pixels, &in.lengths, &in.longest})
-      if (*t) at.push_back(t->raw());
+// Addresses of a batch's tensors: equal for equal shapes, since the step arena is empty when they are uploaded.
+std::vector<const void*> addresses(const DeviceBatch& batch) {
+  std::vector<const void*> at;
+  for (const auto& [name, tensor] : batch.tensors) at.push_back(tensor.raw());
   return at;
 }
 
 }  // namespace
 
 StepGraphs::Entry& StepGraphs::entry_of(const data::Batch& batch, int64_t micro) {
-  std::vector<int64_t> shape{micro, batch.B};
-  for (const data::Tower& tower : batch.towers) shape.push_back(tower.N);
+  std::vector<int64_t> shape{micro};
+  for (const std::vector<data::Array>* list : {&batch.inputs, &batch.targets})
+    for (const data::Array& array : *list) shape.insert(shape.end(), array.shape.begin(), array.shape.end());
   const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.shape == shape; });
   if (found != entries_.end()) {
     entries_.splice(entries_.begin(), entries_, found);
@@ -40,16 +39,14 @@ void StepGraphs::micro_batch(const data::Batch& batch, int64_t micro) {
     return;
   }
   Stream& stream = session_.context().stream();
-  const std::vector<TowerInput> towers = session_.upload(batch);
-  const Tensor labels = session_.upload_labels(batch);
+  const DeviceBatch on_device = session_.upload(batch);
   if (!e.graph) {
     stream.begin_capture();
-    session_.micro_batch(towers, labels, micro);
+    session_.micro_batch(on_device, micro);
     e.graph = stream.end_capture();
-    e.inputs = addresses(towers, labels);
+    e.inputs = addresses(on_device);
   }
-  if (e.inputs != addresses(towers, labels))
-    throw Error("a captured step: its inputs lie elsewhere than at the capture");
+  if (e.inputs != addresses(on_device)) throw Error("a captured step: its inputs lie elsewhere than at the capture");
   stream.replay(e.graph);
   ++replays_;
 }

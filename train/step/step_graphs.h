@@ -24,7 +24,7 @@ class StepGraphs {
 
  private:
   struct Entry {
-    std::vector<int64_t> shape;       // micro-batch, B, N of every tower
+    std::vector<int64_t> shape;       // micro-batch, then the shapes of the batch's arrays
     std::vector<const void*> inputs;  // where the captured step reads them
     bool warm = false;
     Graph graph;

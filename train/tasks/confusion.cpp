@@ -26,13 +26,10 @@ Answer answer_of(const std::vector<float>& logits, int64_t B, int64_t b) {
 Confusion::Confusion(const data::Dataset& data)
     : data_(data), counts_(size_t(data.classes()), std::vector<int64_t>(size_t(data.classes()), 0)) {}
 
-void Confusion::add(const data::Batch& batch, const std::vector<float>& logits) {
-  for (int64_t b = 0; b < batch.B; ++b) {
-    const int32_t label = batch.labels[size_t(b)], answer = answer_of(logits, batch.B, b).label;
-    if (label == data::no_label) continue;
-    ++counts_[size_t(label)][size_t(answer)];
-    lengths_.emplace_back(data_.length(batch.examples[size_t(b)]), label == answer);
-  }
+void Confusion::add(int64_t example, int32_t label, int32_t answer) {
+  if (label == data::no_label) return;
+  ++counts_[size_t(label)][size_t(answer)];
+  lengths_.emplace_back(data_.length(example), label == answer);
 }
 
 std::vector<LengthBucket> Confusion::by_length() const {

@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "data/batch.h"
 #include "data/dataset.h"
 
 namespace selene::train {
@@ -19,8 +18,9 @@ struct LengthBucket {
 class Confusion {
  public:
   explicit Confusion(const data::Dataset& data);
-  /// logits: [B, classes]; the largest is the answer, the first of equals.
-  void add(const data::Batch& batch, const std::vector<float>& logits);
+  /// One example by its number in the data set, its label, and what was answered.
+  void add(int64_t example, int32_t label, int32_t answer);
+  int64_t examples() const { return int64_t(lengths_.size()); }
 
   /// [label][answer]
   const std::vector<std::vector<int64_t>>& counts() const { return counts_; }
@@ -36,7 +36,7 @@ class Confusion {
   std::vector<std::pair<int64_t, bool>> lengths_;  // of each example, and whether it was right
 };
 
-/// The class with the largest logit of row b of [B, classes], and its probability by softmax.
+/// The class with the largest logit of row b of [B, classes], the first of equals, and its probability by softmax.
 struct Answer {
   int32_t label = 0;
   double probability = 0;

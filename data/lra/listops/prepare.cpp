@@ -41,7 +41,7 @@ void write_tsv(const std::string& folder, std::string_view split, const Dataset&
   std::string text = "Source\tTarget\r\n";
   for (int64_t i = 0; i < data.examples(); ++i) {
     check_stop();
-    text += fmt::format("{}\t{}\r\n", listops_text(data.row(i)), data.labels[size_t(i)]);
+    text += fmt::format("{}\t{}\r\n", listops_text(data.row(i)), data.labels()[size_t(i)]);
     if (text.size() < size_t(1) << 20) continue;
     file.write(text.data(), text.size());
     text.clear();

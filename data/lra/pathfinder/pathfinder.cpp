@@ -247,7 +247,7 @@ Dataset collect_pathfinder(const std::string& name, int64_t count, int64_t size,
   work_in_rounds(count, chunk, threads, work, [&](int64_t done) {
     if (watch) watch(done, count, name);
   });
-  return {name, &kind_named("pathfinder"), symbols, storage->offsets, storage->labels, storage};
+  return labelled(name, kind_named("pathfinder"), symbols, storage->offsets, storage->labels, storage);
 }
 
 }  // namespace selene::data

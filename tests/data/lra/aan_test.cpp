@@ -49,8 +49,8 @@ TEST_CASE("aan: two towers, texts as they stand, LF, CR LF and a missing last li
     CHECK(text_of(d.row(0, 1)) == "b\"it's\"");
     CHECK(text_of(d.row(1, 0)) == "\x80\xff");
     CHECK(text_of(d.row(1, 1)) == "z");
-    CHECK(d.labels[0] == 0);
-    CHECK(d.labels[1] == 1);
+    CHECK(d.labels()[0] == 0);
+    CHECK(d.labels()[1] == 1);
   }
   const std::string zero("0.0\ta\tb\tx\0y\tz\n", 14);
   CHECK(text_of(read(zero).row(0, 0)) == std::string("x\0y", 3));
@@ -126,7 +126,7 @@ TEST_CASE("retrieval: three files become three splits in a seeded order") {
     CHECK(one.substr(0, end) == two.substr(0, end));  // the pair stays together
     CHECK(one.substr(end) == " first'");
     CHECK(two.substr(end) == " second'");
-    CHECK(train.labels[size_t(i)] == std::stoi(one.substr(3)) % 2);
+    CHECK(train.labels()[size_t(i)] == std::stoi(one.substr(3)) % 2);
     seen.insert(one);
     if (i < 11) CHECK(text_of(cut.row(i, 1)) == two.substr(0, 5));
   }

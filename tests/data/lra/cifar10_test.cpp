@@ -50,7 +50,7 @@ TEST_CASE("cifar10: files in their order, planes to grey, classes as they are") 
   for (int i = 0; i < 13; ++i) {
     const Dataset& data = i < 10 ? train : test;
     const auto row = data.row(i < 10 ? i : i - 10);
-    CHECK(data.labels[size_t(i < 10 ? i : i - 10)] == i % 10);
+    CHECK(data.labels()[size_t(i < 10 ? i : i - 10)] == i % 10);
     REQUIRE(row.size() == 1024);
     const std::string bytes = record(i, 0);
     int64_t wrong = 0;
@@ -102,11 +102,11 @@ TEST_CASE("image: the last tenth of a seeded order validates") {
   both.merge(text_set(valid));
   CHECK(both == text_set(source));
   for (int64_t i = 0; i < train.examples(); ++i)
-    CHECK(text_of(train.row(i)) == text_of(source.row(train.labels[size_t(i)])));  // image i has class i
+    CHECK(text_of(train.row(i)) == text_of(source.row(train.labels()[size_t(i)])));  // image i has class i
   CHECK(text_set(split(all, "test")) == text_set(read_cifar10(from, "test")));
   CHECK(split(few, "test").examples() == 2);
-  CHECK(std::ranges::equal(split(few, "train").symbols, train.first(4).symbols));
-  CHECK(!std::ranges::equal(split(other, "train").labels, train.labels));
+  CHECK(std::ranges::equal(split(few, "train").symbols(), train.first(4).symbols()));
+  CHECK(!std::ranges::equal(split(other, "train").labels(), train.labels()));
   const auto facts = nlohmann::json::parse(read_text(all.folder + "/dataset.json"));
   CHECK(facts["splits"]["test"]["classes"]["airplane"] == 1);
   CHECK(facts["splits"]["test"]["classes"]["truck"] == 0);
@@ -148,8 +148,8 @@ TEST_CASE("cifar10: the grey values of all 60,000 images; the real data is prepa
     const Dataset data = read_cifar10(from, part);
     const bool train = part == std::string("train");
     CHECK(data.examples() == (train ? 50'000 : 10'000));
-    for (int32_t c = 0; c < 10; ++c) CHECK(std::ranges::count(data.labels, c) == (train ? 5'000 : 1'000));
-    hash.update(data.symbols.data(), data.symbols.size());
+    for (int32_t c = 0; c < 10; ++c) CHECK(std::ranges::count(data.labels(), c) == (train ? 5'000 : 1'000));
+    hash.update(data.symbols().data(), data.symbols().size());
   }
   CHECK(hash.digest() == 0x444133d62e918743);
   const Folder folder;

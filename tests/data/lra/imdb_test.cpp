@@ -65,7 +65,7 @@ TEST_CASE("imdb: neg before pos, by number, stripped of white space, bytes as th
   const Imdb imdb = read_imdb(folder.path.string(), "train");
   CHECK(texts(imdb.reviews) ==
         std::vector<std::string>{std::string("\0z", 2), "in  side", "two\xff\x80<br />", "ten"});
-  CHECK(std::ranges::equal(imdb.reviews.labels, std::array{0, 0, 1, 1}));
+  CHECK(std::ranges::equal(imdb.reviews.labels(), std::array{0, 0, 1, 1}));
   CHECK(imdb.skipped == 0);
   CHECK(imdb.reviews.kind->name == "text");
   CHECK(imdb.reviews.name == folder.file("train"));
@@ -134,7 +134,7 @@ TEST_CASE("text: the test set validates, as in the Long Range Arena, or reviews 
   CHECK(texts(train) != texts(read_imdb(plan.from, "train").reviews));  // in a random order
   CHECK(text_set(test) == text_set(read_imdb(plan.from, "test").reviews));
   CHECK(texts(valid) == texts(test));
-  for (int64_t i = 0; i < train.examples(); ++i) CHECK(train.labels[size_t(i)] == (train.row(i)[0] == 'g'));
+  for (int64_t i = 0; i < train.examples(); ++i) CHECK(train.labels()[size_t(i)] == (train.row(i)[0] == 'g'));
 
   TextPlan held = plan;
   held.folder = folder.file("b"), held.held_out = 4;
@@ -227,8 +227,8 @@ TEST_CASE("imdb: byte ids of ten known reviews; the real data is prepared in 20 
       {"test/pos/8647_10", 12988, 0x8ae0e342388923c1, "There's a sign o"},
   };
   const Dataset train = read_imdb(from, "train").reviews, test = read_imdb(from, "test").reviews;
-  CHECK(train.symbols.size() == 33'132'823);
-  CHECK(test.symbols.size() == 32'350'685);
+  CHECK(train.symbols().size() == 33'132'823);
+  CHECK(test.symbols().size() == 32'350'685);
   for (const Known& k : known) {
     INFO(k.name);
     const std::string name = k.name;
@@ -236,7 +236,7 @@ TEST_CASE("imdb: byte ids of ten known reviews; the real data is prepared in 20 
     const int64_t id = std::stoll(name.substr(name.rfind('/') + 1));  // 0 to 12,499 on both sides
     const bool positive = holds(name, "/pos/");
     const auto row = data.row(id + (positive ? 12'500 : 0));
-    CHECK(data.labels[size_t(id + (positive ? 12'500 : 0))] == int32_t(positive));
+    CHECK(data.labels()[size_t(id + (positive ? 12'500 : 0))] == int32_t(positive));
     CHECK(row.size() == k.length);
     XxHash64 hash;
     hash.update(row.data(), row.size());

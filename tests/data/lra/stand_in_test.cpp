@@ -79,7 +79,7 @@ TEST_CASE("stand-in: reviews have the lengths of real ones, and judging words fo
   REQUIRE(make_stand_in_imdb({.folder = folder.file("aclImdb"), .train = 600, .test = 10}) == Prepared::made);
   const Dataset train = read_imdb(folder.file("aclImdb"), "train").reviews;
   CHECK(train.examples() == 600);
-  CHECK(std::ranges::count(train.labels, 1) == 300);
+  CHECK(std::ranges::count(train.labels(), 1) == 300);
   CHECK(read_imdb(folder.file("aclImdb"), "test").reviews.examples() == 10);
   std::vector<size_t> lengths;
   int64_t right = 0, other = 0;
@@ -89,7 +89,7 @@ TEST_CASE("stand-in: reviews have the lengths of real ones, and judging words fo
     int64_t good = 0;
     for (const char* w : {"great", "wonderful", "excellent", "best", "good", "fun"}) good += int64_t(found.count(w));
     for (const char* w : {"awful", "boring", "terrible", "worst", "bad", "lame"}) good -= int64_t(found.count(w));
-    right += good != 0 && (good > 0) == (train.labels[size_t(i)] == 1), other += good == 0;
+    right += good != 0 && (good > 0) == (train.labels()[size_t(i)] == 1), other += good == 0;
   }
   std::ranges::sort(lengths);
   CHECK(lengths[300] > 800);  // the real median is 979
@@ -109,7 +109,7 @@ TEST_CASE("stand-in: images of a class resemble each other") {
   REQUIRE(test.examples() == 200);
   std::vector<double> means(10 * 1024, 0), counts(10, 0);
   for (int64_t i = 0; i < train.examples(); ++i) {
-    const size_t c = size_t(train.labels[size_t(i)]);
+    const size_t c = size_t(train.labels()[size_t(i)]);
     counts[c] += 1;
     for (size_t p = 0; p < 1024; ++p) means[c * 1024 + p] += train.row(i)[p];
   }
@@ -121,7 +121,7 @@ TEST_CASE("stand-in: images of a class resemble each other") {
         const double d = test.row(i)[p] - means[c * 1024 + p] / counts[c];
         distance[c] += d * d;
       }
-    right += std::ranges::min_element(distance) - distance.begin() == test.labels[size_t(i)];
+    right += std::ranges::min_element(distance) - distance.begin() == test.labels()[size_t(i)];
   }
   INFO(right << " of 200");
   CHECK(right > 80);
@@ -133,7 +133,7 @@ TEST_CASE("stand-in: related texts share rare words, and look as Python prints b
   REQUIRE(make_stand_in_aan({.folder = folder.file("tsv"), .train = 200, .valid = 30, .test = 40}) == Prepared::made);
   const Dataset train = read_aan(aan_path(folder.file("tsv"), "train"), 10'000);
   CHECK(train.examples() == 200);
-  CHECK(std::ranges::count(train.labels, 1) == 100);
+  CHECK(std::ranges::count(train.labels(), 1) == 100);
   CHECK(read_aan(aan_path(folder.file("tsv"), "valid")).examples() == 30);
   CHECK(read_aan(aan_path(folder.file("tsv"), "test")).examples() == 40);
   std::map<std::string, int64_t> frequency;  // texts with the word
@@ -153,7 +153,7 @@ TEST_CASE("stand-in: related texts share rare words, and look as Python prints b
   double shared[2] = {0, 0};  // rare words of both texts of a pair
   for (int64_t i = 0; i < 200; ++i) {
     const auto one = words(text_of(train.row(i, 0))), two = words(text_of(train.row(i, 1)));
-    for (const std::string& w : one) shared[train.labels[size_t(i)]] += frequency[w] < 60 && two.count(w) > 0;
+    for (const std::string& w : one) shared[train.labels()[size_t(i)]] += frequency[w] < 60 && two.count(w) > 0;
   }
   INFO(shared[0] << " and " << shared[1]);
   CHECK(shared[1] > 5 * shared[0]);

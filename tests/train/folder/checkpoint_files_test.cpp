@@ -113,9 +113,11 @@ TEST_CASE("checkpoint: random bytes, other files and other versions are refused"
   }
   selene::data::write_safetensors(path, TENSORS, {{"format", "pt"}});
   CHECK_THAT(refusal(path), containing("is not a Selene checkpoint"));
-  selene::data::write_safetensors(path, TENSORS, {{"format_version", "2"}});
-  CHECK_THAT(refusal(path), containing("checkpoint format is version 2, this program reads version 1"));
   selene::data::write_safetensors(path, TENSORS, {{"format_version", "1"}});
+  CHECK_THAT(
+      refusal(path),
+      containing("checkpoint format is version 1, this program reads version 2 and converts none; train again"));
+  selene::data::write_safetensors(path, TENSORS, {{"format_version", "2"}});
   CHECK_THAT(refusal(path), containing("has no \"checksum\" in its metadata"));
   CHECK_THAT(refusal(folder.file("none")), containing("No such file"));
   const NewestCheckpoint newest = newest_valid_checkpoint(folder.path.string());

@@ -21,29 +21,27 @@ struct Outcome {
 
 Outcome outcome(Session& s) { return {state_of(s), s.optimizer().norm(), s.loss_sums().loss}; }
 
-void step(Session& s, const std::vector<TowerInput>& towers, const Tensor& labels) {
-  s.micro_batch(towers, labels, 0);
+void step(Session& s, const train::DeviceBatch& batch) {
+  s.micro_batch(batch, 0);
   s.optimizer().step();
 }
 
 Outcome eager(const Recipe& r, const data::Batch& batch) {
   const auto s = small_session(r, kB, kN);
-  const std::vector<TowerInput> towers = s->upload(batch);
-  const Tensor labels = s->upload_labels(batch);
+  const train::DeviceBatch on_device = s->upload(batch);
   for (int64_t u = 0; u < 3; ++u) {
     s->set_step(u, 0, double(kB));
-    step(*s, towers, labels);
+    step(*s, on_device);
   }
   return outcome(*s);
 }
 
 Outcome replayed(const Recipe& r, const data::Batch& batch) {
   const auto s = small_session(r, kB, kN);
-  const std::vector<TowerInput> towers = s->upload(batch);
-  const Tensor labels = s->upload_labels(batch);
+  const train::DeviceBatch on_device = s->upload(batch);
   Stream& stream = s->context().stream();
   stream.begin_capture();
-  step(*s, towers, labels);
+  step(*s, on_device);
   const Graph graph = stream.end_capture();
   for (int64_t u = 0; u < 3; ++u) {
     s->set_step(u, 0, double(kB));
@@ -74,10 +72,9 @@ TEST_CASE("a replay with the scalars of another step gives another result") {
   const Recipe r = small_recipe(small_luna());
   const data::Batch batch = random_batch(r.model, kB, kN, 5);
   const auto s = small_session(r, kB, kN);
-  const std::vector<TowerInput> towers = s->upload(batch);
-  const Tensor labels = s->upload_labels(batch);
+  const train::DeviceBatch on_device = s->upload(batch);
   s->context().stream().begin_capture();
-  s->micro_batch(towers, labels, 0);
+  s->micro_batch(on_device, 0);
   const Graph graph = s->context().stream().end_capture();
   const auto gradients = [&](int64_t finished) {
     s->set_step(finished, 0, double(kB));

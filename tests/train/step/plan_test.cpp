@@ -6,7 +6,6 @@
 #include "tests/support/model_fixture.h"
 #include "tests/support/threads.h"
 #include "tests/support/training_fixture.h"
-#include "train/run/trainer.h"
 
 namespace selene {
 namespace {
@@ -40,7 +39,8 @@ void run_all(Session& s, const Recipe& r) {
 
 std::string failure(const Recipe& r, const MemoryPlan& plan) {
   return message_of([&] {
-    Session s(r, small_size(r.model), std::make_unique<Context>(plan), true);
+    const auto task = small_task(r);
+    Session s(*task, std::make_unique<Context>(plan), true);
     run_all(s, r);
   });
 }
@@ -53,9 +53,10 @@ TEST_CASE("the plan of a dry run is the peak of a real one, suffices, and is the
   const Threads one(1);
   for (const Recipe& r : recipes()) {
     INFO(r.name);
-    const MemoryPlan plan = Session::plan(r, small_size(r.model), {train::shape_batch(kB, kN, r.model)}, true);
+    const auto task = small_task(r);
+    const MemoryPlan plan = train::plan_memory(*task, {task->shape(kB, kN)}, true);
     {
-      Session roomy(r, small_size(r.model), std::make_unique<Context>(MemoryPlan{8 << 20, 8 << 20, 0}), true);
+      Session roomy(*task, std::make_unique<Context>(MemoryPlan{8 << 20, 8 << 20, 0}), true);
       run_all(roomy, r);
       const MemoryPlan peak = roomy.context().plan();
       CHECK(peak.persistent == plan.persistent);
@@ -70,11 +71,11 @@ TEST_CASE("the plan of a dry run is the peak of a real one, suffices, and is the
 }
 
 TEST_CASE("a plan for several shapes is the largest of them") {
-  const Recipe r = small_recipe(small_luna());
+  const auto task = small_task(small_recipe(small_luna()));
   const auto plan = [&](const std::vector<data::Batch>& shapes, bool training) {
-    return Session::plan(r, small_size(r.model), shapes, training);
+    return train::plan_memory(*task, shapes, training);
   };
-  const data::Batch wide = train::shape_batch(8, 5, r.model), longer = train::shape_batch(2, 20, r.model);
+  const data::Batch wide = task->shape(8, 5), longer = task->shape(2, 20);
   CHECK(plan({wide, longer}, true).step == std::max(plan({wide}, true).step, plan({longer}, true).step));
   CHECK(plan({longer}, false).step < plan({longer}, true).step);
   CHECK(plan({longer}, false).persistent < plan({longer}, true).persistent);
@@ -105,13 +106,13 @@ TEST_CASE("what is planned for a data set holds every length up to its longest")
   }
   const data::Dataset set = builder.finish(data::kind_named("text"), "made");
   const data::Vocabulary vocabulary = data::build_vocabulary(set, data::Frame::luna);
-  const train::ModelSize size{{vocabulary.size, vocabulary.pad}, 2, 66};
-  const std::vector<data::Batch> shapes = train::planned_shapes(r, {&set}, vocabulary);
-  CHECK(shapes.back().towers[0].N == 66);
-  const int64_t room = train::with_room(Session::plan(r, size, shapes, true)).step;
+  const train::Classification task(r, vocabulary);
+  const std::vector<data::Batch> shapes = train::planned_shapes(task, {&set});
+  CHECK(shapes.back().at("tokens").shape == std::vector<int64_t>{64, 66});
+  const int64_t room = train::with_room(train::plan_memory(task, shapes, true)).step;
   for (int64_t N = 1; N <= 66; ++N) {
     CAPTURE(N);
-    CHECK(Session::plan(r, size, {train::shape_batch(64, N, r.model)}, true).step <= room);
+    CHECK(train::plan_memory(task, {task.shape(64, N)}, true).step <= room);
   }
 }
 

@@ -171,7 +171,7 @@ TEST_CASE("listops prepare: round trip from the generator through the files") {
       for (int64_t i = 0; i < n; ++i) {
         const auto row = d.row(i);
         REQUIRE(std::vector<uint8_t>(row.begin(), row.end()) == trees[next + size_t(i)].symbols);
-        REQUIRE(d.labels[size_t(i)] == trees[next + size_t(i)].value);
+        REQUIRE(d.labels()[size_t(i)] == trees[next + size_t(i)].value);
       }
     }
     next += size_t(n);

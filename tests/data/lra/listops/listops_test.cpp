@@ -97,9 +97,9 @@ TEST_CASE("listops reader: CR LF, LF and a missing last line end give the same")
        {"Source\tTarget\r\n( ( ( [MAX 2 ) 9 ) ] )\t9\r\n5\t5\r\n",
         "Source\tTarget\n( ( ( [MAX 2 ) 9 ) ] )\t9\n5\t5\n", "Source\tTarget\n[MAX 2 9 ]\t9\n5\t5"}) {
     const Dataset d = read(text);
-    CHECK(copy(d.symbols) == std::vector<uint8_t>{listops_max, 2, 9, listops_close, 5});
-    CHECK(copy(d.offsets) == std::vector<int64_t>{0, 4, 5});
-    CHECK(copy(d.labels) == std::vector<int32_t>{9, 5});
+    CHECK(copy(d.symbols()) == std::vector<uint8_t>{listops_max, 2, 9, listops_close, 5});
+    CHECK(copy(d.offsets()) == std::vector<int64_t>{0, 4, 5});
+    CHECK(copy(d.labels()) == std::vector<int32_t>{9, 5});
     CHECK(d.classes() == 10);
     CHECK(d.kind == &kind_named("listops"));
     CHECK(d.examples() == 2);
@@ -133,7 +133,7 @@ TEST_CASE("listops reader: files") {
   CHECK(message_of([&] { read_listops(folder.path.string()); }) ==
         folder.path.string() + ": is a folder, wanted a TSV file");
   selene::testing::write_text(path, "Source\tTarget\r\n7\t7\r\n");
-  CHECK(copy(read_listops(path).labels) == std::vector<int32_t>{7});
+  CHECK(copy(read_listops(path).labels()) == std::vector<int32_t>{7});
   CHECK(listops_path("d", "train") == "d/basic_train.tsv");
   CHECK(listops_path("d", "valid") == "d/basic_val.tsv");
   CHECK(listops_path("d", "test") == "d/basic_test.tsv");

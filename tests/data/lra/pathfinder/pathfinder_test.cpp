@@ -69,8 +69,8 @@ std::vector<int> first_pixels(const Dataset& d) {
 }
 
 bool equal(const Dataset& a, const Dataset& b) {
-  return std::ranges::equal(a.symbols, b.symbols) && std::ranges::equal(a.offsets, b.offsets) &&
-         std::ranges::equal(a.labels, b.labels);
+  return std::ranges::equal(a.symbols(), b.symbols()) && std::ranges::equal(a.offsets(), b.offsets()) &&
+         std::ranges::equal(a.labels(), b.labels());
 }
 
 }  // namespace
@@ -116,7 +116,7 @@ TEST_CASE("pathfinder reader: batches by number, lines in order, empty images le
   CHECK(d.kind->name == "pathfinder");
   CHECK(d.row(0).size() == 16);
   CHECK(first_pixels(d) == std::vector<int>{20, 21, 22, 100});
-  CHECK(std::ranges::equal(d.labels, std::vector<int32_t>{1, 0, 0, 1}));
+  CHECK(std::ranges::equal(d.labels(), std::vector<int32_t>{1, 0, 0, 1}));
   write_text(level.path + "/imgs/2/sample_0.png", "");
   const PathfinderPool pool = list_pathfinder(level.path);
   CHECK(pool.empty_files == 1);
@@ -128,7 +128,7 @@ TEST_CASE("pathfinder reader: batches by number, lines in order, empty images le
   write_text(level.path + "/metadata/2.npy", Level::line(2, 2, "1") + "\r\n" + Level::line(2, 1, "0"));
   d = read_pathfinder(level.path);  // CR LF, and no line end at the end of the file
   CHECK(first_pixels(d) == std::vector<int>{22, 21, 100});
-  CHECK(std::ranges::equal(d.labels, std::vector<int32_t>{1, 0, 1}));
+  CHECK(std::ranges::equal(d.labels(), std::vector<int32_t>{1, 0, 1}));
   write_text(level.path + "/imgs/10/._sample_0.png", "of a Mac");
   CHECK(list_pathfinder(level.path).unlisted_files == 1);  // sample_0.png, and not a Mac's companion of an image
 }
@@ -207,10 +207,10 @@ TEST_CASE("pathfinder prepare: the official layout holds the generator's images,
   for (int64_t i = 0; i < 24; ++i) {
     const PathfinderImage image = generator.draw(uint64_t(i));
     CHECK(std::ranges::equal(d.row(i), image.image.pixels));
-    CHECK(d.labels[size_t(i)] == image.label);
+    CHECK(d.labels()[size_t(i)] == image.label);
   }
   const auto j = nlohmann::json::parse(one.at("dataset.json"));
-  CHECK(j.at("connected") == std::count(d.labels.begin(), d.labels.end(), 1));
+  CHECK(j.at("connected") == std::count(d.labels().begin(), d.labels().end(), 1));
   CHECK(j.at("options").at("level") == "easy");
 }
 
@@ -237,7 +237,7 @@ TEST_CASE("pathfinder prepare: the same splits from the generator and from the f
     CHECK(equal(a, read_split(read.folder, kind_named("pathfinder"), split)));
     for (int64_t i = 0; i < n; ++i, ++at) {
       CHECK(std::ranges::equal(a.row(i), pool.row(order[at])));
-      CHECK(a.labels[size_t(i)] == pool.labels[size_t(order[at])]);
+      CHECK(a.labels()[size_t(i)] == pool.labels()[size_t(order[at])]);
     }
   }
   CHECK(at == 47);
@@ -247,7 +247,7 @@ TEST_CASE("pathfinder prepare: the same splits from the generator and from the f
   CHECK(j.at("options").at("level") == "pathfinder32/curv_baseline");
   const Dataset test = read_split(read.folder, kind_named("pathfinder"), "test");
   CHECK(j.at("splits").at("test").at("classes").at("connected") ==
-        std::count(test.labels.begin(), test.labels.end(), 1));
+        std::count(test.labels().begin(), test.labels().end(), 1));
   read.folder = folder.file("few"), read.count = 20;  // the first of the permuted pool
   REQUIRE(prepare_pathfinder(read) == Prepared::made);
   const Dataset few = read_split(read.folder, kind_named("pathfinder"), "train");

@@ -1,0 +1,70 @@
+#include "train/tasks/measures.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "kernels/error.h"
+#include "train/recipe/schema.h"
+
+namespace selene::train {
+namespace {
+
+struct Row {
+  std::string_view task;
+  std::vector<Measure> measures;
+};
+
+double loss(const LossSums& s) { return s.nll / s.count; }
+
+// In the order in which a row of metrics.jsonl has them.
+const std::vector<Row>& table() {
+  static const Measure nats{"loss", "nats", false, everywhere, loss};
+  static const Measure smoothed{"smoothed_loss", "nats", false, in_training,
+                                [](const LossSums& s) { return s.loss / s.count; }};
+  static const Measure accuracy{"accuracy", "", true, everywhere,
+                                [](const LossSums& s) { return s.correct / s.count; }};
+  static const Measure perplexity{"perplexity", "", false, in_evaluation,
+                                  [](const LossSums& s) { return std::exp(loss(s)); }};
+  static const Measure bits{"bits_per_character", "bits", false, everywhere,
+                            [](const LossSums& s) { return loss(s) / std::numbers::ln2; }};
+  Measure perplexities = perplexity;  // what people ask of a language model first
+  perplexities.told = everywhere;
+  static const std::vector<Row> rows{
+      {"classification", {nats, smoothed, accuracy, perplexity}},
+      {"language_model", {nats, smoothed, bits, perplexities, accuracy}},
+  };
+  return rows;
+}
+
+}  // namespace
+
+std::vector<std::string_view> task_names() {
+  std::vector<std::string_view> names;
+  for (const Row& row : table()) names.push_back(row.task);
+  return names;
+}
+
+const std::vector<Measure>& measures_of(std::string_view task) {
+  for (const Row& row : table())
+    if (row.task == task) return row.measures;
+  throw Error(fmt::format("task is '{}', wanted one of {}", std::string(task), recipe::join(task_names(), ", ")));
+}
+
+const Measure* find_measure(std::string_view task, std::string_view name) {
+  for (const Measure& m : measures_of(task))
+    if (m.name == name) return &m;
+  return nullptr;
+}
+
+std::vector<std::pair<const Measure*, double>> measured(const Recipe& recipe, const LossSums& sums, Told where) {
+  std::vector<std::pair<const Measure*, double>> values;
+  for (const Measure& m : measures_of(recipe.task))
+    if ((m.told & where) && (m.name != "smoothed_loss" || recipe.train.label_smoothing > 0))
+      values.emplace_back(&m, m.of(sums));
+  return values;
+}
+
+}  // namespace selene::train

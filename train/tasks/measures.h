@@ -1,0 +1,34 @@
+// What each task measures, by name: the columns of metrics.jsonl, what train.best_metric may be, what selene-evaluate
+// prints.
+#pragma once
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "kernels/softmax.h"
+#include "train/recipe/recipe.h"
+
+namespace selene::train {
+
+/// Where a measure is told; a sum of these.
+enum Told : unsigned { in_training = 1, in_validation = 2, in_evaluation = 4, everywhere = 7 };
+
+struct Measure {
+  std::string_view name, unit;
+  bool higher_is_better;
+  unsigned told;
+  double (*of)(const LossSums&);  // of sums with a count above 0
+};
+
+/// Names of all tasks.
+std::vector<std::string_view> task_names();
+/// The measures of a task. Error, with the known ones, for an unknown name.
+const std::vector<Measure>& measures_of(std::string_view task);
+/// One of them; null where the task has none of that name.
+const Measure* find_measure(std::string_view task, std::string_view name);
+/// Those that are told there, as name and value, in the order of the table. The loss of training is only smoothed
+/// where train.label_smoothing is not 0.
+std::vector<std::pair<const Measure*, double>> measured(const Recipe& recipe, const LossSums& sums, Told where);
+
+}  // namespace selene::train
