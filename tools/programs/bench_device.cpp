@@ -78,8 +78,33 @@ struct Problem {
   AttentionBwd<T> b{};
 };
 
+// How far results lie from those of the first kernel: the largest difference over the largest number; NaN stays NaN.
+template <class T>
+class Distance {
+ public:
+  double of(Context& context, const std::vector<Tensor>& tensors) {
+    std::vector<float> values;
+    for (const Tensor& t : tensors) {
+      std::vector<T> elements(size_t(t.numel()));
+      context.download(t, elements.data());
+      for (const T x : elements) values.push_back(up(x));
+    }
+    if (first_.empty()) first_ = values;
+    double largest = 0, distance = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      largest = std::max(largest, double(std::fabs(first_[i])));
+      const double d = std::fabs(values[i] - first_[i]);
+      if (!(d <= distance)) distance = d;
+    }
+    return distance / largest;
+  }
+
+ private:
+  std::vector<float> first_;
+};
+
 void print_attention(const Arguments& a, const char* kernel, const char* pass, DType dtype, const std::string& shape,
-                     double seconds, const train::Cost& cost) {
+                     double seconds, const train::Cost& cost, double distance) {
   const double gflop = cost.flops / seconds / 1e9, gb = cost.bytes / seconds / 1e9;
   if (a.json)
     fmt::print("{}\n", data::Json{{"kernel", kernel},
@@ -88,11 +113,12 @@ void print_attention(const Arguments& a, const char* kernel, const char* pass, D
                                   {"shape", shape},
                                   {"ms", seconds * 1e3},
                                   {"gflop_s", gflop},
-                                  {"gb_s", gb}}
+                                  {"gb_s", gb},
+                                  {"distance", distance}}
                            .dump());
   else
-    fmt::print("{:6} {:8} {:5} {:24} {:9.3f} ms {:9.1f} GFLOP/s {:8.1f} GB/s\n", kernel, pass, name_of(dtype), shape,
-               seconds * 1e3, gflop, gb);
+    fmt::print("{:6} {:8} {:5} {:24} {:9.3f} ms {:9.1f} GFLOP/s {:8.1f} GB/s, {:.1e} from own\n", kernel, pass,
+               name_of(dtype), shape, seconds * 1e3, gflop, gb, distance);
   fflush(stdout);
 }
 
@@ -140,17 +166,21 @@ void attention(const Arguments& a, const std::string& shape, const std::string& 
     Problem<T> problem(context, n);
     constexpr std::pair<const char*, StreamOption> others[] = {{"plain", StreamOption::plain_attention},
                                                                {"cudnn", StreamOption::cudnn_attention}};
+    Distance<T> forward, backward;
     const auto measure = [&](const char* kernel) {
-      print_attention(a, kernel, "forward", dtype, shape, least_seconds(context, problem.f, a.steps),
-                      train::cost_of(Operation::AttentionFwd, dtype, &problem.f));
-      print_attention(a, kernel, "backward", dtype, shape, least_seconds(context, problem.b, a.steps),
-                      train::cost_of(Operation::AttentionBwd, dtype, &problem.b));
+      const double f = least_seconds(context, problem.f, a.steps);
+      print_attention(a, kernel, "forward", dtype, shape, f,
+                      train::cost_of(Operation::AttentionFwd, dtype, &problem.f), forward.of(context, {problem.o}));
+      const double b = least_seconds(context, problem.b, a.steps);
+      print_attention(a, kernel, "backward", dtype, shape, b,
+                      train::cost_of(Operation::AttentionBwd, dtype, &problem.b),
+                      backward.of(context, {problem.dq, problem.dk, problem.dv}));
     };
     measure("own");
     for (const auto& [kernel, option] : others) {
       if (!module) break;
-      context.stream().set(option, 1);
       try {
+        context.stream().set(option, 1);
         measure(kernel);
       } catch (const Error& e) {
         fmt::print(stderr, "{}: {}\n", kernel, e.what());
