@@ -120,7 +120,7 @@ save() {
   if [ $# -gt 0 ]; then unended=(--running "$1" "$2"); fi
   python3 "$root/tools/gpu/gpu_check.py" "$out" --raw "$raw" --device "$device" --budget "$budget" --took $SECONDS \
     "${unended[@]}" "${earlier[@]}" || status=$?
-  tar -C "$scratch" -czf "$out/.logs.tar.gz" raw
+  tar -C "$scratch" --warning=no-file-changed -czf "$out/.logs.tar.gz" raw || true  # a stage may be writing
   mv "$out/.logs.tar.gz" "$out/logs.tar.gz"
   return $status
 }
