@@ -72,6 +72,15 @@ class Resume(Case):
         with open(self.path('short/recipe.yaml'), encoding='utf-8') as file:
             self.assertEqual(file.read(), before)
 
+    def test_a_test_of_a_shorter_run_does_not_finish_a_longer_one(self):
+        self.succeeds(self.train('stretched', {**MODEL, 'train.updates': 20}), 'finished update=20')
+        with open(self.path('stretched/recipe.yaml'), encoding='utf-8') as file:  # as a kill soon after a longer start leaves it
+            recipe = file.read().replace('updates: 20', 'updates: 40')
+        self.write('stretched/recipe.yaml', recipe)
+        self.assertIn('updates: 40', recipe)
+        self.succeeds(self.train('stretched', MODEL), 'finished update=40')
+        self.same_end('stretched')
+
     def test_a_named_checkpoint_into_another_folder(self):
         self.succeeds(self.train('first', {**MODEL, 'train.updates': 20}))
         self.succeeds(self.train('second', MODEL, '--resume', self.path('first/checkpoints/last')), 'finished update=40')

@@ -237,7 +237,8 @@ std::optional<RunResult> finished_before(const Recipe& recipe, const RunOptions&
   const RunCheckpoints all = find_checkpoints(folder + "/checkpoints");
   if (!all.newest || !all.refused.empty()) return std::nullopt;
   for (const MetricsRow& row : read_metrics(metrics).rows)
-    if (row.kind == "test" && row.update == all.newest->update) {
+    // A test before train.updates is that of a shorter run, or of one that patience ended: resuming finds out.
+    if (row.kind == "test" && row.update == all.newest->update && row.update >= recipe.train.updates) {
       tidy_finished(folder, all, recipe.train.keep);
       log_info(fmt::format("{}: this run is finished and tested; nothing to train", folder));
       return RunResult{row.update, true, false, all.newest->file.path()};
