@@ -110,7 +110,7 @@ void Arena::release(Storage* block) {
     const auto* guard = reinterpret_cast<unsigned char*>(block->data + block->bytes - kAlignment);
     for (int64_t i = 0; i < kAlignment; ++i)
       if (guard[i] != kGuardByte) {
-        fmt::print(stderr, "{} arena: {} was written behind its end\n", name_, block->label);
+        fmt::print(stderr, "{} arena: {} was written beyond its end\n", name_, block->label);
         std::abort();
       }
     memset(block->data, kNaNByte, size_t(block->bytes));

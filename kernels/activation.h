@@ -1,4 +1,4 @@
-// Elementwise activations with dropout behind them, fused: one pass each way. Gradients: docs/math.md, "Activations".
+// Elementwise activations with dropout after them, fused: one pass each way. Gradients: docs/math.md, "Activations".
 #pragma once
 #include "kernels/dropout.h"
 

@@ -1,4 +1,4 @@
-// What a recipe says about a model: plain values, checked by train/recipe/recipe.cpp, read by models/registry.cpp.
+// What a recipe says about a model: plain values, checked by train/recipe/check.cpp, read by models/registry.cpp.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -1,4 +1,4 @@
-// Activations with dropout behind them. A piece is widened to Acc<T>, mapped by a vectorised loop of that function
+// Activations with dropout after them. A piece is widened to Acc<T>, mapped by a vectorised loop of that function
 // alone, and then dropped and rounded, so that the number of loops is functions + types, not functions x types.
 #include "kernels/activation.h"
 

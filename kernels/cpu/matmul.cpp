@@ -135,7 +135,7 @@ void finish(Stream& s, const Matmul<T>& a) {
   else cpu::run(s, ActivationBwd<T>{a.aux, c, c, nullptr, a.M, a.N, a.M, Activation::gelu_tanh, 0, {}});
 }
 
-// The column sums of A come behind the product and use the workspace anew.
+// The column sums of A come after the product and use the workspace anew.
 template <class T>
 ColumnSum<T> a_sums(const Matmul<T>& a) {
   return {a.a, a.a_sum, a.K, a.M, a.workspace};

@@ -163,7 +163,7 @@ bool run_warp(Runtime& r, int warp) {
   return progress;
 }
 
-// What lies behind a block's dynamic shared memory: writes there are found after the block, and AddressSanitizer finds
+// What lies after a block's dynamic shared memory: writes there are found after the block, and AddressSanitizer finds
 // reads too.
 void close_shared(int64_t bytes) {
   memset(dynamic_shared + bytes, kGuardByte, kGuard);

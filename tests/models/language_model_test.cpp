@@ -105,7 +105,7 @@ TEST_CASE("a language model's scores depend on no later symbol and on no padding
         CHECK((at(before) == at(after)) == (i < moved || i >= kN));
       }
     }
-    m.tokens[kN + 5] = (m.tokens[kN + 5] + 1) % int32_t(kV);  // behind the second example's length
+    m.tokens[kN + 5] = (m.tokens[kN + 5] + 1) % int32_t(kV);  // after the second example's length
     const std::vector<double> padded = m.logits();
     CHECK(std::equal(before.begin(), before.begin() + (kN + 5) * kV, padded.begin()));
   }

@@ -155,7 +155,7 @@ Composition checked(const std::vector<std::string>& paths, const std::vector<std
   return out;
 }
 
-/// `comment` gives what stands behind the value of a key.
+/// `comment` gives what stands after the value of a key.
 template <class F>
 std::string yaml_of(const Recipe& recipe, const F& comment) {
   std::string out;

@@ -14,7 +14,7 @@ namespace selene {
 
 /// What is read and in which form (spec: Luna release of 2021 for the frame `luna`, Tay et al. 2021 for `lra`).
 struct DataConfig {
-  std::string task = "listops";               // listops
+  std::string task = "listops";               // a kind of data (data/kinds.cpp)
   std::string path = "data-out/lra/listops";  // folder of the prepared files, relative to the working directory
   std::string frame = "luna";                 // luna: CLS and EOS around the symbols | lra: the symbols alone
   int64_t max_length = 2001;                  // tokens, CLS and EOS included; longer inputs lose their tail
@@ -100,7 +100,7 @@ Recipe compose_recipe(const std::vector<std::string>& paths, const std::vector<s
 /// The recipe of one file.
 Recipe load_recipe(const std::string& path, const std::vector<std::string>& sets = {});
 
-/// The recipe of some files as to_yaml writes it, with the place that each value is from as a comment behind it.
+/// The recipe of some files as to_yaml writes it, with the place that each value is from as a comment after it.
 std::string sourced_yaml(const std::vector<std::string>& paths, const std::vector<std::string>& sets = {});
 
 /// The same for text that is not a file (a recipe stored in a checkpoint): `origin` stands for the file's name in

@@ -102,7 +102,7 @@ const std::vector<Key> COMMON = {
     {"data.path", AT(data.path), "", ANY, {}, FREE,
      "folder of the prepared files, relative to the working directory (selene-prepare writes it)", SELENE},
     {"data.frame", AT(data.frame), "", ANY, {"luna", "lra"}, FIXED,
-     "luna: CLS in front, EOS behind, the release's symbol ids; lra: the symbols alone", LUNA_CODE},
+     "luna: CLS in front, EOS at the end, the release's symbol ids; lra: the symbols alone", LUNA_CODE},
     {"data.max_length", AT(data.max_length), "tokens", {.min = 1, .max = 16777216}, {}, FIXED,
      "longest input, CLS and EOS included; longer ones lose their tail and are counted", LUNA_CODE},
     {"data.group_by_length", AT(data.group_by_length), "", ANY, {}, FIXED,

@@ -189,7 +189,7 @@ class TaskRows {
       columns.push_back(number(paper_.accuracy(model, task, p), 2) + " / " + ours(cells.back()));
       shown_.insert(shown_.end(), cells.back().runs.begin(), cells.back().runs.end());
     }
-    // Path-X, behind the five, is in no average.
+    // Path-X, after the five, is in no average.
     columns.push_back(number(paper_average, 2) + " / " +
                       average_of(cells, std::min(tasks_.size(), paper_.tasks.size())));
     text_ += row(columns);

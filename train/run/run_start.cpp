@@ -119,7 +119,7 @@ void Run::follow_folder() {
   checkpoints_ = now, folder_ = fs::path(now).parent_path(), metrics_path_ = folder_ + "/metrics.jsonl";
 }
 
-// Links and old checkpoints: behind every checkpoint, and at every start, as the run may have ended between the two.
+// Links and old checkpoints: after every checkpoint, and at every start, as the run may have ended between the two.
 void Run::tidy() {
   tell_once(put_links_right(checkpoints_, saved_ < 0 ? std::nullopt : std::optional(saved_), best()));
   if (saved_ >= 0) tell_once(remove_old(checkpoints_, recipe_.train.keep, saved_, best()));

@@ -21,7 +21,7 @@ struct SortPass {
   int shift;                  // lowest bit of the digit
 };
 
-/// Where the id sorts: padding and ids outside the table behind all others, as V.
+/// Where the id sorts: padding and ids outside the table after all others, as V.
 __device__ inline int32_t sort_key(int32_t id, int32_t pad, int64_t V) {
   return id == pad || id < 0 || id >= V ? int32_t(V) : id;
 }

@@ -44,7 +44,7 @@ template <class T>
 void check_loss(int64_t C, double eps, int32_t ignore) {
   Loss<T> l(9, C);
   for (int64_t r = 0; r < 4;
-       ++r) {  // the target's logit is the largest, alone in rows 0 and 1, tied behind it in 2 and 3
+       ++r) {  // the target's logit is the largest, alone in rows 0 and 1, tied after it in 2 and 3
     const size_t at = size_t(r * C + l.target[size_t(r)]);
     l.logits[at] = down<T>(7.0);
     if (r >= 2) l.logits[size_t(r * C + (r == 2 ? C - 1 : 0))] = down<T>(7.0);
