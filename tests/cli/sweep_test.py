@@ -1,6 +1,7 @@
 """selene-sweep with tiny models: tables, a second call, a killed one, signals, cells that fail or have no data, bad grids."""
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -205,10 +206,22 @@ class Sweep(FolderCase):
         self.assertRegex(bad.err, r'\[2/2\] listops luna-16 seed 2: \d+\.\d\d %')
         self.assertIn('1 of 2 cells failed', bad.err)
 
+    def test_what_lies_in_the_place_of_a_folder_or_of_notes_ends_its_cell_alone(self):
+        os.makedirs(self.path('place/listops/luna-128/seed-1.json/x'))
+        self.write('place/listops/luna-16', 'no folder')
+        bad = self.call('table1', *ONE_CELL, '--models', 'luna-16', 'luna-128', '--seeds', '2', out='place', status=1)
+        for cell in ('[1/4] listops luna-16 seed 1', '[2/4] listops luna-128 seed 1', '[3/4] listops luna-16 seed 2'):
+            self.assertIn(cell + ': failed: ', bad.err)
+        self.assertRegex(bad.err, r'\[4/4\] listops luna-128 seed 2: \d+\.\d\d %')
+        self.assertIn('3 of 4 cells failed', bad.err)
+        self.assertRegex(bad.out, r'\| Luna-128 \| 38\.01 / \d+\.\d\d† \(1 seed\)')
+
     def test_without_data_the_folder_is_named(self):
         result = self.call('table1', '--recipes', 'retrieval', '--models', 'luna-16', out='none', status=1)
         self.assertIn('raw/tsv_data', result.err)
         self.assertIn('| Luna-16 | 37.43 / – | 65.74 / – | 79.38 / no data |', result.out)
+        listed = self.call('table1', '--recipes', 'retrieval', '--models', 'luna-16', '--list', out='none', status=1)
+        self.assertIn('cannot run: retrieval luna-16 seed 1: no data at raw/tsv_data', listed.out)
 
     def test_prepared_data_without_its_source_is_of_the_wanted_size(self):
         for words in (['stand-in', 'text', '--out', 'gone', '--train', 20, '--test', 10],
@@ -227,9 +240,39 @@ class Sweep(FolderCase):
 
     def test_a_mistaken_call_takes_nothing_from_a_finished_run(self):
         first = self.call('table1', *ONE_CELL, out='kept')
+        before = self.text('kept/listops/luna-16/seed-1/metrics.jsonl')
         mistaken = self.call('table1', *ONE_CELL, '--set', 'model.luna.tie_kv=true', out='kept', status=1)
         self.assertIn('the recipe has changed', mistaken.err)
-        self.assertEqual(mistaken.out, first.out)
+        self.assertIn('| Luna-16 | 37.43 / failed |', mistaken.out)  # a number would be another recipe's
+        self.assertRegex(mistaken.out, r'\* ListOps, Luna-16, seed 1: failed: .* the recipe has changed .*tie_kv')
+        self.assertEqual(self.call('table1', *ONE_CELL, out='kept').out, first.out)
+        self.assertEqual(self.text('kept/listops/luna-16/seed-1/metrics.jsonl'), before)
+
+    def test_keys_that_may_change_on_resume(self):
+        self.call('table1', *ONE_CELL, out='free')
+        free = settings({'train.keep': 1, 'train.threads': 1, 'train.log_every': 3, 'description': 'other',
+                         'train.updates': 3, 'data.prefetch': 2, 'train.patience': 5, 'train.validate_every': 2,
+                         'train.preempt_exit_code': 3, 'data.path': './data/../data/listops'})
+        self.assertEqual(self.call('table1', *ONE_CELL, *free, '--list', out='free').out, 'done: listops luna-16 seed 1\n')
+        self.assertIn('nothing to do: all 1 cells were done', self.call('table1', *ONE_CELL, *free, out='free').err)
+        shutil.copytree(self.path('data/listops'), self.path('moved'))  # only the training can say that it is the same
+        moved = self.call('table1', *ONE_CELL, '--set', 'data.path=moved', out='free')
+        self.assertRegex(moved.err, r'\[1/1\] listops luna-16 seed 1: \d+\.\d\d %')
+        more = [*ONE_CELL, *settings({'train.updates': 6})]
+        self.assertIn('to go on with: ', self.call('table1', *more, '--list', out='free').out)
+        self.call('table1', *more, out='free')
+        self.assertEqual(read_metrics(self.metrics('free'))[-1]['update'], 6)
+        process = self.start('table1', *ONE_CELL, *settings(LONG), out='free')
+        wait_for_update(process, self.metrics('free'), 7)
+        process.terminate()
+        process.communicate(timeout=TIMEOUT)
+        self.assertIn('"status":"unfinished","why":"was interrupted"', self.text('free/listops/luna-16/seed-1.json'))
+        patient = [*ONE_CELL, *settings({'train.updates': 100, 'train.validate_every': 1, 'train.patience': 2})]
+        self.call('table1', *patient, out='patient')
+        self.assertLess(read_metrics(self.metrics('patient'))[-1]['update'], 100)
+        self.assertEqual(self.call('table1', *patient, '--list', out='patient').out, 'done: listops luna-16 seed 1\n')
+        longer = self.call('table1', *patient, '--set', 'train.patience=99', '--list', out='patient')
+        self.assertIn('to go on with: ', longer.out)
 
     def test_a_grid_of_ones_own(self):
         data = ('selene-prepare', 'listops', '--train', 100, '--valid', 10, '--test', 10, '--min-length', 9,

@@ -110,7 +110,7 @@ int run(Arguments& a) {
     print(text.ends_with('\n') ? text : text + "\n"), fflush(stdout);
   };
   const train::Say say = [](const std::string& text) { fmt::print(stderr, "{}\n", data::printable(text)); };
-  if (a.list) return train::list_sweep(grid, a.options, show), 0;
+  if (a.list) return train::list_sweep(grid, a.options, show) ? 0 : 1;
   data::listen_for_stop();
   try {
     return train::run_sweep(grid, a.options, say, show) ? 0 : 1;

@@ -123,9 +123,8 @@ LraRun load_lra_run(const std::string& folder) {
   if (noted) {
     const RunStatus found = run.status;
     take_notes(run, notes);
-    // The folder knows best whether there is a result; only a later failure stands above it.
-    if (run.status == RunStatus::done || found == RunStatus::done)
-      run.status = run.status == RunStatus::failed ? run.status : found;
+    // The folder knows best whether there is a result, but what became of a later start stands above it.
+    if (run.status == RunStatus::done || (run.status == RunStatus::unfinished && run.why.empty())) run.status = found;
   }
   if (run.status != RunStatus::done) run.accuracy.reset();
   return run;

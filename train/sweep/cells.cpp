@@ -9,7 +9,7 @@
 #include "data/io/regular_file.h"
 #include "kernels/error.h"
 #include "train/folder/metrics.h"
-#include "train/recipe/recipe.h"
+#include "train/recipe/schema.h"
 #include "train/sweep/children.h"
 
 namespace selene::train {
@@ -98,6 +98,15 @@ void need_distinct(const std::vector<Cell>& cells, const Grid& grid) {
   }
 }
 
+/// Whether a run that is tested has nothing left to train: it has had all updates, or train.patience ends it.
+bool has_ended(const std::vector<MetricsRow>& rows, const TrainConfig& wanted) {
+  const double best = rows.back().find("best_update").value_or(0);
+  const auto worse = std::count_if(rows.begin(), rows.end(), [&](const MetricsRow& row) {
+    return row.kind == "valid" && double(row.update) > best;
+  });
+  return rows.back().update >= wanted.updates || (wanted.patience > 0 && worse >= wanted.patience);
+}
+
 }  // namespace
 
 std::string scale_text(double scale) {
@@ -122,13 +131,23 @@ std::vector<Cell> cells_of(const Grid& grid, const SweepOptions& options,
   return cells;
 }
 
-CellState state_of(const Cell& cell) {
+CellFolder look_into(const Cell& cell) {
   const std::string recipe = cell.folder + "/recipe.yaml", metrics = cell.folder + "/metrics.jsonl";
   std::error_code ignored;
-  if (!fs::exists(recipe, ignored) || !fs::exists(metrics, ignored)) return CellState::fresh;
-  if (data::read_regular_file(recipe, largest_recipe, "a recipe") != cell.resolved) return CellState::broken_off;
-  const auto rows = read_metrics(metrics).rows;
-  return !rows.empty() && rows.back().kind == "test" ? CellState::done : CellState::broken_off;
+  if (!fs::exists(recipe, ignored) || !fs::exists(metrics, ignored)) return {CellState::fresh, "was interrupted"};
+  try {
+    const Recipe had = parse_recipe(data::read_regular_file(recipe, largest_recipe, "a recipe"), recipe);
+    const Recipe wanted = parse_recipe(cell.resolved, cell.title);
+    if (const Strings keys = changed_keys(had, wanted); !keys.empty())
+      return {CellState::broken_off,
+              fmt::format("the folder has the run of another recipe ({})", recipe::join(keys, ", "))};
+    const auto rows = read_metrics(metrics).rows;
+    if (rows.empty() || rows.back().kind != "test") return {CellState::broken_off, "was interrupted"};
+    const bool same_data = fs::weakly_canonical(had.data.path) == fs::weakly_canonical(wanted.data.path);
+    return {same_data && has_ended(rows, wanted.train) ? CellState::done : CellState::tested};
+  } catch (const std::exception& e) {
+    return {CellState::broken_off, e.what()};
+  }
 }
 
 }  // namespace selene::train

@@ -46,9 +46,16 @@ std::string scale_text(double scale);
 std::vector<Cell> cells_of(const Grid& grid, const SweepOptions& options,
                            const std::map<std::string, PreparedData>& data);
 
-enum class CellState { fresh, broken_off, done };
+/// What a cell's folder holds: no run; a run; the test of the cell's recipe but for keys that may change on resume,
+/// though they may ask for more training; the same, and nothing is left to train.
+enum class CellState { fresh, broken_off, tested, done };
 
-/// By the run's folder: done where it holds the result of the very recipe; broken off where it holds any run.
-CellState state_of(const Cell& cell);
+struct CellFolder {
+  CellState state = CellState::fresh;
+  std::string why = {};  // it has no test of the recipe, one line
+};
+
+/// Looks into the run's folder. What cannot be read is broken off.
+CellFolder look_into(const Cell& cell);
 
 }  // namespace selene::train

@@ -73,14 +73,15 @@ void write_notes(const Cell& cell, const SweepOptions& options, const Place& pla
   data::write_durably(cell.folder + ".json", notes.dump() + "\n");
 }
 
-std::string noted_status(const Cell& cell) {
-  const std::string path = cell.folder + ".json";
+Noted noted(const std::string& folder) {
+  const std::string path = folder + ".json";
   std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return "";
+  if (!std::filesystem::exists(path, ignored)) return {};
   try {
-    return data::parse_json(data::read_regular_file(path, 1 << 20, "notes"), path).get<std::string>("status");
+    const data::Json notes = data::parse_json(data::read_regular_file(path, 1 << 20, "notes"), path);
+    return {notes.get<std::string>("status"), notes.get<std::string>("why")};
   } catch (const Error&) {
-    return "";  // written anew
+    return {};  // written anew
   }
 }
 

@@ -17,7 +17,10 @@ Place this_place(const std::string& source_folder);
 void write_notes(const Cell& cell, const SweepOptions& options, const Place& place,
                  const std::vector<std::string>& words, const std::string& status, const std::string& why);
 
-/// The status in a cell's notes; empty where there are none.
-std::string noted_status(const Cell& cell);
+/// What the notes beside a run's folder say; nothing where there are none.
+struct Noted {
+  std::string status = {}, why = {};
+};
+Noted noted(const std::string& folder);
 
 }  // namespace selene::train

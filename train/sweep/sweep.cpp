@@ -56,11 +56,11 @@ class Trainings {
 
   void run() {
     for (size_t i = 0; i < cells_.size(); ++i) {
-      while (children_.full()) finish(children_.wait());
+      while (children_.full()) finish_one();
       data::check_stop();
-      begin(i);
+      guarded(i, [&] { begin(i); });
     }
-    while (!children_.idle()) finish(children_.wait());
+    while (!children_.idle()) finish_one();
     data::check_stop();
   }
 
@@ -71,11 +71,27 @@ class Trainings {
     write_notes(cells_[i], options_, place_, words_of(cells_[i], options_), status, why);
   }
 
-  // What fails now takes nothing from a run that was done before.
+  // A run that was done before stays in its folder, but what fails now is not shown as its result.
   void fail(size_t i, const std::string& status, const std::string& why) {
-    if (noted_status(cells_[i]) != "done") note(i, status, why);
     ++bad;
     say_(fmt::format("{}: {}: {}", title(i), status, why));
+    try {
+      note(i, status, why);
+    } catch (const Error& e) {
+      say_(e.what());
+    }
+  }
+
+  /// Whatever is wrong with one cell, the others go on.
+  template <class F>
+  void guarded(size_t i, const F& step) {
+    try {
+      step();
+    } catch (const data::Interrupted&) {
+      throw;
+    } catch (const std::exception& e) {
+      fail(i, "failed", e.what());
+    }
   }
 
   void begin(size_t i) {
@@ -84,9 +100,8 @@ class Trainings {
     if (const std::string& why = cell.data.why; !why.empty())
       return fail(i, why.starts_with("no data at ") ? "no data" : "failed", why);
     if (!cell.problem.empty()) return fail(i, "failed", cell.problem);
-    const bool noted = noted_status(cell) == "done";
-    if (noted && state_of(cell) == CellState::done) return;
-    if (!noted) note(i, "unfinished", "");
+    if (noted(cell.folder).status == "done" && look_into(cell).state == CellState::done) return;
+    note(i, "unfinished", "was interrupted");  // true until more is known, whatever ends this process
     begun_[i] = Clock::now();
     Command command{words_of(cell, options_), cell.folder + ".out"};
     if (!gpus_.empty()) command.environment.emplace_back("CUDA_VISIBLE_DEVICES", gpus_[children_.free_slot()]);
@@ -94,23 +109,24 @@ class Trainings {
       const unsigned threads = std::max(1u, std::thread::hardware_concurrency() / unsigned(options_.jobs));
       command.environment.emplace_back("OMP_NUM_THREADS", std::to_string(threads));
     }
-    try {
-      children_.start(i, command);
-    } catch (const data::Interrupted&) {
-      throw;
-    } catch (const Error& e) {
-      fail(i, "failed", e.what());
-    }
+    children_.start(i, command);
+  }
+
+  void finish_one() {
+    const Ended ended = children_.wait();
+    guarded(ended.id, [&] { finish(ended); });
   }
 
   void finish(const Ended& ended) {
     const Cell& cell = cells_[ended.id];
-    if (data::stop_signal()) return;  // its checkpoint is there, and its notes say that it is unfinished
+    const CellFolder found = look_into(cell);
+    const bool tested = ended.status == 0 && found.state >= CellState::tested;
+    if (data::stop_signal() && !tested) return;  // its notes say that it was interrupted
     if (ended.status != 0)
       return fail(
           ended.id, "failed",
           ended.status > 128 ? "ended by " + data::signal_name(ended.status - 128) : error_of(cell.folder + ".out"));
-    if (state_of(cell) != CellState::done) return fail(ended.id, "unfinished", "was interrupted");
+    if (!tested) return fail(ended.id, "unfinished", found.why);
     note(ended.id, "done", "");
     ++ran;
     const double seconds = std::chrono::duration<double>(Clock::now() - begun_[ended.id]).count();
@@ -164,18 +180,21 @@ bool run_sweep(const Grid& grid, const SweepOptions& options, const Say& say, co
   return write_tables(grid, options, say, show) && whole;
 }
 
-void list_sweep(const Grid& grid, const SweepOptions& options, const Say& show) {
-  if (grid.measure == Measure::steps) return list_steps(grid, options, show);
-  if (grid.measure == Measure::nothing) return;
+bool list_sweep(const Grid& grid, const SweepOptions& options, const Say& show) {
+  if (grid.measure == Measure::steps) return list_steps(grid, options, show), true;
+  if (grid.measure == Measure::nothing) return true;
+  bool whole = true;
   for (const Cell& cell : cells_of(grid, options, prepare_data(grid, options, true, show))) {
-    const CellState state = cell.problem.empty() ? state_of(cell) : CellState::fresh;
     const std::string problem = cell.data.why.empty() ? cell.problem : cell.data.why;
+    const CellState state = problem.empty() ? look_into(cell).state : CellState::fresh;
+    whole = whole && problem.empty();
     if (!problem.empty()) show(fmt::format("cannot run: {}: {}", cell.title, problem));
-    else if (state == CellState::done && noted_status(cell) == "done") show("done: " + cell.title);
+    else if (state == CellState::done && noted(cell.folder).status == "done") show("done: " + cell.title);
     else
       show(fmt::format("{}: {}: {}", state == CellState::fresh ? "to run" : "to go on with", cell.title,
                        shell_line(words_of(cell, options))));
   }
+  return whole;
 }
 
 }  // namespace selene::train

@@ -14,7 +14,7 @@ namespace selene::train {
 /// a signal, once the programs that ran have come to their end; Error where nothing can be run at all.
 bool run_sweep(const Grid& grid, const SweepOptions& options, const Say& say, const Say& show);
 
-/// One line for each cell: what is done and what would be run.
-void list_sweep(const Grid& grid, const SweepOptions& options, const Say& show);
+/// One line for each cell: what is done and what would be run. Returns whether every cell can be run.
+bool list_sweep(const Grid& grid, const SweepOptions& options, const Say& show);
 
 }  // namespace selene::train

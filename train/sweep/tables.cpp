@@ -13,6 +13,7 @@
 #include "train/report/lra_tables.h"
 #include "train/report/recipe_compare.h"
 #include "train/report/run_data.h"
+#include "train/sweep/notes.h"
 
 namespace selene::train {
 namespace {
@@ -63,6 +64,20 @@ std::vector<StepTime> known_times(const SweepOptions& options) {
   return times;
 }
 
+/// The results of all runs, and what became of those without one.
+void show_headlines(const Strings& folders, const SweepOptions& options, const Say& show) {
+  std::vector<RunData> data;
+  std::string others;
+  for (const std::string& folder : folders) {
+    const std::string name = fs::path(folder).lexically_relative(options.out).string();
+    const auto [status, why] = noted(folder);
+    if (status != "done") others += fmt::format("* {}: {}: {}\n", name, status, why);
+    else data.push_back(load_run(folder)), data.back().name = name;
+  }
+  if (!data.empty()) show(headline_table(data));
+  if (!others.empty()) show(others);
+}
+
 std::string table_of(const std::string& what, const std::vector<LraRun>& runs, const SweepOptions& options,
                      const Paper& paper) {
   if (what == "table1") return accuracy_table(runs, paper);
@@ -80,15 +95,18 @@ std::string times_folder(const SweepOptions& options) {
 bool write_tables(const Grid& grid, const SweepOptions& options, const Say& say, const Say& show) {
   const Strings folders = known_runs(options.out);
   if (grid.write.empty()) {
-    std::vector<RunData> data;
-    for (const std::string& folder : folders)
-      if (fs::exists(folder + "/metrics.jsonl")) data.push_back(load_run(folder));
-    for (RunData& run : data) run.name = fs::path(run.path).lexically_relative(options.out).string();
-    if (!data.empty()) show(headline_table(data));
+    show_headlines(folders, options, show);
     return true;
   }
+  bool whole = true;
   std::vector<LraRun> runs;
-  for (const std::string& folder : folders) runs.push_back(load_lra_run(folder));
+  for (const std::string& folder : folders) {
+    try {
+      runs.push_back(load_lra_run(folder));
+    } catch (const Error& e) {
+      say(fmt::format("error: {}", e.what())), whole = false;
+    }
+  }
   compare_recipes(runs, recipes_beside(grid.numbers));
   const Paper paper = load_paper(grid.numbers);
   for (const std::string& what : grid.write) {
@@ -99,7 +117,7 @@ bool write_tables(const Grid& grid, const SweepOptions& options, const Say& say,
     }
     write(options.out + "/" + what + (figure ? ".svg" : ".md"), table_of(what, runs, options, paper), say, show);
   }
-  return true;
+  return whole;
 }
 
 }  // namespace selene::train

@@ -11,10 +11,10 @@
 #include "kernels/error.h"
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
+#include "train/folder/metrics.h"
 #include "train/report/figure.h"
 #include "train/report/lra_runs.h"
 #include "train/report/lra_tables.h"
-#include "train/folder/metrics.h"
 #include "train/report/step_times.h"
 
 using namespace selene;
@@ -150,6 +150,12 @@ TEST_CASE("what lies beside a run folder tells what the folder can't") {
   make_run(folder.path / "b", recipe_of("text", "luna-16", 2), 0.5);
   write_text(folder.file("b.json"), notes_of("text", "luna-16", 2, "unfinished"));
   CHECK(load_lra_run(folder.file("b")).accuracy == 0.5);  // came to its end after all
+  std::string later = notes_of("text", "luna-16", 2, "unfinished");
+  later.replace(later.find(R"("why":"")"), 8, R"("why":"was interrupted")");
+  write_text(folder.file("b.json"), later);
+  CHECK(load_lra_run(folder.file("b")).status == RunStatus::unfinished);
+  write_text(folder.file("b.json"), notes_of("text", "luna-16", 2, "no data"));
+  CHECK(load_lra_run(folder.file("b")).status == RunStatus::no_data);
   write_text(folder.file("b.json"), notes_of("text", "luna-16", 2, "failed"));
   CHECK(load_lra_run(folder.file("b")).status == RunStatus::failed);
   make_run(folder.path / "c", recipe_of("text", "luna-16", 3), -1);
