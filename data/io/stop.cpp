@@ -12,11 +12,12 @@
 namespace selene::data {
 namespace {
 
-std::atomic<int> first_signal{0};
+std::atomic<int> first_signal{0}, last_signal{0};
 bool watched = false;  // by somebody at a terminal, who wants to see that the key was noticed
 static_assert(std::atomic<int>::is_always_lock_free);  // it is written by a signal handler
 
 void on_signal(int number) {
+  last_signal = number;
   int none = 0;
   if (!first_signal.compare_exchange_strong(none, number)) {
     if (none == number) signal(number, SIG_DFL), raise(number);
@@ -50,6 +51,8 @@ void listen_for_stop() {
 }
 
 int stop_signal() { return first_signal; }
+
+int latest_signal() { return last_signal; }
 
 Interrupted::Interrupted() : Error("interrupted by " + signal_name(stop_signal()) + "; nothing was kept") {}
 

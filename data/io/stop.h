@@ -14,6 +14,9 @@ void listen_for_stop();
 /// Number of the first signal that came since listen_for_stop(); 0: none did. Callable from any thread.
 int stop_signal();
 
+/// Number of the latest of those signals; 0: none came.
+int latest_signal();
+
 /// What a loop throws that a signal ends. run_program() prints it and ends the process by that very signal, as shells
 /// and schedulers expect, once everything on the way has been cleaned up.
 struct Interrupted : Error {

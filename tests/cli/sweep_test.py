@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import unittest
 
@@ -165,6 +166,60 @@ class Sweep(FolderCase):
                 self.assertEqual(process.returncode, -number, err)
                 self.assertIn('interrupted', err)
                 self.assertTrue(os.path.exists(self.path(out, 'listops/luna-16/seed-1/checkpoints/last')))
+
+    def test_a_signal_just_when_a_program_starts(self):
+        for attempt in range(6):
+            with self.subTest(attempt):
+                out = f'early-{attempt}'
+                process = self.start('table1', *ONE_CELL, *settings(LONG), out=out)
+                try:
+                    while not os.path.exists(self.path(out, 'listops/luna-16/seed-1.out')):
+                        self.assertIsNone(process.poll())
+                    time.sleep(attempt // 2 * 0.0005)
+                    process.terminate()
+                    _, err = process.communicate(timeout=10)
+                    self.assertEqual(process.returncode, -signal.SIGTERM, err)
+                    self.assertIn('interrupted', err)
+                finally:
+                    if process.poll() is None:
+                        os.killpg(process.pid, signal.SIGKILL)
+
+    def test_different_signals_are_passed_on(self):
+        """Programs lie beside selene-sweep, so a copy of it has one that tells its signals."""
+        shutil.copy2(program('selene-sweep'), self.path('selene-sweep'))
+        self.write('selene-train', f"""#!{sys.executable}
+import signal, time
+got = []
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda number, _: got.append(number))
+print('ready', flush=True)
+while len(got) < 2:
+    time.sleep(0.01)
+print(*map(int, got), flush=True)
+""")
+        os.chmod(self.path('selene-train'), 0o755)
+        self.write('r.yaml', 'model: {dim: 16}\n')
+        self.write('m.yaml', 'model: {layers: 1}\n')
+        self.write('g.yaml', 'measure: training\nrecipes: {r: r.yaml}\nmodels: {m: m.yaml}\nseeds: 1\nout: o\n')
+        for signals, got in (((signal.SIGINT, signal.SIGTERM), '15 2'), ((signal.SIGTERM, signal.SIGHUP), '15 1')):
+            with self.subTest(signals=signals):
+                process = subprocess.Popen(['./selene-sweep', 'g.yaml', '--device', 'cpu'], cwd=self.folder,
+                                           stderr=subprocess.PIPE, text=True)
+                output = self.path('o/r/m/seed-1.out')
+                end = time.monotonic() + 30
+                try:
+                    while not os.path.exists(output) or self.text(output) != 'ready\n':
+                        self.assertLess(time.monotonic(), end)
+                        time.sleep(0.01)
+                    for number in signals:
+                        process.send_signal(number)
+                        time.sleep(0.1)
+                    process.communicate(timeout=10)
+                finally:
+                    process.kill()  # and with it its program
+                self.assertEqual(process.returncode, -signals[0])
+                self.assertEqual(self.text(output), f'ready\n{got}\n')
+                os.remove(output)
 
     def test_a_second_signal_ends_it_at_once(self):
         process = self.start('table1', *ONE_CELL, *settings(LONG), out='twice')

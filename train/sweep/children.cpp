@@ -48,15 +48,39 @@ int open_output(const std::string& path) {
   return file;
 }
 
-// In the new process; only calls that are allowed between fork and exec.
-[[noreturn]] void become(const char* program, char* const* words, char* const* environment, int output,
-                         pid_t parent) {
+// Signals wait while this lives.
+class SignalsWait {
+ public:
+  SignalsWait() {
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
+  }
+  SignalsWait(const SignalsWait&) = delete;
+  SignalsWait& operator=(const SignalsWait&) = delete;
+  ~SignalsWait() { sigprocmask(SIG_SETMASK, &before, nullptr); }
+  sigset_t before{};
+};
+
+// This process's handlers would swallow a signal that comes before exec. What is ignored stays so.
+void let_signals_end_it(const sigset_t& mask) {
+  for (int number = 1; number < NSIG; ++number) {
+    struct sigaction now {};
+    if (sigaction(number, nullptr, &now) == 0 && now.sa_handler != SIG_IGN) signal(number, SIG_DFL);
+  }
+  sigprocmask(SIG_SETMASK, &mask, nullptr);
+}
+
+// In the new process, where signals wait; only calls that are allowed between fork and exec.
+[[noreturn]] void become(const char* program, char* const* words, char* const* environment, int output, pid_t parent,
+                         const sigset_t& mask) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent) _exit(1);
   const int nothing = open("/dev/null", O_RDONLY);
   if (nothing >= 0) dup2(nothing, STDIN_FILENO);
   dup2(output, STDOUT_FILENO), dup2(output, STDERR_FILENO);
+  let_signals_end_it(mask);
   execve(program, words, environment);
   _exit(127);
 }
@@ -83,7 +107,8 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 }  // namespace
 
 Children::~Children() {
-  pass_signal_on();
+  if (data::stop_signal()) pass_signal_on();
+  else send(SIGTERM);
   while (!idle()) wait();
 }
 
@@ -105,24 +130,32 @@ void Children::start(size_t id, const Command& command) {
   std::vector<std::string> words = command.words, environment = environment_of(command);
   const std::vector<char*> word_list = pointers(words), environment_list = pointers(environment);
   const int output = open_output(command.output);
+  const SignalsWait waiting;
   const pid_t parent = getpid(), process = fork();
-  if (process == 0) become(program.c_str(), word_list.data(), environment_list.data(), output, parent);
+  if (process == 0)
+    become(program.c_str(), word_list.data(), environment_list.data(), output, parent, waiting.before);
   const int problem = errno;
   close(output);
   if (process < 0) throw Error(fmt::format("{}: cannot be started: {}", program, strerror(problem)));
   slots_[free_slot()] = {process, id};
 }
 
-void Children::pass_signal_on() {
-  if (passed_on_) return;
+void Children::send(int number) {
   for (const Child& child : slots_)
-    if (child.process) kill(child.process, SIGTERM);
-  passed_on_ = true;
+    if (child.process) kill(child.process, number);
+}
+
+// As SIGTERM stands for the first signal, that one stands for SIGTERM: no program gets one twice that came once.
+void Children::pass_signal_on() {
+  const int latest = data::latest_signal(), first = data::stop_signal();
+  if (latest == passed_on_) return;
+  send(latest == first ? SIGTERM : latest == SIGTERM ? first : latest);
+  passed_on_ = latest;
 }
 
 Ended Children::wait() {
   while (true) {
-    if (data::stop_signal()) pass_signal_on();
+    pass_signal_on();
     for (size_t slot = 0; slot < slots_.size(); ++slot) {
       Child& child = slots_[slot];
       int status = 0;

@@ -23,7 +23,8 @@ struct Ended {
 
 /// Programs that lie beside this one, at most so many at a time. Each has a process group of its own, so that a
 /// terminal's Ctrl-C does not reach it twice. The first signal to this process (data/io/stop.h) is passed on as
-/// SIGTERM, by which each comes to a good end; when this process ends, whatever ends it, they are sent another one.
+/// SIGTERM, by which each comes to a good end, and so are further ones that differ; when this process ends, whatever
+/// ends it, they are sent another SIGTERM.
 class Children {
  public:
   explicit Children(size_t most) : slots_(most) {}
@@ -46,9 +47,10 @@ class Children {
     pid_t process = 0;  // 0: the slot is free
     size_t id = 0;
   };
+  void send(int number);
   void pass_signal_on();
   std::vector<Child> slots_;
-  bool passed_on_ = false;
+  int passed_on_ = 0;  // the latest signal that was
 };
 
 /// Runs one program; its exit status.
