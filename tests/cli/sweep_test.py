@@ -51,7 +51,9 @@ class Sweep(FolderCase):
                                 ('table1', ['--recipes', 'texts']), ('table1', ['--models', 'luna']), ('table1', ['--seeds']),
                                 ('table2', ['--lengths', '1K']), ('table3', ['--models', 'transformer']),
                                 ('table1', ['--x', '1']), ('table1', ['--rounds', '2']), ('table2', ['--jobs', '2']),
-                                ('table1', ['--jobs', '0'])):
+                                ('table1', ['--jobs', '0']), ('table1', ['--set', 'train.seed=2']),
+                                ('table2', ['--seeds', '2']), ('figure1', ['--seeds', '2']),
+                                ('table2', ['--lengths', '8', '8'])):
             with self.subTest(grid=grid, arguments=arguments):
                 done = run('selene-sweep', grid_file(grid), '--device', 'cpu', *arguments)
                 self.assertEqual((done.returncode, done.stdout), (2, ''), done.stderr)
@@ -73,7 +75,12 @@ class Sweep(FolderCase):
             'g.yaml:6:1: unknown key sedes, wanted ': {'sedes': '1'},
             'g.yaml:4:8: seeds is an empty list': {'seeds': '[]'},
             'g.yaml:4:8: seeds has 1 twice': {'seeds': '[1, 2, 1]'},
-            'g.yaml:4:8: seeds is "x", wanted a whole number from 0': {'seeds': 'x'},
+            'g.yaml:4:8: seeds is "x", wanted a whole number from 1': {'seeds': 'x'},
+            'g.yaml:6:7: set: train.seed is what seeds gives': {'set': '{train.seed: 2}'},
+            'g.yaml:6:12: variants.a: train.seed is what seeds gives': {'variants': '{a: {train.seed: 2}}'},
+            'g.yaml:3:9: e with p and e-p with n would be in one folder, e-p': {
+                'models': '{e: m.yaml, e-p: r.yaml}', 'variants': '{n: {}, p: {model.dim: 8}}'},
+            'g.yaml:5:10: lengths has 32 twice': {'measure': 'steps', 'seeds': None, 'lengths': '[32, 32]'},
             'g.yaml:2:10: recipes is empty, wanted at least one': {'recipes': '{}'},
             'g.yaml:2:14: recipes.r: none.yaml is not there': {'recipes': '{r: none.yaml}'},
             'g.yaml:3:13: models.m is an empty list': {'models': '{m: []}'},
@@ -90,14 +97,18 @@ class Sweep(FolderCase):
         for wanted, change in cases.items():
             with self.subTest(wanted):
                 changed = {**good, **change}
-                if 'variants' in change:
+                if 'variants' in change and ':6:' in wanted:
                     wanted = wanted.replace(':6:12:', ':6:16:')
-                self.write('g.yaml', ''.join(f'{key}: {value}\n' for key, value in changed.items()))
+                self.write('g.yaml', ''.join(f'{key}: {value}\n' for key, value in changed.items() if value is not None))
                 result = self.call('g.yaml', '--list', status=1)
                 self.assertEqual(result.out, '')
                 self.assertTrue(result.err.startswith('error: ' + wanted), result.err)
                 self.assertEqual(result.err.count('\n'), 1, result.err)
         self.assertIn('none.yaml: cannot be opened', self.call('none.yaml', status=1).err)
+        self.write('g.yaml', 'measure: training\nrecipes: {r: r.yaml}\nmodels: {m: m.yaml}\nseeds: 3\nout: o\n')
+        listed = self.call('g.yaml', '--list').out
+        self.assertEqual([line.split(': ')[1] for line in listed.splitlines()], [f'r m seed {n}' for n in (1, 2, 3)])
+        self.assertEqual(self.call('g.yaml', '--list', '--seeds', '3').out, listed)
         self.write('g.yaml', 'measure: training\n  bad: [\n')
         self.assertIn('error: g.yaml:2:', self.call('g.yaml', status=1).err)
 
@@ -358,6 +369,12 @@ print(*map(int, got), flush=True)
         for other in ([*some, '--steps', '2'], [*short, '--scale', '0.5']):
             refused = self.call('table2', *other, out='times', status=1)
             self.assertIn('another --scale or --steps', refused.err)
+        changed = self.call('table2', *short, '--set', 'model.layers=1', out='times', status=1)
+        self.assertRegex(changed.err, r'another recipe of transformer 8 fp32 \(model\.layers: \d -> 1\)')
+        for listed in ([], ['--list']):
+            typo = self.call('table2', *short, '--set', 'model.dimm=3', *listed, out='times', status=1)
+            self.assertEqual((typo.out, typo.err),
+                             ('', 'error: --set model.dimm=3: unknown key model.dimm (did you mean model.dim?)\n'))
         scaled = self.call('table2', *short, '--scale', '0.5', out='scaled')
         self.assertIn('Scale 0.5: a step has at most 16,384 tokens and a process times 1 steps', scaled.out)
         refused = self.call('figure1', '--device', 'cpu', out='times', status=1)

@@ -47,7 +47,7 @@ void declare(CLI::App& app, Arguments& a) {
       });
   app.add_option("--recipes", a.options.recipes, "names of the grid's recipes; all");
   app.add_option("--models", a.options.models, "names of the grid's models; all");
-  app.add_option("--seeds", a.seeds, "seeds 1 to N in place of the grid's")->check(whole(1, 1'000'000));
+  app.add_option("--seeds", a.seeds, "seeds 1 to N in place of the grid's")->check(whole(1, train::most_seeds));
   app.add_option("--set", a.options.sets, "key=value of the recipe, for every cell; repeatable")
       ->take_all()
       ->allow_extra_args(false);
@@ -80,11 +80,12 @@ std::string apply(Arguments& a, Grid& grid) {
   const std::string suffix = o.scale == 1 ? "" : "-" + train::scale_text(o.scale);
   if (o.out.empty()) o.out = grid.out + suffix;
   if (o.prepared.empty()) o.prepared = grid.prepared + suffix;
-  if (a.seeds) {
-    grid.seeds.clear();
-    for (int64_t seed = 1; seed <= a.seeds; ++seed) grid.seeds.push_back(seed);
-  }
-  const bool steps = grid.measure == train::Measure::steps;
+  const bool steps = grid.measure == train::Measure::steps, training = grid.measure == train::Measure::training;
+  if (a.seeds && !training) return "--seeds is for a grid of trainings (measure: training)";
+  if (a.seeds) grid.seeds = train::first_seeds(a.seeds);
+  for (const std::string& set : o.sets)
+    if (training && set.starts_with("train.seed=")) return "--set train.seed is what --seeds gives, wanted that";
+  if (const auto twin = train::twin_of(a.lengths)) return fmt::format("--lengths has {} twice", *twin);
   for (const auto& [option, given] : {std::pair{"--lengths", !a.lengths.empty()},
                                       {"--rounds", a.rounds > 0},
                                       {"--steps", a.steps > 0},

@@ -72,8 +72,7 @@ Cell cell_of(const Grid& grid, const SweepOptions& options, const PreparedData& 
   if (!data.folder.empty()) cell.sets.push_back("data.path=" + data.folder);
   cell.p = std::find(variant.sets.begin(), variant.sets.end(), "model.pooling=p") != variant.sets.end();
   resolve(cell, grid, variant, options);
-  // What changes nothing is the cell of a grid without variants.
-  const std::string suffix = variant.sets.empty() ? "" : "-" + variant.name;
+  const std::string suffix = suffix_of(variant);
   cell.folder = fmt::format("{}/{}{}/{}{}/seed-{}", options.out, recipe.name, data.stand_in ? "-stand-in" : "",
                             model.name, suffix, seed);
   cell.title = fmt::format("{} {}{} seed {}", recipe.name, model.name,

@@ -68,13 +68,15 @@ class Reader {
   }
 
   /// "key=value" for each member of a map.
-  static Strings sets_of(const Node& node, const std::string& name) {
+  Strings sets_of(const Node& node, const std::string& name) const {
     Strings sets;
     const Fields fields(node, name);
     for (const auto& [key, value] : fields.members()) {
       if (!recipe::find_key(key.text))
         throw Error(fmt::format("{}: {}: unknown key {}{}", key.place, name, data::shown_bare(key.text),
                                 recipe::suggest_key(key.text)));
+      if (key.text == "train.seed" && grid_.measure == Measure::training)
+        throw Error(fmt::format("{}: {}: train.seed is what seeds gives, wanted it there alone", key.place, name));
       const bool list = value.kind == Node::list;
       const std::string text =
           recipe::join(list && value.children.empty() ? Strings{} : recipe::texts_of(value, key.text), ", ");
@@ -133,14 +135,38 @@ class Reader {
   void training(Fields& fields) {
     grid_.variants = {{}};
     if (const Node* node = fields.find("variants"))
-      grid_.variants = choices(*node, "variants", [](Choice& choice, const Node& value, const std::string& name) {
+      grid_.variants = choices(*node, "variants", [&](Choice& choice, const Node& value, const std::string& name) {
         choice.sets = sets_of(value, name);
       });
-    grid_.seeds = recipe::wholes_of(fields.need("seeds"), "seeds", 0);
-    for (auto seed = grid_.seeds.begin(); seed != grid_.seeds.end(); ++seed)
-      if (std::find(grid_.seeds.begin(), seed, *seed) != seed)
-        throw Error(fmt::format("{}: seeds has {} twice", fields.need("seeds").place, *seed));
+    need_own_folders(fields);
+    const Node& seeds = fields.need("seeds");
+    if (seeds.kind == Node::list) {
+      grid_.seeds = recipe::wholes_of(seeds, "seeds", 0);
+      need_once(seeds, "seeds", grid_.seeds);
+    } else {
+      const int64_t count = recipe::whole_of(seeds, "seeds", 1);
+      if (count > most_seeds)
+        throw Error(fmt::format("{}: seeds is {}, wanted at most {}", seeds.place, count, most_seeds));
+      grid_.seeds = first_seeds(count);
+    }
     if (const Node* node = fields.find("data")) read_data(file_of(*node, "data"), fields);
+  }
+
+  static void need_once(const Node& node, const std::string& name, const std::vector<int64_t>& values) {
+    if (const auto twin = twin_of(values)) throw Error(fmt::format("{}: {} has {} twice", node.place, name, *twin));
+  }
+
+  /// Model "e" with variant "p" and model "e-p" would be one.
+  void need_own_folders(Fields& fields) const {
+    std::map<std::string, std::string> seen;
+    for (const Choice& model : grid_.models)
+      for (const Choice& variant : grid_.variants) {
+        const std::string name = model.name + suffix_of(variant), what = model.name + " with " + variant.name;
+        const auto [other, is_new] = seen.emplace(name, what);
+        if (!is_new)
+          throw Error(fmt::format("{}: {} and {} would be in one folder, {}", fields.need("models").place,
+                                  other->second, what, name));
+      }
   }
 
   void read_data(const std::string& path, Fields& grid) {
@@ -162,6 +188,7 @@ class Reader {
   void steps(Fields& fields) {
     const Node& lengths = fields.need("lengths");
     grid_.lengths = recipe::wholes_of(lengths, "lengths", 1);
+    need_once(lengths, "lengths", grid_.lengths);
     for (const auto& [name, count] :
          {std::pair{"rounds", &grid_.rounds}, {"steps", &grid_.steps}, {"batch", &grid_.batch}})
       if (const Node* node = fields.find(name)) *count = recipe::whole_of(*node, name, 1);
@@ -176,6 +203,20 @@ class Reader {
 };
 
 }  // namespace
+
+std::string suffix_of(const Choice& variant) { return variant.sets.empty() ? "" : "-" + variant.name; }
+
+std::vector<int64_t> first_seeds(int64_t count) {
+  std::vector<int64_t> seeds;
+  for (int64_t seed = 1; seed <= count; ++seed) seeds.push_back(seed);
+  return seeds;
+}
+
+std::optional<int64_t> twin_of(const std::vector<int64_t>& values) {
+  for (auto value = values.begin(); value != values.end(); ++value)
+    if (std::find(values.begin(), value, *value) != value) return *value;
+  return std::nullopt;
+}
 
 Grid read_grid(const std::string& path) { return Reader(path).read(read_file(path)); }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,6 +40,16 @@ struct Grid {
   std::string numbers;                         // file of the paper's; empty: none
   std::vector<std::string> write;              // table1, table2, table3, figure1
 };
+
+constexpr int64_t most_seeds = 1'000'000;
+/// 1 to `count`.
+std::vector<int64_t> first_seeds(int64_t count);
+
+/// A value that is there twice.
+std::optional<int64_t> twin_of(const std::vector<int64_t>& values);
+
+/// Behind a model's name in folders and tables; what sets nothing is the cell of a grid without variants.
+std::string suffix_of(const Choice& variant);
 
 /// Reads a grid; files in it are relative to the file that names them. Throws Error with the place: what cannot be
 /// read, unknown keys, empty lists, values of a wrong form, names that are no names, recipes that are not there.

@@ -13,6 +13,7 @@
 #include "data/io/regular_file.h"
 #include "data/io/stop.h"
 #include "kernels/error.h"
+#include "train/recipe/schema.h"
 #include "train/sweep/children.h"
 #include "train/sweep/notes.h"
 #include "train/sweep/tables.h"
@@ -27,7 +28,8 @@ struct Timing {
   int64_t round = 0, length = 0, batch = 0;
   std::string model;
   Strings words;
-  std::string mark;  // that its line begins with
+  std::string cell;      // "luna-16 1024 fp32"
+  std::string resolved;  // the recipe, as to_yaml writes it
 };
 
 /// Below scale 1 a step has 16K tokens for every model alike.
@@ -38,7 +40,7 @@ std::vector<Timing> timings_of(const Grid& grid, const SweepOptions& options) {
       for (const Choice& model : grid.models) {
         const auto& asked = options.models;
         if (!asked.empty() && std::find(asked.begin(), asked.end(), model.name) == asked.end()) continue;
-        Timing t{round, length, grid.batch, model.name, {"selene-bench", "step"}, ""};
+        Timing t{round, length, grid.batch, model.name, {"selene-bench", "step"}, "", ""};
         if (options.scale != 1) t.batch = std::max<int64_t>(1, 16384 / length);
         for (const Strings& files : {grid.recipes[0].files, model.files})
           t.words.insert(t.words.end(), files.begin(), files.end());
@@ -50,11 +52,22 @@ std::vector<Timing> timings_of(const Grid& grid, const SweepOptions& options) {
         t.words.insert(t.words.end(), {"--precision", grid.precision, "--device", options.device, "--json"});
         for (const Strings& sets : {grid.sets, options.sets})
           for (const std::string& set : sets) t.words.insert(t.words.end(), {"--set", set});
-        t.mark = fmt::format("{{\"round\":{},\"cell\":\"{} {} {}\",", round, model.name, length, grid.precision);
+        t.cell = fmt::format("{} {} {}", model.name, length, grid.precision);
+        Strings files = grid.recipes[0].files, sets = grid.sets;
+        files.insert(files.end(), model.files.begin(), model.files.end());
+        sets.insert(sets.end(), options.sets.begin(), options.sets.end());
+        sets.push_back("train.precision=" + grid.precision);
+        t.resolved = to_yaml(compose_recipe(files, sets));
         all.push_back(t);
       }
   return all;
 }
+
+/// A measured cell, as its line says.
+struct Measured {
+  int64_t round = 0, batch = 0;
+  std::string cell, resolved;
+};
 
 Strings lines_of(const std::string& path) {
   Strings lines;
@@ -63,8 +76,37 @@ Strings lines_of(const std::string& path) {
   return lines;
 }
 
-bool measured(const Strings& lines, const Timing& t) {
-  return std::any_of(lines.begin(), lines.end(), [&](const std::string& line) { return line.starts_with(t.mark); });
+/// What is measured. Throws Error where times of a cell that is asked for have another scale, number of steps, batch
+/// or recipe: a table would mix them.
+std::vector<Measured> measured_in(const std::string& path, const std::vector<Timing>& all, const Grid& grid,
+                                  const SweepOptions& options) {
+  std::vector<Measured> done;
+  const auto refuse = [&](const std::string& what) {
+    throw Error(fmt::format("{}: has times with another {}; give another --out, or move it away", path, what));
+  };
+  for (const std::string& line : lines_of(path)) {
+    const data::Json j = data::parse_json(line, path);
+    if (j.get<std::string>("scale") != scale_text(options.scale) || j.get<int64_t>("timed_steps") != grid.steps)
+      refuse("--scale or --steps");
+    if (!j.find("cell")) continue;  // it failed
+    if (!j.find("recipe")) refuse("version, without recipes");
+    done.push_back({.round = j.get<int64_t>("round"),
+                    .batch = j.get<int64_t>("batch"),
+                    .cell = j.get<std::string>("cell"),
+                    .resolved = j.get<std::string>("recipe")});
+    const Measured& m = done.back();
+    const auto t = std::find_if(all.begin(), all.end(), [&](const Timing& timing) { return timing.cell == m.cell; });
+    if (t == all.end()) continue;
+    if (t->batch != m.batch) refuse(fmt::format("batch of {}: {} -> {}", m.cell, m.batch, t->batch));
+    const Strings keys = changed_keys(parse_recipe(m.resolved, path), parse_recipe(t->resolved, grid.path));
+    if (!keys.empty()) refuse(fmt::format("recipe of {} ({})", m.cell, recipe::join(keys, ", ")));
+  }
+  return done;
+}
+
+bool measured(const std::vector<Measured>& done, const Timing& t) {
+  return std::any_of(done.begin(), done.end(),
+                     [&](const Measured& m) { return m.cell == t.cell && m.round == t.round; });
 }
 
 /// The line of results among what the program printed.
@@ -87,19 +129,12 @@ class Timings {
     fs::create_directories(folder_);
     const data::FolderLock lock(folder_);
     if (lock.taken()) throw Error(folder_ + ": another selene-sweep works here");
-    const std::string path = folder_ + "/cells.jsonl";
-    const Strings lines = lines_of(path);
-    const std::string settings =
-        fmt::format("\"scale\":\"{}\",\"timed_steps\":{},", scale_text(options_.scale), grid_.steps);
-    for (const std::string& line : lines)
-      if (line.find(settings) == line.npos)
-        throw Error(
-            fmt::format("{}: has times with another --scale or --steps; give another --out, or move it away", path));
     const std::vector<Timing> all = timings_of(grid_, options_);
+    const std::vector<Measured> done = measured_in(folder_ + "/cells.jsonl", all, grid_, options_);
     int64_t ran = 0, bad = 0;
     for (size_t i = 0; i < all.size(); ++i) {
       data::check_stop();
-      if (measured(lines, all[i])) continue;
+      if (measured(done, all[i])) continue;
       const bool good = measure(all[i], fmt::format("[{}/{}] {} {} tokens, round {}", i + 1, all.size(), all[i].model,
                                                     all[i].length, all[i].round));
       ++(good ? ran : bad);
@@ -117,8 +152,7 @@ class Timings {
     const auto took = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     data::Json line = data::Json::object();
     // What failed has another mark: a later call tries again.
-    if (good)
-      line.set("round", t.round), line.set("cell", fmt::format("{} {} {}", t.model, t.length, grid_.precision));
+    if (good) line.set("round", t.round), line.set("cell", t.cell), line.set("recipe", t.resolved);
     else line.set("failed", t.round);
     line.set("scale", scale_text(options_.scale)), line.set("timed_steps", grid_.steps);
     line.set("machine", place_.machine), line.set("commit", place_.commit), line.set("date", place_.date);
@@ -154,9 +188,10 @@ bool run_steps(const Grid& grid, const SweepOptions& options, const Say& say) {
 }
 
 void list_steps(const Grid& grid, const SweepOptions& options, const Say& show) {
-  const Strings lines = lines_of(times_folder(options) + "/cells.jsonl");
-  for (const Timing& t : timings_of(grid, options))
-    show(fmt::format("{}: {} {} tokens, round {}: {}", measured(lines, t) ? "done" : "to run", t.model, t.length,
+  const std::vector<Timing> all = timings_of(grid, options);
+  const std::vector<Measured> done = measured_in(times_folder(options) + "/cells.jsonl", all, grid, options);
+  for (const Timing& t : all)
+    show(fmt::format("{}: {} {} tokens, round {}: {}", measured(done, t) ? "done" : "to run", t.model, t.length,
                      t.round, shell_line(t.words)));
 }
 
