@@ -4,6 +4,7 @@
 //   FAULT_CALL   name of the call; empty: all of them
 //   FAULT_FIRST, FAULT_LAST  numbers of the calls that meet the fault, from 1
 //   FAULT_ERROR  errno of the fault; 0: SIGKILL
+//   FAULT_SLOW   milliseconds before a program FAULT_PATH is started
 //   FAULT_LOG    file that gets the name of each call that counts, a line each
 // Both names of the call that opens a file are defined here.
 #undef _FILE_OFFSET_BITS
@@ -21,6 +22,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 
 namespace {
 
@@ -116,6 +118,13 @@ int unlink(const char* path) noexcept { return fault("unlink", concerns(path)) ?
 int remove(const char* path) noexcept { return fault("unlink", concerns(path)) ? -1 : NEXT(remove)(path); }
 int mkdir(const char* path, mode_t mode) noexcept {
   return fault("mkdir", concerns(path)) ? -1 : NEXT(mkdir)(path, mode);
+}
+
+int execve(const char* path, char* const* words, char* const* environment) noexcept {
+  timespec left{0, concerns(path) ? atol(setting("FAULT_SLOW")) * 1'000'000 : 0};
+  while (nanosleep(&left, &left) != 0) {
+  }
+  return NEXT(execve)(path, words, environment);
 }
 
 }  // extern "C"

@@ -5,7 +5,9 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
 import unittest
 
 from common import SMALL, TIMEOUT, Case, complaint, program, read_metrics, read_tensors, run
@@ -126,6 +128,27 @@ class Faults(Case):
         self.succeeds(self.train('copied', longer, '--resume', 'unlinked/checkpoints/last'), '(update 4)')
         self.succeeds(self.train('unlinked', longer), '(update 4)', 'finished update=6')
         self.assertTrue(os.path.islink(self.path('unlinked/checkpoints/last')))
+
+    def test_a_signal_between_fork_and_exec(self):
+        for file, text in (('r.yaml', 'model: {dim: 16}\n'), ('m.yaml', 'model: {layers: 1}\n'),
+                           ('g.yaml', 'measure: training\nrecipes: {r: r.yaml}\nmodels: {m: m.yaml}\nseeds: 1\nout: o\n'),
+                           ('selene-train', '#!/bin/sh\nexec sleep 20\n')):
+            with open(self.path(file), 'w', encoding='utf-8') as out:
+                out.write(text)
+        os.chmod(self.path('selene-train'), 0o755)
+        shutil.copy2(program('selene-sweep'), self.path('selene-sweep'))  # programs lie beside it
+        environment = {**os.environ, 'LD_PRELOAD': LIBRARY, 'FAULT_PATH': 'selene-train', 'FAULT_SLOW': '500'}
+        begin = time.monotonic()
+        process = subprocess.Popen(['./selene-sweep', 'g.yaml', '--device', 'cpu'], cwd=self.folder, env=environment,
+                                   stderr=subprocess.PIPE, text=True)
+        while not os.path.exists(self.path('o/r/m/seed-1.out')):
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
+        time.sleep(0.1)
+        process.terminate()
+        _, err = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, -signal.SIGTERM, err)
+        self.assertLess(time.monotonic() - begin, 15)  # or the program had its 20 s
 
     def test_without_locks(self):
         self.lacking('unlocked', call='flock', fault=errno.ENOLCK)
