@@ -6,6 +6,7 @@
 #include <set>
 
 #include "data/io/machine.h"
+#include "kernels/ceil_div.h"
 #include "kernels/error.h"
 #include "train/folder/log.h"
 #include "train/recipe/schema.h"
@@ -66,7 +67,7 @@ std::vector<data::Batch> planned_shapes(const Task& task, const std::vector<cons
   std::vector<data::Batch> shapes;
   const int64_t lengths = std::min<int64_t>(longest, kPlannedLengths);
   for (int64_t i = 1; i <= lengths; ++i)
-    for (const int64_t B : sizes) shapes.push_back(task.shape(B, (longest * i + lengths - 1) / lengths));
+    for (const int64_t B : sizes) shapes.push_back(task.shape(B, ceil_div(longest * i, lengths)));
   return shapes;
 }
 

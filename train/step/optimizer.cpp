@@ -4,12 +4,13 @@
 #include <bit>
 #include <cmath>
 
+#include "kernels/ceil_div.h"
 #include "kernels/elementwise.h"
 
 namespace selene {
 namespace {
 
-int64_t blocks(int64_t n) { return (n + kNormBlock - 1) / kNormBlock; }
+int64_t blocks(int64_t n) { return ceil_div(n, kNormBlock); }
 
 }  // namespace
 

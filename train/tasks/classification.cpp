@@ -61,21 +61,14 @@ Classification::Classification(const Recipe& recipe, data::Vocabulary vocabulary
 }
 
 std::unique_ptr<Task> Classification::open(const Recipe& recipe) {
-  const data::Kind& kind = data::kind_named(recipe.data.task);
-  const auto read = [&](const char* split) {
-    return std::make_shared<const data::Dataset>(data::read_split(recipe.data.path, kind, split));
-  };
-  Splits splits{read("train"), read("valid"), nullptr};
+  Splits splits = read_splits(recipe);
   need_alike(*splits.valid, *splits.train);
-  if (data::has_split(recipe.data.path, kind, "test")) splits.test = read("test");
-  else log_warning(fmt::format("{}: has no test split; the run will end without a test", recipe.data.path));
+  if (splits.test) need_alike(*splits.test, *splits.train);
   auto task = std::make_unique<Classification>(
       recipe,
       data::build_vocabulary(*splits.train, data::frame_named(recipe.data.frame), recipe.model.pooling != "p"));
   task->tell_cut(*splits.train), task->tell_cut(*splits.valid);
-  std::vector<const data::Dataset*> sets{splits.train.get(), splits.valid.get()};
-  if (splits.test) need_alike(*splits.test, *splits.train), sets.push_back(splits.test.get());
-  task->fit(sets);
+  task->fit(splits.all());
   task->splits_ = std::move(splits);
   return task;
 }

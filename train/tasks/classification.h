@@ -24,7 +24,6 @@ class Classification : public Task {
   Classification(const Recipe& recipe, data::Vocabulary vocabulary);
   static std::unique_ptr<Task> open(const Recipe& recipe);
   static std::unique_ptr<Task> reopen(const Recipe& recipe, const data::Metadata& facts, const std::string& path);
-
   static std::unique_ptr<Task> imagine(const Recipe& recipe, int64_t symbols, int64_t longest);
 
   /// Inputs: for each tower "tokens" i32[B, N] or "pixels" [B, N], "lengths" i32[B], "longest" i32[1] (tower_name);

@@ -8,11 +8,9 @@
 #include <numeric>
 
 #include "data/io/regular_file.h"
-#include "data/prepared.h"
 #include "data/text/characters.h"
 #include "kernels/error.h"
 #include "models/heads/language_model.h"
-#include "train/folder/log.h"
 
 namespace selene::train {
 namespace {
@@ -85,18 +83,11 @@ LanguageModelling::LanguageModelling(const Recipe& recipe, std::vector<int32_t> 
     : Task(recipe), characters_(std::move(characters)), positions_(recipe.data.max_length) {}
 
 std::unique_ptr<Task> LanguageModelling::open(const Recipe& recipe) {
-  const data::Kind& kind = data::kind_named(recipe.data.task);
-  const auto read = [&](const char* split) {
-    return std::make_shared<const data::Dataset>(data::read_split(recipe.data.path, kind, split));
-  };
-  Splits splits{read("train"), read("valid"), nullptr};
-  if (data::has_split(recipe.data.path, kind, "test")) splits.test = read("test");
-  else log_warning(fmt::format("{}: has no test split; the run will end without a test", recipe.data.path));
+  Splits splits = read_splits(recipe);
   auto task = std::make_unique<LanguageModelling>(recipe, characters_in(*splits.train));
-  std::vector<const data::Dataset*> sets{splits.train.get()};
   for (const auto& split : {splits.valid, splits.test})
-    if (split) task->check(*split), tell_other_options(*split, *splits.train), sets.push_back(split.get());
-  task->fit(sets);
+    if (split) task->check(*split), tell_other_options(*split, *splits.train);
+  task->fit(splits.all());
   task->splits_ = std::move(splits);
   return task;
 }

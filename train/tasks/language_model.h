@@ -16,7 +16,6 @@ class LanguageModelling : public Task {
   LanguageModelling(const Recipe& recipe, std::vector<int32_t> characters);
   static std::unique_ptr<Task> open(const Recipe& recipe);
   static std::unique_ptr<Task> reopen(const Recipe& recipe, const data::Metadata& facts, const std::string& path);
-
   static std::unique_ptr<Task> imagine(const Recipe& recipe, int64_t symbols, int64_t longest);
 
   /// Inputs "tokens" i32[B, N], "lengths" i32[B]; target "next" i32[B, N], no_label where nothing is to be said.

@@ -22,8 +22,8 @@ double loss(const LossSums& s) { return s.nll / s.count; }
 // In the order in which a row of metrics.jsonl has them.
 const std::vector<Row>& table() {
   static const Measure nats{"loss", "nats", false, everywhere, loss};
-  static const Measure smoothed{"smoothed_loss", "nats", false, in_training,
-                                [](const LossSums& s) { return s.loss / s.count; }};
+  static const Measure smoothed{
+      "smoothed_loss", "nats", false, in_training, [](const LossSums& s) { return s.loss / s.count; }, true};
   static const Measure accuracy{"accuracy", "", true, everywhere,
                                 [](const LossSums& s) { return s.correct / s.count; }};
   static const Measure perplexity{"perplexity", "", false, in_evaluation,
@@ -62,8 +62,7 @@ const Measure* find_measure(std::string_view task, std::string_view name) {
 std::vector<std::pair<const Measure*, double>> measured(const Recipe& recipe, const LossSums& sums, Told where) {
   std::vector<std::pair<const Measure*, double>> values;
   for (const Measure& m : measures_of(recipe.task))
-    if ((m.told & where) && (m.name != "smoothed_loss" || recipe.train.label_smoothing > 0))
-      values.emplace_back(&m, m.of(sums));
+    if ((m.told & where) && (!m.of_smoothed || recipe.train.label_smoothing > 0)) values.emplace_back(&m, m.of(sums));
   return values;
 }
 

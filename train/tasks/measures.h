@@ -19,6 +19,7 @@ struct Measure {
   bool higher_is_better;
   unsigned told;
   double (*of)(const LossSums&);  // of sums with a count above 0
+  bool of_smoothed = false;       // told only where train.label_smoothing is not 0
 };
 
 /// Names of all tasks.
@@ -27,8 +28,7 @@ std::vector<std::string_view> task_names();
 const std::vector<Measure>& measures_of(std::string_view task);
 /// One of them; null where the task has none of that name.
 const Measure* find_measure(std::string_view task, std::string_view name);
-/// Those that are told there, as name and value, in the order of the table. The loss of training is only smoothed
-/// where train.label_smoothing is not 0.
+/// Those that are told there, as name and value, in the order of the table.
 std::vector<std::pair<const Measure*, double>> measured(const Recipe& recipe, const LossSums& sums, Told where);
 
 }  // namespace selene::train

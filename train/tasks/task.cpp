@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "data/io/checksum.h"
+#include "data/prepared.h"
 #include "kernels/error.h"
 #include "train/folder/log.h"
 #include "train/tasks/classification.h"
@@ -31,6 +32,24 @@ const auto& row_of(const std::string& name) {
 }
 
 }  // namespace
+
+std::vector<const data::Dataset*> Splits::all() const {
+  std::vector<const data::Dataset*> sets;
+  for (const auto& split : {train, valid, test})
+    if (split) sets.push_back(split.get());
+  return sets;
+}
+
+Splits read_splits(const Recipe& recipe) {
+  const data::Kind& kind = data::kind_named(recipe.data.task);
+  const auto read = [&](const char* split) {
+    return std::make_shared<const data::Dataset>(data::read_split(recipe.data.path, kind, split));
+  };
+  Splits splits{read("train"), read("valid"), nullptr};
+  if (data::has_split(recipe.data.path, kind, "test")) splits.test = read("test");
+  else log_warning(fmt::format("{}: has no test split; the run will end without a test", recipe.data.path));
+  return splits;
+}
 
 const Tensor& DeviceBatch::at(std::string_view name) const {
   for (const auto& [known, tensor] : tensors)

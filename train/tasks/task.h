@@ -38,7 +38,11 @@ class TaskModel {
 /// Splits of a recipe's data; valid and test may be missing where a data set was given by name.
 struct Splits {
   std::shared_ptr<const data::Dataset> train, valid, test;
+  /// Those that are there.
+  std::vector<const data::Dataset*> all() const;
 };
+/// The prepared splits of data.path, of a kind: train and valid must be there; that there is no test is logged.
+Splits read_splits(const Recipe& recipe);
 
 /// What a program says of an evaluation beside the task's measures, gathered batch by batch.
 class Findings {
