@@ -10,6 +10,7 @@
 
 #include "engine/program_path.h"
 #include "kernels/error.h"
+#include "kernels/operations.h"
 
 namespace selene {
 namespace {

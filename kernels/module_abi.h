@@ -36,19 +36,6 @@ constexpr const char* name_of(Operation op) {
   return names[int(op)];
 }
 
-/// Changes with the list of operations (their names and order) and with kAbiVersion, which is raised by hand when an
-/// argument struct changes. FNV-1a.
-constexpr uint32_t kAbiVersion = 2;
-constexpr uint64_t abi_hash() {
-  uint64_t h = 0xcbf29ce484222325u ^ kAbiVersion;
-  for (int op = 0; op < int(Operation::count); ++op)
-    for (const char* c = name_of(Operation(op)); ; ++c) {
-      h = (h ^ uint8_t(*c)) * 0x100000001b3u;
-      if (!*c) break;
-    }
-  return h;
-}
-
 /// What a module says of its device.
 struct DeviceInfo {
   char name[128];      // "NVIDIA H100 80GB HBM3"
@@ -67,7 +54,7 @@ enum class Collective : int32_t { all_reduce, reduce_scatter, all_gather, broadc
 
 /// What a module offers. A function that can fail returns null on success, else one line that says what failed.
 struct ModuleTable {
-  uint64_t abi;        // abi_hash() of the module's build; anything else is refused
+  uint64_t abi;        // abi_hash() (kernels/operations.h) of the module's build; anything else is refused
   const char* name;    // "cuda", "simt"
   const char* (*device_info)(DeviceInfo* info);
   const char* (*allocate)(int64_t bytes, void** memory);           // the slab: one per process

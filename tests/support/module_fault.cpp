@@ -1,6 +1,6 @@
 // Modules that must be refused. SELENE_TEST_FAULT: 1 built for another ABI, 2 says that it can't work here, 3 has no
 // entry.
-#include "kernels/module_abi.h"
+#include "kernels/operations.h"
 
 #if SELENE_TEST_FAULT == 1
 extern "C" const selene::ModuleTable* selene_module(const char**) {
