@@ -177,6 +177,23 @@ TEST_CASE("docs: the pages show files that are built, and short ones") {
   }
 }
 
+TEST_CASE("docs: the page on the GPU has each operation with the file of its kernel") {
+  const std::string page = read(kRoot / "docs/gpu.md");
+  const std::string table = page.substr(page.find("| operation |"));
+  const std::string abi = read(kRoot / "kernels/module_abi.h");
+  const Strings operations = all(abi.substr(0, abi.find("namespace")), "X\\((\\w+)\\)");
+  CHECK(operations.size() >= 30);
+  for (const std::string& operation : operations) {
+    const size_t at = table.find(operation);
+    CAPTURE(operation);
+    REQUIRE(at != table.npos);
+    const Strings files = all(table.substr(at, table.find('\n', at) - at), "`(\\w+/\\w+\\.(?:cu|cpp))`");
+    CHECK(std::any_of(files.begin(), files.end(), [&](const std::string& file) {
+      return stands_in(read(kRoot / "kernels/cuda" / file), operation);
+    }));
+  }
+}
+
 TEST_CASE("docs: every dependency of the build is explained") {
   const std::string page = read(kRoot / "docs/dependencies.md");
   size_t named = 0;

@@ -1,5 +1,5 @@
 // What a launch must cost at least, counted from its arguments: the bytes that have to move between memory and chip,
-// each operand once, and the floating-point operations of its products. docs/gpu.md, "Kernels", has the table.
+// each operand once, and the floating-point operations of its products.
 #pragma once
 #include "kernels/module_abi.h"
 
