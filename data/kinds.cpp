@@ -1,11 +1,14 @@
 // The table of data kinds: a new task's data is a row here, a reader, and a subcommand of selene-prepare.
 #include <fmt/format.h>
 
+#include <ranges>
+
 #include "data/dataset.h"
 #include "data/lra/listops/listops.h"
 #include "data/lra/own_examples.h"
 #include "data/text/characters.h"
 #include "kernels/error.h"
+#include "kernels/join.h"
 
 namespace selene::data {
 namespace {
@@ -64,12 +67,10 @@ const std::vector<Kind>& kinds() {
 }
 
 const Kind& kind_named(std::string_view name) {
-  std::string known;
-  for (const Kind& kind : kinds()) {
+  for (const Kind& kind : kinds())
     if (kind.name == name) return kind;
-    known += (known.empty() ? "" : ", ") + kind.name;
-  }
-  throw Error(fmt::format("data of kind '{}', wanted one of {}", name.substr(0, 40), known));
+  throw Error(fmt::format("data of kind '{}', wanted one of {}", name.substr(0, 40),
+                          join(kinds() | std::views::transform(&Kind::name), ", ")));
 }
 
 }  // namespace selene::data

@@ -8,6 +8,7 @@
 
 #include "data/io/json.h"
 #include "data/io/printable.h"
+#include "kernels/ceil_div.h"
 #include "kernels/error.h"
 
 namespace selene::data {
@@ -15,7 +16,7 @@ namespace {
 
 constexpr int32_t luna_pad = 1, luna_eos = 2, luna_unknown = 3, luna_first = 4;
 
-int32_t luna_size(int64_t symbols) { return int32_t((luna_first + symbols + 7) / 8 * 8 + 1); }
+int32_t luna_size(int64_t symbols) { return int32_t(round_up(luna_first + symbols, 8) + 1); }
 
 void set_luna(Vocabulary& v, const Dataset& train) {
   const size_t K = train.kind->symbol_names.size();

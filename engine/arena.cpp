@@ -7,6 +7,7 @@
 #include <map>
 
 #include "kernels/error.h"
+#include "kernels/join.h"
 
 // In a build with AddressSanitizer: what no tensor owns is closed to kernels, on the CPU and on the shim.
 extern "C" {
@@ -132,12 +133,9 @@ std::vector<std::string> Arena::largest(int count) const {
 }
 
 void Arena::full(int64_t bytes, const std::string& label) const {
-  std::string text =
-      fmt::format("{} arena: {:.2f} MiB wanted for {}, {:.2f} of {:.2f} MiB in use; the largest tensors are", name_,
-                  double(bytes) / kMiB, label, double(used_) / kMiB, double(capacity_) / kMiB);
-  const char* comma = " ";
-  for (const std::string& line : largest(kShown)) text += comma + line, comma = ", ";
-  throw Error(text);
+  throw Error(fmt::format(
+      "{} arena: {:.2f} MiB wanted for {}, {:.2f} of {:.2f} MiB in use; the largest tensors are {}", name_,
+      double(bytes) / kMiB, label, double(used_) / kMiB, double(capacity_) / kMiB, join(largest(kShown), ", ")));
 }
 
 }  // namespace selene

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <ranges>
+
 #include "kernels/error.h"
+#include "kernels/join.h"
 
 namespace selene {
 namespace mechanisms {
@@ -15,12 +18,10 @@ std::span<const Mechanism> attentions() {
 }
 
 const Mechanism& attention_named(const std::string& name) {
-  std::string known;
-  for (const Mechanism& m : attentions()) {
+  for (const Mechanism& m : attentions())
     if (name == m.name) return m;
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", m.name);
-  }
-  throw Error(fmt::format("model.attention is '{}', wanted one of {}", name, known));
+  throw Error(fmt::format("model.attention is '{}', wanted one of {}", name,
+                          join(attentions() | std::views::transform(&Mechanism::name), ", ")));
 }
 
 std::string attention_label(const std::string& attention,

@@ -14,6 +14,7 @@
 
 #include "data/io/lines.h"
 #include "data/io/regular_file.h"
+#include "kernels/ceil_div.h"
 #include "kernels/error.h"
 
 namespace selene::data {
@@ -201,7 +202,7 @@ Image contact_sheet(std::span<const Image> images, int64_t columns) {
   if (images.empty()) throw Error("contact_sheet: no images, wanted at least one");
   if (columns < 1) throw Error(fmt::format("contact_sheet: {} columns, wanted at least 1", columns));
   const Image& first = images.front();
-  const int64_t n = int64_t(images.size()), rows = (n + columns - 1) / columns, across = std::min(columns, n);
+  const int64_t n = int64_t(images.size()), rows = ceil_div(n, columns), across = std::min(columns, n);
   Image sheet{rows * (first.height + 1) - 1, across * (first.width + 1) - 1, first.channels, {}};
   sheet.pixels.assign(size_t(sheet.height * sheet.width * sheet.channels), 128);
   for (int64_t i = 0; i < n; ++i) {

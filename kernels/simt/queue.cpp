@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "kernels/ceil_div.h"
 #include "kernels/cuda/host/runtime.h"
 #include "kernels/error.h"
 #include "kernels/simt/runtime.h"
@@ -14,7 +15,7 @@ namespace selene::cuda {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr size_t kAlignment = 256;
+constexpr int64_t kAlignment = 256;
 
 int32_t capability() {
   const char* text = getenv("SELENE_SIMT_CAPABILITY");
@@ -46,7 +47,7 @@ void device_info(DeviceInfo& info) {
 
 // NaN wherever nothing was written yet.
 void* allocate(int64_t bytes) {
-  const size_t size = (size_t(bytes) + kAlignment - 1) / kAlignment * kAlignment;
+  const size_t size = size_t(round_up(bytes, kAlignment));
   void* memory = aligned_alloc(kAlignment, size);
   if (!memory) throw Error("no memory: " + std::to_string(bytes >> 20) + " MiB asked for");
   return memset(memory, 0xff, size);

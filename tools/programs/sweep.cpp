@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <ranges>
 
 #include "data/io/printable.h"
 #include "data/io/stop.h"
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "tools/programs/program.h"
 #include "train/sweep/steps.h"
 #include "train/sweep/sweep.h"
@@ -67,9 +69,8 @@ std::string unknown_name(const char* option, const std::vector<std::string>& ask
                          const std::vector<train::Choice>& known) {
   for (const std::string& name : asked) {
     if (std::any_of(known.begin(), known.end(), [&](const auto& choice) { return choice.name == name; })) continue;
-    std::string all;
-    for (const auto& choice : known) all += (all.empty() ? "" : ", ") + choice.name;
-    return fmt::format("{} is '{}', wanted {}", option, data::printable(name), all);
+    return fmt::format("{} is '{}', wanted {}", option, data::printable(name),
+                       join(known | std::views::transform(&train::Choice::name), ", "));
   }
   return "";
 }

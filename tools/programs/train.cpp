@@ -7,6 +7,7 @@
 
 #include "engine/threads.h"
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "tools/programs/program.h"
 #include "train/folder/log.h"
 #include "train/run/trainer.h"
@@ -56,7 +57,7 @@ int run(const Arguments& a) {
     throw Error(
         fmt::format("{}: the run's folder has the name of the recipe's file, and that is no name for it: wanted "
                     "letters, digits, '_', '-' and '.'; --out FOLDER or --set name=NAME gives another",
-                    fmt::join(a.recipes, ", ")));
+                    join(a.recipes, ", ")));
   const train::RunResult result = train::train(recipe, a.run);
   if (a.run.dry_run) return 0;
   const char* end = result.finished ? "finished" : result.interrupted ? "interrupted" : "stopped";

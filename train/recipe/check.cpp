@@ -6,6 +6,7 @@
 
 #include "data/dataset.h"
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "models/registry.h"
 #include "train/recipe/schema.h"
 #include "train/tasks/measures.h"

@@ -1,6 +1,7 @@
 // The schema as documentation.
 #include <fmt/format.h>
 
+#include "kernels/join.h"
 #include "train/recipe/schema.h"
 
 namespace selene {
@@ -40,7 +41,7 @@ std::string type_of(const Key& key) {
 }
 
 std::string allowed(const Key& key) {
-  return key.choices.empty() ? recipe::format_range(key.range) : recipe::join(key.choices, ", ");
+  return key.choices.empty() ? recipe::format_range(key.range) : join(key.choices, ", ");
 }
 
 }  // namespace

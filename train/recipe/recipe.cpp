@@ -8,6 +8,7 @@
 
 #include "data/io/regular_file.h"
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "train/recipe/schema.h"
 
 namespace selene {
@@ -62,8 +63,8 @@ class Composition {
   void add_parent(const std::string& path, const std::string& place) {
     const std::string real = real_path(path);
     if (std::find(open_.begin(), open_.end(), real) != open_.end())
-      throw Error(fmt::format("{}recipes extend each other in a circle: {} -> {}", place,
-                              recipe::join(names_, " -> "), path));
+      throw Error(
+          fmt::format("{}recipes extend each other in a circle: {} -> {}", place, join(names_, " -> "), path));
     if (std::find(read_.begin(), read_.end(), real) == read_.end()) merge(path, real, place);
   }
 
@@ -101,9 +102,9 @@ Composition compose(const std::vector<std::string>& paths) {
     if (!out.recipe.description.empty()) descriptions.push_back(out.recipe.description);
   }
   const bool named = names.size() == paths.size();
-  out.recipe.name = named ? recipe::join(names, "-") : "";
-  if (paths.size() > 1 || !out.places.contains("name")) out.places["name"] = recipe::join(paths, ", ");
-  out.recipe.description = recipe::join(descriptions, ", ");
+  out.recipe.name = named ? join(names, "-") : "";
+  if (paths.size() > 1 || !out.places.contains("name")) out.places["name"] = join(paths, ", ");
+  out.recipe.description = join(descriptions, ", ");
   return out;
 }
 
@@ -151,7 +152,7 @@ void apply_sets(Recipe& out, Places& places, const std::vector<std::string>& set
 Composition checked(const std::vector<std::string>& paths, const std::vector<std::string>& sets) {
   Composition out = compose(paths);
   apply_sets(out.recipe, out.places, sets);
-  recipe::check(out.recipe, out.places, recipe::join(paths, ", "));
+  recipe::check(out.recipe, out.places, join(paths, ", "));
   return out;
 }
 

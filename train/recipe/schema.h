@@ -72,13 +72,6 @@ std::string format_value(const Recipe& recipe, const Key& key);
 std::string type_name(const Key& key);
 /// ">= 1", "0 <= x < 1", or empty.
 std::string format_range(const Range& range);
-/// The texts with `between` between them.
-template <class Texts>
-std::string join(const Texts& texts, std::string_view between) {
-  std::string out;
-  for (const auto& text : texts) out.append(&text == &*texts.begin() ? "" : between).append(text);
-  return out;
-}
 using data::shown;
 using data::shown_bare;
 

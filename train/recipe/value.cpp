@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "train/recipe/schema.h"
 
 namespace selene::recipe {

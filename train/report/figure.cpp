@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <ranges>
 
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "train/report/paper.h"
 #include "train/report/plot.h"
 
@@ -65,11 +67,10 @@ std::vector<std::string> models_with_results(const std::vector<LraRun>& runs) {
 
 void add_paper(Figure& f, const Paper& paper) {
   const std::optional<size_t> n = paper.length_index(f.length);
-  if (!n) {
-    std::string lengths;
-    for (const int64_t length : paper.lengths) lengths += fmt::format("{}{}", lengths.empty() ? "" : ", ", length);
-    throw Error(fmt::format("times at {} tokens: the paper has none there, wanted {}", f.length, lengths));
-  }
+  if (!n)
+    throw Error(fmt::format(
+        "times at {} tokens: the paper has none there, wanted {}", f.length,
+        join(paper.lengths | std::views::transform([](int64_t tokens) { return std::to_string(tokens); }), ", ")));
   for (const PaperModel& m : paper.models)
     if (std::isfinite(m.speed[*n]))
       f.points.push_back({m.title, m.speed[*n], paper.average(m, f.tasks), m.memory[*n], false});
@@ -241,8 +242,8 @@ Figure figure_of(const std::vector<LraRun>& runs, const std::vector<StepTime>& a
     for (const PaperTask& t : paper.tasks) f.tasks.emplace_back(t.key);
   else add_ours(f, runs, models, times, paper);
   add_paper(f, paper);
-  for (const std::string& task : f.tasks)
-    f.task_titles += (f.task_titles.empty() ? "" : ", ") + paper.task_title(task);
+  const auto title = [&](const std::string& task) { return paper.task_title(task); };
+  f.task_titles = join(f.tasks | std::views::transform(title), ", ");
   return f;
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "kernels/error.h"
+#include "kernels/join.h"
 
 namespace selene::train {
 namespace {
@@ -15,22 +16,16 @@ using Strings = std::vector<std::string>;
 
 const char* const missing = "–";
 
-std::string joined(const Strings& parts, const char* between) {
-  std::string text;
-  for (const std::string& part : parts) text += (text.empty() ? "" : between) + part;
-  return text;
-}
-
 void add_once(Strings& list, const std::string& value) {
   if (!value.empty() && std::find(list.begin(), list.end(), value) == list.end()) list.push_back(value);
 }
 
-std::string row(const Strings& columns) { return fmt::format("| {} |\n", joined(columns, " | ")); }
+std::string row(const Strings& columns) { return fmt::format("| {} |\n", join(columns, " | ")); }
 
 std::string head(const Strings& columns) {
   Strings rule(columns.size(), "---:");
   rule[0] = "---";
-  return fmt::format("{}|{}|\n", row(columns), joined(rule, "|"));
+  return fmt::format("{}|{}|\n", row(columns), join(rule, "|"));
 }
 
 std::string number(double value, int digits) {
@@ -93,8 +88,8 @@ std::string missing_notes(const Shown& shown, const Paper& paper) {
 /// The first six of the keys, and how many more.
 std::string keys_text(const Strings& keys) {
   constexpr size_t shown = 6;
-  if (keys.size() <= shown) return joined(keys, ", ");
-  return fmt::format("{} and {} more", joined({keys.begin(), keys.begin() + shown}, ", "), keys.size() - shown);
+  if (keys.size() <= shown) return join(keys, ", ");
+  return fmt::format("{} and {} more", join(Strings(keys.begin(), keys.begin() + shown), ", "), keys.size() - shown);
 }
 
 /// Which cells are marked † and why; which recipes could not be compared.
@@ -111,27 +106,27 @@ std::string recipe_notes(const Shown& shown, const Paper& paper) {
   if (!others.empty())
     text = fmt::format(
         "\n† trained with another recipe than that of its place in the table. What differs, there -> here:\n\n{}",
-        joined(others, ""));
+        join(others, ""));
   if (!reasons.empty())
-    text += fmt::format("\nRecipes not compared with those of the table: {}.\n", joined(reasons, "; "));
+    text += fmt::format("\nRecipes not compared with those of the table: {}.\n", join(reasons, "; "));
   return text;
 }
 
 /// "Measured on M, device D, commit C, 2026-11-20 to 2026-11-21."
 std::string measured_line(const Strings& machines, const Strings& devices, const Strings& commits, Strings dates) {
   Strings parts;
-  if (!machines.empty()) parts.push_back(fmt::format("on {}", joined(machines, "; ")));
-  if (!devices.empty()) parts.push_back(fmt::format("device {}", joined(devices, "; ")));
-  if (!commits.empty()) parts.push_back(fmt::format("commit {}", joined(commits, ", ")));
+  if (!machines.empty()) parts.push_back(fmt::format("on {}", join(machines, "; ")));
+  if (!devices.empty()) parts.push_back(fmt::format("device {}", join(devices, "; ")));
+  if (!commits.empty()) parts.push_back(fmt::format("commit {}", join(commits, ", ")));
   std::sort(dates.begin(), dates.end());
   if (!dates.empty()) parts.push_back(dates.front() + (dates.size() > 1 ? " to " + dates.back() : ""));
-  return parts.empty() ? "" : fmt::format("\nMeasured {}.\n", joined(parts, ", "));
+  return parts.empty() ? "" : fmt::format("\nMeasured {}.\n", join(parts, ", "));
 }
 
 std::string commands_block(const Strings& commands) {
   return commands.empty()
              ? ""
-             : fmt::format("\nCommands, from the root of the sources:\n\n```sh\n{}\n```\n", joined(commands, "\n"));
+             : fmt::format("\nCommands, from the root of the sources:\n\n```sh\n{}\n```\n", join(commands, "\n"));
 }
 
 std::string notes_of(const Shown& shown, const Paper& paper) {
@@ -300,7 +295,7 @@ std::string step_table(const std::vector<StepTime>& all, const Paper& paper) {
                fmt::format("\nScale {}: a step has at most 16,384 tokens and a process times {} steps. This shows "
                            "that every cell runs; little hangs on the numbers.\n",
                            t.scale, t.timed_steps));
-  text += joined(scales, "");
+  text += join(scales, "");
   for (const StepTimes& times : group_by_device(all, paper)) {
     text += fmt::format("\n## {}, {}\n\n{}\n{}", times.device, times.dtype, ratios(times, paper),
                         absolutes(times, paper));
@@ -312,7 +307,7 @@ std::string step_table(const std::vector<StepTime>& all, const Paper& paper) {
       else if (!times.at(t.model, t.length).rounds)
         add_once(failures, fmt::format("* {} at {} failed: {}\n", paper.model_title(t.model), t.length, t.why));
     }
-    if (!failures.empty()) text += fmt::format("\n{}", joined(failures, ""));
+    if (!failures.empty()) text += "\n" + join(failures, "");
   }
   return text + measured_line(machines, devices, commits, dates) + commands_block(commands);
 }

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "train/recipe/schema.h"
 
 namespace selene::train {
@@ -76,7 +77,7 @@ void compare_recipes(std::vector<LraRun>& runs, const std::string& folder) {
       continue;
     }
     const std::vector<std::string> files = lra_files(folder, "release/" + run.task, run.model);
-    run.recipe = recipe::join(files, " ");
+    run.recipe = join(files, " ");
     try {
       const std::vector<std::string> sets(run.p ? 1 : 0, "model.pooling=p");
       const Recipe wanted = compose_recipe(files, sets), own = load_recipe(run.folder + "/recipe.yaml");

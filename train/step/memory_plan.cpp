@@ -8,6 +8,7 @@
 #include "data/io/machine.h"
 #include "kernels/ceil_div.h"
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "train/folder/log.h"
 #include "train/recipe/schema.h"
 
@@ -93,7 +94,7 @@ MemoryPlan tell_plan(const Task& task, const std::vector<const data::Dataset*>& 
   const char* place = module ? "device" : usable.limit;
   const int64_t N = longest_of(task, sets), tried = kBatches * shapes.back().B;
   const int64_t most = largest_batch(task, N, tried, has, module);
-  log_info("memory: the largest tensors of a step are " + recipe::join(largest, ", "));
+  log_info("memory: the largest tensors of a step are " + join(largest, ", "));
   log_info(fmt::format("memory: the {} has {:.0f} MiB left; at {} tokens train.batch_size can be {} {}", place,
                        double(has) / kMiB, N, most, most == tried ? "and more" : "at most"));
   if (plan.total() <= has) return plan;

@@ -8,6 +8,7 @@
 
 #include "data/io/regular_file.h"
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "train/folder/metrics.h"
 #include "train/recipe/schema.h"
 #include "train/sweep/children.h"
@@ -138,8 +139,7 @@ CellFolder look_into(const Cell& cell) {
     const Recipe had = parse_recipe(data::read_regular_file(recipe, largest_recipe, "a recipe"), recipe);
     const Recipe wanted = parse_recipe(cell.resolved, cell.title);
     if (const Strings keys = changed_keys(had, wanted); !keys.empty())
-      return {CellState::broken_off,
-              fmt::format("the folder has the run of another recipe ({})", recipe::join(keys, ", "))};
+      return {CellState::broken_off, fmt::format("the folder has the run of another recipe ({})", join(keys, ", "))};
     const auto rows = read_metrics(metrics).rows;
     if (rows.empty() || rows.back().kind != "test") return {CellState::broken_off, "was interrupted"};
     const bool same_data = fs::weakly_canonical(had.data.path) == fs::weakly_canonical(wanted.data.path);

@@ -8,6 +8,7 @@
 #include "data/io/printable.h"
 #include "data/io/regular_file.h"
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "train/recipe/fields.h"
 #include "train/recipe/schema.h"
 
@@ -27,8 +28,7 @@ Node read_file(const std::string& path) {
 std::string one_of(const Node& node, const std::string& name, const Strings& choices) {
   const std::string text = recipe::text_of(node, name);
   if (std::find(choices.begin(), choices.end(), text) == choices.end())
-    throw Error(
-        fmt::format("{}: {} is {}, wanted {}", node.place, name, data::shown(text), recipe::join(choices, ", ")));
+    throw Error(fmt::format("{}: {} is {}, wanted {}", node.place, name, data::shown(text), join(choices, ", ")));
   return text;
 }
 
@@ -79,7 +79,7 @@ class Reader {
         throw Error(fmt::format("{}: {}: train.seed is what seeds gives, wanted it there alone", key.place, name));
       const bool list = value.kind == Node::list;
       const std::string text =
-          recipe::join(list && value.children.empty() ? Strings{} : recipe::texts_of(value, key.text), ", ");
+          join(list && value.children.empty() ? Strings{} : recipe::texts_of(value, key.text), ", ");
       sets.push_back(fmt::format("{}={}", key.text, list ? "[" + text + "]" : text));
     }
     return sets;

@@ -13,6 +13,7 @@
 #include "data/io/regular_file.h"
 #include "data/io/stop.h"
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "train/recipe/schema.h"
 #include "train/sweep/children.h"
 #include "train/sweep/notes.h"
@@ -99,7 +100,7 @@ std::vector<Measured> measured_in(const std::string& path, const std::vector<Tim
     if (t == all.end()) continue;
     if (t->batch != m.batch) refuse(fmt::format("batch of {}: {} -> {}", m.cell, m.batch, t->batch));
     const Strings keys = changed_keys(parse_recipe(m.resolved, path), parse_recipe(t->resolved, grid.path));
-    if (!keys.empty()) refuse(fmt::format("recipe of {} ({})", m.cell, recipe::join(keys, ", ")));
+    if (!keys.empty()) refuse(fmt::format("recipe of {} ({})", m.cell, join(keys, ", ")));
   }
   return done;
 }

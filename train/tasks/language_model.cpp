@@ -9,6 +9,7 @@
 
 #include "data/io/regular_file.h"
 #include "data/text/characters.h"
+#include "kernels/ceil_div.h"
 #include "kernels/error.h"
 #include "models/heads/language_model.h"
 
@@ -37,7 +38,7 @@ class CausalModel : public TaskModel {
 struct Blocks {
   Blocks(const data::Dataset& data, int64_t most) : length(most), offsets(data.columns.at(1).offsets) {
     for (int64_t row = 0; row < data.examples(); ++row)
-      first.push_back(first.back() + (size(row) + length - 1) / length), longest = std::max(longest, size(row));
+      first.push_back(first.back() + ceil_div(size(row), length)), longest = std::max(longest, size(row));
     longest = std::min(longest, length);
   }
   int64_t size(int64_t row) const { return offsets[size_t(row) + 1] - offsets[size_t(row)]; }

@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "kernels/error.h"
+#include "kernels/join.h"
 #include "train/recipe/schema.h"
 
 namespace selene::train {
@@ -50,7 +51,7 @@ std::vector<std::string_view> task_names() {
 const std::vector<Measure>& measures_of(std::string_view task) {
   for (const Row& row : table())
     if (row.task == task) return row.measures;
-  throw Error(fmt::format("task is '{}', wanted one of {}", std::string(task), recipe::join(task_names(), ", ")));
+  throw Error(fmt::format("task is '{}', wanted one of {}", std::string(task), join(task_names(), ", ")));
 }
 
 const Measure* find_measure(std::string_view task, std::string_view name) {

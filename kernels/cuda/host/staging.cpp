@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/ceil_div.h"
 #include "kernels/cuda/host/resources.h"
 
 namespace selene::cuda {
@@ -36,7 +37,7 @@ int64_t Staging::take(int64_t bytes) {
   const auto overlaps = [&](const Piece& p) { return p.begin < end && begin < p.end; };
   while (under_way_.size() >= most_pieces || std::any_of(under_way_.begin(), under_way_.end(), overlaps))
     retire_oldest();
-  next_ = (end + 255) / 256 * 256;
+  next_ = round_up(end, 256);
   return begin;
 }
 

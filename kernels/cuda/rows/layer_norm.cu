@@ -224,7 +224,7 @@ __global__ __launch_bounds__(kThreads) void layer_norm_gradient_long_rows(LayerN
 template <class T, bool kFast>
 __global__ __launch_bounds__(kThreads) void layer_norm_gradient_columns(LayerNormBwd<T> a, int64_t rows_of_block) {
   __shared__ float buf[kThreads * 8];
-  const int64_t strips = (a.C + 255) / 256, block = blockIdx.x / strips, base = blockIdx.x % strips * 256;
+  const int64_t strips = ceil_div(a.C, 256), block = blockIdx.x / strips, base = blockIdx.x % strips * 256;
   const int64_t c = base + int(threadIdx.x) % 32 * 8, begin = block * rows_of_block;
   const int64_t end = min(begin + rows_of_block, a.R);
   const int n = eight_or_rest(a.C, c);
