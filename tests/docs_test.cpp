@@ -11,6 +11,7 @@
 
 #include "tests/support/catch.h"
 
+namespace selene::testing {
 namespace {
 
 namespace fs = std::filesystem;
@@ -208,3 +209,5 @@ TEST_CASE("docs: every dependency of the build is explained") {
   }
   CHECK(named >= 10);
 }
+
+}  // namespace selene::testing

@@ -12,6 +12,7 @@
 
 #include "tests/support/catch.h"
 
+namespace selene::testing {
 namespace {
 
 namespace fs = std::filesystem;
@@ -26,6 +27,7 @@ struct Source {
   bool header = false;
   int lines = 0;
   std::vector<Include> includes;
+  std::set<std::string> namespaces;  // those that begin with selene
 };
 
 using Arrows = std::map<std::string, std::set<std::string>>;
@@ -117,10 +119,11 @@ Source read_source(const std::string& path, std::istream& text) {
   const std::string kind = fs::path(path).extension();
   // A precompiled header is the build's: no source includes it.
   const bool header = (kind == ".h" || kind == ".cuh") && fs::path(path).filename() != "pch.h";
-  Source s{path, first_folder(path), header, 0, {}};
+  Source s{path, first_folder(path), header, 0, {}, {}};
   for (std::string line; std::getline(text, line);) {
     ++s.lines;
     if (const std::string name = included(line); !name.empty()) s.includes.push_back({name, s.lines});
+    if (line.starts_with("namespace selene")) s.namespaces.insert(line.substr(10, line.find(' ', 10) - 10));
   }
   return s;
 }
@@ -138,7 +141,15 @@ std::vector<Source> sources() {
   return all;
 }
 
-// One line for each include that is against the rules.
+// What the names of a file are in; empty: that is not looked at.
+std::string namespace_of(const Source& s) {
+  if (s.layer == "train" || s.path == "tests/train/tasks/example_task_test.cpp") return "selene::train";
+  if (s.layer != "tests") return "";
+  if (s.path.starts_with("tests/kernels/simt/")) return "";  // the shim finds the shared memory of selene::cuda alone
+  return s.path.starts_with("tests/golden/") ? "selene::golden" : "selene::testing";
+}
+
+// One line for each thing that is against the rules.
 std::vector<std::string> complaints(const Source& s) {
   std::vector<std::string> found;
   const auto inside = rooms.find(room_of(s.path)), own = exceptions.find(s.path);
@@ -161,6 +172,9 @@ std::vector<std::string> complaints(const Source& s) {
     if (i.name.rfind("../", 0) == 0 || i.name.rfind("./", 0) == 0)
       found.push_back(place + ", wanted a path from the root");
   }
+  for (const std::string& name : s.namespaces)
+    if (const std::string wanted = namespace_of(s); !wanted.empty() && name != wanted)
+      found.push_back(s.path + ": is in " + name + ", wanted " + wanted);
   if (s.lines > longest_file)
     found.push_back(s.path + ": has " + std::to_string(s.lines) + " lines, at most 400 are wanted");
   return found;
@@ -228,6 +242,11 @@ TEST_CASE("the include checks find each kind of fault") {
   CHECK(complaints("kernels/a.cpp", "#include \"../b.h\"\n").size() == 1);
   CHECK(complaints("tests/support/pch/pch.h", "#include <fmt/format.h>\n").empty());
   CHECK(complaints("tests/a.cpp", "#include \"tests/support/pch/pch.h\"\n").size() == 1);
+  CHECK(complaints("train/a.cpp", "namespace selene::train {\n").empty());
+  CHECK(complaints("train/a.cpp", "namespace selene {\n").size() == 1);
+  CHECK(complaints("tests/a.cpp", "namespace selene::train {\n").size() == 1);
   CHECK(complaints("kernels/a.cpp", std::string(400, '\n')).empty());
   CHECK(complaints("kernels/a.cpp", std::string(401, '\n')).size() == 1);
 }
+
+}  // namespace selene::testing

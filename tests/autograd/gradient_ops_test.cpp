@@ -13,10 +13,8 @@
 #include "tests/support/op_case.h"
 #include "tests/support/threads.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 constexpr double kStep = 1e-5;       // of the central difference
 constexpr double kTolerance = 1e-6;  // of the tensor's largest |gradient|
@@ -170,4 +168,4 @@ TEST_CASE("every operation in fp32 agrees with double") {
   }
 }
 
-}  // namespace selene
+}  // namespace selene::testing

@@ -13,10 +13,8 @@
 #include "tests/support/share.h"
 #include "tests/support/threads.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
@@ -146,4 +144,4 @@ TEST_CASE("every operation shows a NaN of an input in what depends on it, on the
   }
 }
 
-}  // namespace selene
+}  // namespace selene::testing

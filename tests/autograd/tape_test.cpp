@@ -7,10 +7,8 @@
 #include "tests/support/op_case.h"
 #include "tests/support/threads.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 struct Fixture {
   Context context{test_memory()};
@@ -273,4 +271,4 @@ TEST_CASE("operations refuse what does not fit, with name, argument, shapes and 
         "element type i32 is not a floating-point type");
 }
 
-}  // namespace selene
+}  // namespace selene::testing

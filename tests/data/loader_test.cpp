@@ -15,11 +15,10 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-using namespace selene;
-using namespace selene::data;
-using selene::testing::message_of;
-
+namespace selene::testing {
 namespace {
+
+using namespace data;
 
 /// n rows of lengths 1 to 9; row i begins with symbol i % 10 and has label i % 7.
 std::shared_ptr<Dataset> rows(int64_t n, int32_t towers = 1) {
@@ -294,3 +293,5 @@ TEST_CASE("baselines: majority and first symbol") {
   CHECK(baselines(make({{"4", 4}, {"3", 3}}), test).majority_label == 3);
   CHECK(message_of([&] { baselines(train, Dataset{}); }) == ": no examples");
 }
+
+}  // namespace selene::testing

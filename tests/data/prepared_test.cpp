@@ -9,12 +9,11 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-using namespace selene;
-using namespace selene::data;
-using namespace selene::testing;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using namespace data;
+namespace fs = std::filesystem;
 
 /// Pairs of byte rows, every byte among them.
 Dataset pairs(int64_t n) {
@@ -333,3 +332,5 @@ TEST_CASE("prepared folder: a killed replacement leaves the old set whole") {
   CHECK(prepare(plan) == Prepared::made);
   CHECK(entries_in(folder.file("d")) == 5);
 }
+
+}  // namespace selene::testing

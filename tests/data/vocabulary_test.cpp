@@ -8,12 +8,11 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-using namespace selene;
-using namespace selene::data;
-using selene::testing::message_of;
-using Ids = std::vector<int32_t>;
-
+namespace selene::testing {
 namespace {
+
+using namespace data;
+using Ids = std::vector<int32_t>;
 
 Dataset make(const std::vector<std::string>& expressions) {
   DatasetBuilder d;
@@ -136,3 +135,5 @@ TEST_CASE("vocabulary: JSON that no vocabulary gives is refused") {
   CHECK(message_of([] { vocabulary_from_json("{"); }).substr(0, 12) == "vocabulary: ");
   CHECK(message_of([] { vocabulary_from_json("{}"); }).substr(0, 12) == "vocabulary: ");
 }
+
+}  // namespace selene::testing

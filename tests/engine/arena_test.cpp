@@ -14,10 +14,8 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 constexpr int64_t kBlock = Arena::kAlignment;
 
@@ -239,4 +237,4 @@ TEST_CASE("the observer sees every launch, in a dry run too") {
   }
 }
 
-}  // namespace selene
+}  // namespace selene::testing

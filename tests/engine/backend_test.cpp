@@ -11,12 +11,8 @@
 #include "tests/support/op_case.h"
 #include "tests/support/threads.h"
 
-namespace selene {
-namespace {
-
-using namespace testing;
-
-}  // namespace
+namespace selene::testing {
+namespace {}  // namespace
 
 TEST_CASE("a module describes itself and reports failures as errors") {
   const Backend& module = device_module();
@@ -86,4 +82,4 @@ TEST_CASE("the ABI hash changes with size, alignment and order of what crosses")
   CHECK(hash == hash_layout<Two, int32_t>(abi_hash()));
 }
 
-}  // namespace selene
+}  // namespace selene::testing

@@ -7,10 +7,8 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 // binary16 by its definition (IEEE 754-2008, 3.4), as a second opinion.
 double f16_by_definition(uint16_t bits) {
@@ -156,4 +154,4 @@ TEST_CASE("the block goes back with its last tensor, whichever that is") {
   CHECK(context.step().live() == 0);
 }
 
-}  // namespace selene
+}  // namespace selene::testing

@@ -124,8 +124,8 @@ void classifier(Session& s) {
 }
 
 /// "inverse_sqrt lr 5e-3 warmup 3 init 1e-7"
-std::pair<ScheduleConfig, double> schedule_of(const std::string& text) {
-  ScheduleConfig schedule;
+std::pair<train::ScheduleConfig, double> schedule_of(const std::string& text) {
+  train::ScheduleConfig schedule;
   std::istringstream words(text);
   std::string key;
   double value = 0, peak = 0;
@@ -138,10 +138,10 @@ std::pair<ScheduleConfig, double> schedule_of(const std::string& text) {
   return {schedule, peak};
 }
 
-OptimConfig optimizer_of(const Case& c) {
+train::OptimConfig optimizer_of(const Case& c) {
   if (c.text("optimizer") != "fairseq adam")
     throw Error(fmt::format("hyper.optimizer is '{}', wanted fairseq adam", c.text("optimizer")));
-  OptimConfig optim;
+  train::OptimConfig optim;
   optim.beta1 = c.numbers("betas").at(0), optim.beta2 = c.numbers("betas").at(1);
   optim.eps = c.number("eps"), optim.weight_decay = c.number("weight_decay");
   optim.clip_norm = c.number("clip_norm");
@@ -153,8 +153,8 @@ void training(Session& s) {
   const Classifier model(config_of(c), symbols_of(c), c.integer("classes"), s.parameters, s.context, DType::f32);
   s.load_parameters("buf.init.", false);
   const auto [schedule, peak] = schedule_of(c.text("schedule"));
-  Optimizer optimizer(optimizer_of(c), {}, s.parameters, s.context);
-  GradientTree gradients(s.parameters, s.context, 1);
+  train::Optimizer optimizer(optimizer_of(c), {}, s.parameters, s.context);
+  train::GradientTree gradients(s.parameters, s.context, 1);
   const int64_t steps = c.integer("steps");
   std::vector<double> losses, rates, norms;
   for (int64_t step = 0; step < steps; ++step) {
@@ -166,7 +166,7 @@ void training(Session& s) {
     losses.push_back(s.context.values<double>(loss.v)[0] / double(in.B));
     t.backward(loss, s.context.tensor<float>({1}, {1.0f}));
     gradients.end(0);
-    rates.push_back(learning_rate(schedule, peak, steps, step));
+    rates.push_back(train::learning_rate(schedule, peak, steps, step));
     StepScalars scalars{};
     optimizer.scalars(scalars, step, rates.back(), double(in.B));
     s.context.set_step(scalars);

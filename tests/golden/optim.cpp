@@ -19,14 +19,14 @@ using Numbers = std::vector<float>;
 /// Some tensors of a case under one optimiser, with gradients that come from outside.
 class Descent {
  public:
-  Descent(Session& s, const OptimConfig& config, const std::vector<std::string>& start) : session_(s) {
+  Descent(Session& s, const train::OptimConfig& config, const std::vector<std::string>& start) : session_(s) {
     for (const std::string& name : start) {
       const std::vector<int64_t>& shape = s.golden.tensors.at(name).shape;
       parameters_.add(name, Shape(shape.begin(), shape.end()), {});
     }
     parameters_.allocate(s.context, DType::f32, true, 0, 1);
     for (int i = 0; i < count(); ++i) parameters_.set(s.context, i, s.floats(start[size_t(i)]).data());
-    optimizer_ = std::make_unique<Optimizer>(config, LossScaling{}, parameters_, s.context);
+    optimizer_ = std::make_unique<train::Optimizer>(config, train::LossScaling{}, parameters_, s.context);
   }
   int count() const { return int(parameters_.count()); }
   void step(int64_t finished, double lr, const std::vector<Numbers>& gradients) {
@@ -46,7 +46,7 @@ class Descent {
  private:
   Session& session_;
   Parameters parameters_;
-  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<train::Optimizer> optimizer_;
 };
 
 std::vector<int64_t> with_steps(int64_t steps, const Shape& shape) {
@@ -59,8 +59,8 @@ Numbers row(const Numbers& table, int64_t index, int64_t width) {
   return {table.begin() + index * width, table.begin() + (index + 1) * width};
 }
 
-OptimConfig adam(const Case& c) {
-  OptimConfig config;
+train::OptimConfig adam(const Case& c) {
+  train::OptimConfig config;
   config.beta1 = c.numbers("betas").at(0), config.beta2 = c.numbers("betas").at(1);
   config.eps = c.number("eps");
   return config;
@@ -96,7 +96,7 @@ Objective quadratic(const Numbers& A, const Numbers& b) {
 }
 
 struct Plan {
-  OptimConfig config;
+  train::OptimConfig config;
   int64_t steps;
   std::vector<double> rates;  // one a step
 };
@@ -182,7 +182,7 @@ void torch_adam(Session& s) {
   } runs[] = {{"out.adam", "decoupled", 0}, {"out.adam_l2", "l2", l2}, {"out.adamw", "decoupled", decoupled}};
   const Numbers gradients = s.floats("buf.g");
   for (const auto& run : runs) {
-    OptimConfig config = adam(c);
+    train::OptimConfig config = adam(c);
     config.name = "adam_torch", config.decay = run.decay, config.weight_decay = run.weight;
     Descent d(s, config, {"buf.x0"});
     const int64_t n = d.shape(0).numel(), steps = int64_t(gradients.size()) / n;
@@ -198,8 +198,8 @@ void torch_adam(Session& s) {
 }
 
 /// With beta1 = 0 the first moment after one step is the clipped gradient itself.
-OptimConfig clipping(double max_norm, const char* mode) {
-  OptimConfig config;
+train::OptimConfig clipping(double max_norm, const char* mode) {
+  train::OptimConfig config;
   config.beta1 = 0, config.clip_norm = max_norm, config.clip_mode = mode;
   return config;
 }
@@ -210,7 +210,7 @@ std::vector<std::string> gradient_names(const Case& c) {
   return names;
 }
 
-Descent& clip(Session& s, std::deque<Descent>& kept, const OptimConfig& config,
+Descent& clip(Session& s, std::deque<Descent>& kept, const train::OptimConfig& config,
               const std::vector<std::string>& names) {
   Descent& d = kept.emplace_back(s, config, names);
   std::vector<Numbers> gradients;
@@ -231,7 +231,7 @@ void clip_total(Session& s) {
 void clip_each(Session& s) {
   if (s.golden.text("mode") != "each") throw Error("hyper.mode is not each");
   std::deque<Descent> kept;
-  const OptimConfig config = clipping(s.golden.number("max_norm"), "each");
+  const train::OptimConfig config = clipping(s.golden.number("max_norm"), "each");
   const std::vector<std::string> names = gradient_names(s.golden);
   Descent& all = clip(s, kept, config, names);
   for (int i = 0; i < all.count(); ++i) s.expect(fmt::format("out.g{}", i), all.moment1(i));
@@ -240,8 +240,8 @@ void clip_each(Session& s) {
   s.expect("out.reported_norm", {1}, std::vector<double>{largest});
 }
 
-ScheduleConfig schedule_of(const Case& c) {
-  ScheduleConfig schedule;
+train::ScheduleConfig schedule_of(const Case& c) {
+  train::ScheduleConfig schedule;
   schedule.warmup = c.integer("warmup_updates", c.number("warmup_steps", 0));
   schedule.init_lr = c.number("warmup_init_lr", -1), schedule.end_lr = c.number("end_learning_rate", 0);
   schedule.total = c.integer("total_num_update", 0);
@@ -267,11 +267,11 @@ ScheduleConfig schedule_of(const Case& c) {
 
 void schedules(Session& s) {
   const Case& c = s.golden;
-  const ScheduleConfig schedule = schedule_of(c);
+  const train::ScheduleConfig schedule = schedule_of(c);
   const int64_t N = c.integer("N");
   const double peak = c.hyper.count("lr") ? c.numbers("lr").at(0) : c.number("base_learning_rate");
   std::vector<double> rates;
-  for (int64_t u = 0; u <= N; ++u) rates.push_back(learning_rate(schedule, peak, N, u));
+  for (int64_t u = 0; u <= N; ++u) rates.push_back(train::learning_rate(schedule, peak, N, u));
   s.expect("out.lr", {N + 1}, rates);
   if (!c.has("out.initial_lr")) return;
   // The reference's polynomial decay starts, before any update is counted, at the rate of update 1.

@@ -1,7 +1,7 @@
 #include "kernels/philox.h"
 #include "tests/support/catch.h"
 
-using namespace selene;
+namespace selene::testing {
 
 static std::vector<uint32_t> words(Philox p) { return {p.v, p.v + 4}; }
 
@@ -30,3 +30,5 @@ TEST_CASE("a philox stream is uniform, repeatable, and differs between streams")
   CHECK(same == 0);
   for (int n : counts) CHECK(std::abs(n - 1000) < 5 * 30);
 }
+
+}  // namespace selene::testing

@@ -6,10 +6,8 @@
 #include "tests/support/catch.h"
 #include "tests/support/op_case.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 constexpr int64_t kB = 2, kN = 6, kD = 8;
 constexpr double kRounding = 1e-13;
@@ -195,4 +193,4 @@ TEST_CASE("a dropout site's name stands once in a layer, and its number is its p
   CHECK(error_of([&] { first.site("last", 0); }).find("has 8 sites already") != std::string::npos);
 }
 
-}  // namespace selene
+}  // namespace selene::testing

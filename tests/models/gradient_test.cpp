@@ -10,10 +10,8 @@
 #include "tests/support/op_case.h"
 #include "tests/support/threads.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 constexpr double kStep = 1e-5;
 
@@ -104,4 +102,4 @@ TEST_CASE("models in bf16 stay near fp32") {
   }
 }
 
-}  // namespace selene
+}  // namespace selene::testing

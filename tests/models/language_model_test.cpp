@@ -10,10 +10,8 @@
 #include "tests/support/op_case.h"
 #include "tests/support/threads.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 constexpr int64_t kB = 2, kN = 7, kV = 6;
 constexpr int32_t kNoTarget = -2;  // -1 is a class that does not exist
@@ -156,4 +154,4 @@ TEST_CASE("a recomputed language model gives the same bits, and a tied one has n
   }
 }
 
-}  // namespace selene
+}  // namespace selene::testing

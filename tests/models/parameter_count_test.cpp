@@ -7,9 +7,10 @@
 #include "train/recipe/recipe.h"
 #include "train/report/recipe_compare.h"
 
-using namespace selene;
-
+namespace selene::testing {
 namespace {
+
+using namespace train;
 
 struct Task {
   const char* name;
@@ -29,7 +30,7 @@ constexpr Task kTasks[] = {
 /// Parameters of a recipe's model in the frame `luna`, whose padding symbol is 1, without the token table.
 int64_t count(const std::string& setting, const std::string& model, const std::vector<std::string>& sets = {}) {
   const std::string recipes = std::string(SELENE_SOURCE_ROOT) + "/recipes";
-  const Recipe recipe = compose_recipe(train::lra_files(recipes, setting, model), sets);
+  const Recipe recipe = compose_recipe(lra_files(recipes, setting, model), sets);
   ModelConfig config = recipe.model;
   config.max_positions = recipe.data.max_length;
   constexpr int64_t kSymbols = 33;
@@ -84,3 +85,5 @@ TEST_CASE("parameters of the configuration of Tay et al.") {
   CHECK(count("tay/pathfinder", "transformer") == 4 * small + 2 * d + (d * f + f) + f * 2);
   CHECK(count("tay/listops", "luna-16") > count("tay/listops", "transformer"));
 }
+
+}  // namespace selene::testing

@@ -8,10 +8,8 @@
 #include "tests/support/op_case.h"
 #include "tests/support/threads.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 constexpr double kRounding = 1e-13;  // in double, of values of the order of 1
 
@@ -118,4 +116,4 @@ TEST_CASE("no two dropout sites of a model share an id") {
   }
 }
 
-}  // namespace selene
+}  // namespace selene::testing

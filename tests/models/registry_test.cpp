@@ -9,7 +9,9 @@
 #include "train/step/memory_plan.h"
 #include "train/step/schedule.h"
 
-using namespace selene;
+namespace selene::testing {
+
+using namespace train;
 
 static bool close(double is, double wanted, double relative) { return std::abs(is - wanted) <= relative * wanted; }
 
@@ -39,8 +41,8 @@ TEST_CASE("every mechanism runs with every LRA recipe: a step of each pair is pl
       if (entry.path().extension() != ".yaml") continue;
       CAPTURE(entry.path().string(), model);
       const Recipe r = compose_recipe({entry.path().string(), models + model});
-      const auto task = train::imagine_task(r, 40, r.data.max_length);
-      CHECK(train::plan_memory(*task, {task->shape(2, 64)}, true).step > 0);
+      const auto task = imagine_task(r, 40, r.data.max_length);
+      CHECK(plan_memory(*task, {task->shape(2, 64)}, true).step > 0);
       ++pairs;
     }
   CHECK(pairs >= 39);
@@ -76,3 +78,5 @@ TEST_CASE("schedules have the reference's values at a few updates") {
   CHECK(close(rate(linear, 6e-4, 1), 4e-8, 1e-9));
   CHECK(close(rate(linear, 6e-4, 15001), 5.99997447e-4, 1e-8));
 }
+
+}  // namespace selene::testing

@@ -7,6 +7,8 @@
 
 namespace selene::testing {
 
+using namespace train;
+
 Recipe small_recipe(const ModelConfig& model) {
   Recipe r;
   r.name = "test";
@@ -17,9 +19,9 @@ Recipe small_recipe(const ModelConfig& model) {
   return r;
 }
 
-std::unique_ptr<train::Task> small_task(const Recipe& recipe) {
-  const train::ModelSize size{Symbols{9, 1}, 5, std::max<int64_t>(20, recipe.model.max_positions)};
-  return std::make_unique<train::Classification>(recipe, size);
+std::unique_ptr<Task> small_task(const Recipe& recipe) {
+  const ModelSize size{Symbols{9, 1}, 5, std::max<int64_t>(20, recipe.model.max_positions)};
+  return std::make_unique<Classification>(recipe, size);
 }
 
 data::Batch random_batch(const ModelConfig& model, int64_t B, int64_t N, uint64_t seed) {
@@ -43,20 +45,20 @@ data::Batch random_batch(const ModelConfig& model, int64_t B, int64_t N, uint64_
   return batch;
 }
 
-std::unique_ptr<train::Session> small_session(const Recipe& recipe, int64_t B, int64_t N, const Backend* module) {
-  static std::vector<std::unique_ptr<train::Task>> tasks;
-  const train::Task& task = *tasks.emplace_back(small_task(recipe));
-  const MemoryPlan plan = train::plan_memory(task, {task.shape(B, N)}, true, module);
-  return std::make_unique<train::Session>(task, std::make_unique<Context>(plan, module), true);
+std::unique_ptr<Session> small_session(const Recipe& recipe, int64_t B, int64_t N, const Backend* module) {
+  static std::vector<std::unique_ptr<Task>> tasks;
+  const Task& task = *tasks.emplace_back(small_task(recipe));
+  const MemoryPlan plan = plan_memory(task, {task.shape(B, N)}, true, module);
+  return std::make_unique<Session>(task, std::make_unique<Context>(plan, module), true);
 }
 
-std::vector<float> logits_of(train::Session& session, const data::Batch& batch) {
+std::vector<float> logits_of(Session& session, const data::Batch& batch) {
   std::vector<float> logits;
   session.evaluate(batch, [&](const Tensor& outputs) { logits = session.context().values<float>(outputs); });
   return logits;
 }
 
-void update(train::Session& session, const std::vector<data::Batch>& batches, int64_t finished) {
+void update(Session& session, const std::vector<data::Batch>& batches, int64_t finished) {
   double sample_size = 0;
   for (const data::Batch& batch : batches) sample_size += batch.sample_size;
   for (size_t i = 0; i < batches.size(); ++i) {
@@ -66,12 +68,12 @@ void update(train::Session& session, const std::vector<data::Batch>& batches, in
   session.optimizer().step();
 }
 
-std::vector<float> floats(train::Session& session, const Tensor& flat) {
+std::vector<float> floats(Session& session, const Tensor& flat) {
   const std::vector<double> v = download_doubles(session.context(), flat);
   return {v.begin(), v.end()};
 }
 
-std::vector<std::vector<float>> state_of(train::Session& session) {
+std::vector<std::vector<float>> state_of(Session& session) {
   const Parameters& p = session.parameters();
   std::vector<std::vector<float>> state;
   for (const Tensor* t : {&p.values(), &p.compute_values()}) state.push_back(floats(session, *t));

@@ -5,7 +5,7 @@
 
 #include "kernels/backend.h"
 
-namespace selene::test {
+namespace selene::testing {
 
 /// Runs a launch on the CPU with exactly the scratch it asks for, filled with NaN before.
 template <template <class> class Arguments, class T>
@@ -16,4 +16,4 @@ void run_with_scratch(Stream& stream, Arguments<T> a) {
   run(stream, a);
 }
 
-}  // namespace selene::test
+}  // namespace selene::testing

@@ -76,15 +76,15 @@ Commands declare(CLI::App& app, Arguments& a) {
   return c;
 }
 
-Recipe recipe_of(const Arguments& a, const std::string& precision) {
+train::Recipe recipe_of(const Arguments& a, const std::string& precision) {
   std::vector<std::string> sets = a.sets;
   if (!precision.empty()) sets.push_back("train.precision=" + precision);
-  return compose_recipe(a.recipes, sets);
+  return train::compose_recipe(a.recipes, sets);
 }
 
 // Each length, or the recipe's; returns how many measurements failed.
 template <class F>
-int at_lengths(const Arguments& a, const Recipe& recipe, const F& measure) {
+int at_lengths(const Arguments& a, const train::Recipe& recipe, const F& measure) {
   int failed = 0;
   for (const int64_t N : a.lengths.empty() ? std::vector<int64_t>{recipe.data.max_length} : a.lengths)
     failed += failures(fmt::format("{}, {} tokens, {}", recipe.name, N, recipe.train.precision), [&] { measure(N); });
@@ -94,7 +94,7 @@ int at_lengths(const Arguments& a, const Recipe& recipe, const F& measure) {
 // What was asked for, in one precision, or in the recipe's where that is empty; returns how many measurements failed.
 int measure(const Commands& c, const Arguments& a, const std::string& precision, const Backend* module) {
   if (*c.step || *c.kernels || *c.loader) {
-    const Recipe recipe = recipe_of(a, precision);
+    const train::Recipe recipe = recipe_of(a, precision);
     train::need_precision(recipe.train.precision, module);
     if (*c.loader) return failures(recipe.name, [&] { bench::loader(a, recipe, module); });
     return at_lengths(a, recipe, [&](int64_t N) { (*c.step ? bench::step : bench::kernels)(a, recipe, N, module); });

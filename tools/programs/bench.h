@@ -28,15 +28,15 @@ struct Ceilings {
 Ceilings measure_ceilings(DType dtype, const Backend* module);
 
 /// A training step of random tokens: forward, backward, Adam.
-void step(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module);
+void step(const Arguments& a, const train::Recipe& recipe, int64_t N, const Backend* module);
 /// Every operation of that step by itself.
-void kernels(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module);
+void kernels(const Arguments& a, const train::Recipe& recipe, int64_t N, const Backend* module);
 /// Attention alone, forward and backward, by each kernel that the device has. Shape: "BxHxNqxNkxK".
 void attention(const Arguments& a, const std::string& shape, const std::string& precision, const Backend* module);
 void ceilings(const Arguments& a, const std::string& precision, const Backend* module);
 
 /// The loader of a recipe's data beside the recipe's training step.
-void loader(const Arguments& a, const Recipe& recipe, const Backend* module);
+void loader(const Arguments& a, const train::Recipe& recipe, const Backend* module);
 
 /// What step() and kernels() share.
 data::Batch random_batch(const train::Task& task, int64_t B, int64_t N, int64_t symbols);

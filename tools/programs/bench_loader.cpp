@@ -10,7 +10,7 @@
 
 namespace selene::bench {
 
-void loader(const Arguments& a, const Recipe& recipe, const Backend* module) {
+void loader(const Arguments& a, const train::Recipe& recipe, const Backend* module) {
   const std::unique_ptr<train::Task> task = train::open_task(recipe);
   const auto& set = task->splits().train;
   const int64_t B = recipe.train.batch_size;

@@ -25,7 +25,7 @@ double resident_mib() {
 }
 
 // Tables and peers know the model by that.
-std::string label_of(const Recipe& recipe) {
+std::string label_of(const train::Recipe& recipe) {
   return attention_label(recipe.model.attention, [&](const std::string& key) {
     return std::to_string(recipe.model.own.get<int64_t>(key.substr(key.find('.') + 1)));
   });
@@ -117,7 +117,7 @@ data::Batch random_batch(const train::Task& task, int64_t B, int64_t N, int64_t 
 
 // The floor is measured between the steps, so that both see the same machine. On the CPU it is the step's matrix
 // products alone; on a device the larger of bytes over copy speed and operations over the speed of a large product.
-void step(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module) {
+void step(const Arguments& a, const train::Recipe& recipe, int64_t N, const Backend* module) {
   const std::string model = label_of(recipe), &precision = recipe.train.precision;
   const auto task = train::imagine_task(recipe, a.symbols, N);
   const data::Batch batch = random_batch(*task, a.batch ? a.batch : recipe.train.batch_size, N, a.symbols);
@@ -175,7 +175,7 @@ void step(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* mo
 }
 
 // The operations of a step, each call at its least over the steps, and then every matrix product of it alone.
-void kernels(const Arguments& a, const Recipe& recipe, int64_t N, const Backend* module) {
+void kernels(const Arguments& a, const train::Recipe& recipe, int64_t N, const Backend* module) {
   const std::string model = label_of(recipe), &precision = recipe.train.precision;
   const auto task = train::imagine_task(recipe, a.symbols, N);
   const data::Batch batch = random_batch(*task, a.batch ? a.batch : recipe.train.batch_size, N, a.symbols);

@@ -73,14 +73,14 @@ train::Checkpoint open_model(const std::string& given) {
 struct Described {
   train::Checkpoint checkpoint;
   std::unique_ptr<train::Task> task;
-  const Recipe& recipe() const { return task->recipe(); }
+  const train::Recipe& recipe() const { return task->recipe(); }
 };
 
 /// Error where what the checkpoint says does not fit together.
 Described describe(const std::string& given) {
   train::Checkpoint checkpoint = open_model(given);
   const std::string& path = checkpoint.file.path();
-  const Recipe recipe = parse_recipe(checkpoint.metadata("recipe"), path);
+  const train::Recipe recipe = train::parse_recipe(checkpoint.metadata("recipe"), path);
   return {checkpoint, train::reopen_task(recipe, checkpoint.file.metadata(), path)};
 }
 
@@ -168,7 +168,7 @@ void print(const Given& given, const train::Score& s, const Measured& values, co
 int run(const Arguments& a) {
   train::use_threads(a.threads);
   const Described model = describe(a.checkpoint);
-  const Recipe& recipe = model.recipe();
+  const train::Recipe& recipe = model.recipe();
   const Given given = read_data(a, model);
   if (!a.predictions.empty()) check_predictions(a, model, given);
   model.task->tell_unseen(*given.set);

@@ -49,10 +49,10 @@ void declare(CLI::App& app, Arguments& a) {
 }
 
 int run(const Arguments& a) {
-  if (a.describe) return fmt::print("{}", isatty(1) ? describe_text() : describe_markdown()), 0;
+  if (a.describe) return fmt::print("{}", isatty(1) ? train::describe_text() : train::describe_markdown()), 0;
   if (a.recipes.empty()) return fmt::print(stderr, "error: no recipe given; selene-train --help\n"), 2;
-  if (a.print_recipe) return print(sourced_yaml(a.recipes, a.sets)), 0;
-  const Recipe recipe = compose_recipe(a.recipes, a.sets);
+  if (a.print_recipe) return print(train::sourced_yaml(a.recipes, a.sets)), 0;
+  const train::Recipe recipe = train::compose_recipe(a.recipes, a.sets);
   if (recipe.name.empty() && a.run.out.empty())
     throw Error(
         fmt::format("{}: the run's folder has the name of the recipe's file, and that is no name for it: wanted "

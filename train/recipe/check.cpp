@@ -11,7 +11,7 @@
 #include "train/recipe/schema.h"
 #include "train/tasks/measures.h"
 
-namespace selene::recipe {
+namespace selene::train {
 namespace {
 
 /// Collects what a rule needs: the recipe, and the place to blame.
@@ -40,8 +40,8 @@ class Checker {
 
   void best_metric() const {
     std::vector<std::string_view> known;
-    for (const train::Measure& m : train::measures_of(r_.task))
-      if (m.told & train::in_validation) known.push_back(m.name);
+    for (const Measure& m : measures_of(r_.task))
+      if (m.told & in_validation) known.push_back(m.name);
     const std::string& name = r_.train.best_metric;
     need(std::find(known.begin(), known.end(), name) != known.end(), {"train.best_metric", "task"},
          fmt::format("train.best_metric is {}, wanted one of {}", shown(name), join(known, ", ")));
@@ -173,4 +173,4 @@ int64_t schedule_end(const Recipe& r) { return r.schedule.total > 0 ? r.schedule
 
 bool uses_schedule_end(const Recipe& r) { return r.schedule.name == "polynomial" || r.schedule.name == "linear"; }
 
-}  // namespace selene::recipe
+}  // namespace selene::train

@@ -4,10 +4,8 @@
 #include "kernels/join.h"
 #include "train/recipe/schema.h"
 
-namespace selene {
+namespace selene::train {
 namespace {
-
-using recipe::Key;
 
 constexpr const char* INTRO = R"(# Recipes
 
@@ -34,14 +32,14 @@ other key is refused.
 
 std::string type_of(const Key& key) {
   if (!key.choices.empty()) return "choice";
-  std::string type = recipe::type_name(key);
+  std::string type = type_name(key);
   for (const std::string_view article : {"an ", "a "})
     if (type.starts_with(article)) return type.substr(article.size());
   return type;
 }
 
 std::string allowed(const Key& key) {
-  return key.choices.empty() ? recipe::format_range(key.range) : join(key.choices, ", ");
+  return key.choices.empty() ? format_range(key.range) : join(key.choices, ", ");
 }
 
 }  // namespace
@@ -50,9 +48,9 @@ std::string describe_markdown() {
   const Recipe defaults;
   std::string out = INTRO;
   const Key* last = nullptr;
-  for (const Key& key : recipe::schema()) {
-    if (!last || recipe::section_of(*last) != recipe::section_of(key)) {
-      const std::string_view section = recipe::section_of(key);
+  for (const Key& key : schema()) {
+    if (!last || section_of(*last) != section_of(key)) {
+      const std::string_view section = section_of(key);
       out += section.empty() ? "\n## The run\n" : fmt::format("\n## {}\n", section);
       out +=
           "\n| key | type | default | unit | allowed | meaning | source | resume "
@@ -60,7 +58,7 @@ std::string describe_markdown() {
     }
     last = &key;
     out += fmt::format("| `{}` | {} | `{}` | {} | {} | {} | {} | {} |\n", key.name, type_of(key),
-                       recipe::format_value(defaults, key), key.unit, allowed(key), key.help, key.source,
+                       format_value(defaults, key), key.unit, allowed(key), key.help, key.source,
                        key.free_on_resume ? "yes" : "");
   }
   return out;
@@ -69,13 +67,13 @@ std::string describe_markdown() {
 std::string describe_text() {
   const Recipe defaults;
   std::string out = "extends: FILE    one parent recipe, relative to the file that says it\n";
-  for (const Key& key : recipe::schema()) {
+  for (const Key& key : schema()) {
     const std::string unit = key.unit.empty() ? "" : fmt::format(" {}", key.unit);
     const std::string range = allowed(key).empty() ? "" : fmt::format(", {}", allowed(key));
-    out += fmt::format("\n{} = {}{}\n    {}{}{}\n    {} [{}]\n", key.name, recipe::format_value(defaults, key), unit,
+    out += fmt::format("\n{} = {}{}\n    {}{}{}\n    {} [{}]\n", key.name, format_value(defaults, key), unit,
                        type_of(key), range, key.free_on_resume ? "; may change on resume" : "", key.help, key.source);
   }
   return out;
 }
 
-}  // namespace selene
+}  // namespace selene::train

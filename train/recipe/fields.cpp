@@ -10,7 +10,7 @@
 #include "kernels/join.h"
 #include "train/recipe/schema.h"
 
-namespace selene::recipe {
+namespace selene::train {
 namespace {
 
 [[noreturn]] void fail(const Node& node, const std::string& name, std::string_view wanted) {
@@ -106,4 +106,4 @@ std::vector<double> numbers_of(const Node& node, const std::string& name) {
   return each_of<double>(node, name, [&](const Node& n) { return number_of(n, name); });
 }
 
-}  // namespace selene::recipe
+}  // namespace selene::train

@@ -7,7 +7,7 @@
 
 #include "train/recipe/tree.h"
 
-namespace selene::recipe {
+namespace selene::train {
 
 /// The members of a map, asked for by name. The tree must outlive it.
 class Fields {
@@ -45,4 +45,4 @@ std::vector<std::string> texts_of(const Node& node, const std::string& name);
 std::vector<int64_t> wholes_of(const Node& node, const std::string& name, int64_t least);
 std::vector<double> numbers_of(const Node& node, const std::string& name);
 
-}  // namespace selene::recipe
+}  // namespace selene::train

@@ -11,13 +11,10 @@
 #include "kernels/join.h"
 #include "train/recipe/schema.h"
 
-namespace selene {
+namespace selene::train {
 namespace {
 
 namespace fs = std::filesystem;
-using recipe::Document;
-using recipe::Key;
-using recipe::Places;
 
 constexpr size_t MOST_FILES = 32;  // of one recipe
 
@@ -32,7 +29,7 @@ std::string read_file(const std::string& path, const std::string& place) {
 
 void apply(Recipe& out, Places& places, const Document& document) {
   for (const auto& [key, value] : document.entries) {
-    recipe::assign(out, *key, value);
+    assign(out, *key, value);
     places.insert_or_assign(std::string(key->name), value.place);
   }
 }
@@ -72,18 +69,18 @@ class Composition {
     if (read_.size() == MOST_FILES)
       throw Error(fmt::format("{}more than {} recipes extend each other, wanted fewer", place, MOST_FILES));
     names_.push_back(path), open_.push_back(real), read_.push_back(real);
-    const Document document = recipe::read_document(read_file(path, place), path);
+    const Document document = read_document(read_file(path, place), path);
     std::vector<std::string> parents;
     for (const auto& [file, where] : document.parents) {
       const std::string parent = (fs::path(path).parent_path() / file).lexically_normal().string();
       if (std::find(parents.begin(), parents.end(), parent) != parents.end())
-        throw Error(fmt::format("{}: extends {} twice, wanted it once", where, recipe::shown_bare(file)));
+        throw Error(fmt::format("{}: extends {} twice, wanted it once", where, shown_bare(file)));
       parents.push_back(parent);
       add_parent(parent, where + ": ");
     }
     // A run's folder is its own: a parent's name is not inherited.
     const std::string stem = fs::path(path).stem().string();
-    recipe.name = recipe::is_run_name(stem) ? stem : "";
+    recipe.name = is_run_name(stem) ? stem : "";
     places.erase("name");
     apply(recipe, places, document);
     names_.pop_back(), open_.pop_back();
@@ -115,8 +112,8 @@ std::string without_blanks(const std::string& text) {
 }
 
 /// "[1, 2]", "1,2" and "" are lists; everything else stays as it is.
-recipe::Value set_value(const std::string& place, std::string text, bool list) {
-  recipe::Value value{.place = place, .list = list};
+Value set_value(const std::string& place, std::string text, bool list) {
+  Value value{.place = place, .list = list};
   if (!list) {
     value.items = {text}, value.places = {place};
     return value;
@@ -132,16 +129,15 @@ recipe::Value set_value(const std::string& place, std::string text, bool list) {
 }
 
 void apply_set(Recipe& out, Places& places, const std::string& set) {
-  const std::string place = fmt::format("--set {}", recipe::shown_bare(set));
+  const std::string place = fmt::format("--set {}", shown_bare(set));
   const size_t equals = set.find('=');
   if (equals == set.npos) throw Error(place + ": no '=', wanted key=value");
   const std::string name = set.substr(0, equals);
-  if (recipe::is_section(name)) throw Error(fmt::format("{}: {} is a section, wanted one of its keys", place, name));
-  const Key* key = recipe::find_key(name);
-  if (!key)
-    throw Error(fmt::format("{}: unknown key {}{}", place, recipe::shown_bare(name), recipe::suggest_key(name)));
+  if (is_section(name)) throw Error(fmt::format("{}: {} is a section, wanted one of its keys", place, name));
+  const Key* key = find_key(name);
+  if (!key) throw Error(fmt::format("{}: unknown key {}{}", place, shown_bare(name), suggest_key(name)));
   const bool list = std::holds_alternative<std::vector<int64_t>*>(key->slot(out));
-  recipe::assign(out, *key, set_value(place, set.substr(equals + 1), list));
+  assign(out, *key, set_value(place, set.substr(equals + 1), list));
   places.insert_or_assign(name, place);
 }
 
@@ -152,7 +148,7 @@ void apply_sets(Recipe& out, Places& places, const std::vector<std::string>& set
 Composition checked(const std::vector<std::string>& paths, const std::vector<std::string>& sets) {
   Composition out = compose(paths);
   apply_sets(out.recipe, out.places, sets);
-  recipe::check(out.recipe, out.places, join(paths, ", "));
+  check(out.recipe, out.places, join(paths, ", "));
   return out;
 }
 
@@ -161,16 +157,16 @@ template <class F>
 std::string yaml_of(const Recipe& recipe, const F& comment) {
   std::string out;
   std::string_view section;
-  for (const Key& key : recipe::schema()) {
-    if (!recipe::is_read(recipe, key)) continue;
-    const std::string_view part = recipe::section_of(key);
+  for (const Key& key : schema()) {
+    if (!is_read(recipe, key)) continue;
+    const std::string_view part = section_of(key);
     const auto indent = [&](std::string_view name) {
       return std::string(2 * size_t(std::count(name.begin(), name.end(), '.')), ' ');
     };
     if (part != section) out += fmt::format("{}{}:\n", indent(part), part.substr(part.rfind('.') + 1));
     section = part;
     out += fmt::format("{}{}: {}{}\n", indent(key.name), key.name.substr(key.name.rfind('.') + 1),
-                       recipe::format_value(recipe, key), comment(key.name));
+                       format_value(recipe, key), comment(key.name));
   }
   return out;
 }
@@ -189,19 +185,19 @@ std::string sourced_yaml(const std::vector<std::string>& paths, const std::vecto
   const Composition made = checked(paths, sets);
   return yaml_of(made.recipe, [&](std::string_view key) {
     const auto place = made.places.find(key);
-    return fmt::format("  # {}", place == made.places.end() ? "default" : recipe::shown_bare(place->second));
+    return fmt::format("  # {}", place == made.places.end() ? "default" : shown_bare(place->second));
   });
 }
 
 Recipe parse_recipe(std::string_view text, const std::string& origin, const std::vector<std::string>& sets) {
   Recipe out;
   Places places;
-  const Document document = recipe::read_document(text, origin);
+  const Document document = read_document(text, origin);
   if (!document.parents.empty())
     throw Error(document.parents[0].place + ": extends in a recipe that is not a file, wanted every value in it");
   apply(out, places, document);
   apply_sets(out, places, sets);
-  recipe::check(out, places, origin);
+  check(out, places, origin);
   return out;
 }
 
@@ -211,21 +207,21 @@ std::string to_yaml(const Recipe& recipe) {
 
 std::vector<std::string> changed_keys(const Recipe& a, const Recipe& b) {
   std::vector<std::string> out;
-  for (const Key& key : recipe::schema()) {
-    const std::string before = recipe::format_value(a, key), now = recipe::format_value(b, key);
+  for (const Key& key : schema()) {
+    const std::string before = format_value(a, key), now = format_value(b, key);
     if (!key.free_on_resume && before != now) out.push_back(fmt::format("{}: {} -> {}", key.name, before, now));
   }
   const bool same_total = a.schedule.total == b.schedule.total && a.schedule.name == b.schedule.name;
-  if (same_total && recipe::uses_schedule_end(b) && recipe::schedule_end(a) != recipe::schedule_end(b))
+  if (same_total && uses_schedule_end(b) && schedule_end(a) != schedule_end(b))
     out.push_back(fmt::format("train.updates: {} -> {} (the end of schedule.name {}, because schedule.total is 0)",
                               a.train.updates, b.train.updates, b.schedule.name));
   return out;
 }
 
 bool operator==(const Recipe& a, const Recipe& b) {
-  for (const Key& key : recipe::schema())
-    if (recipe::format_value(a, key) != recipe::format_value(b, key)) return false;
+  for (const Key& key : schema())
+    if (format_value(a, key) != format_value(b, key)) return false;
   return true;
 }
 
-}  // namespace selene
+}  // namespace selene::train

@@ -10,7 +10,7 @@
 #include "models/config.h"
 #include "train/recipe/tree.h"
 
-namespace selene {
+namespace selene::train {
 
 /// What is read and in which form (spec: Luna release of 2021 for the frame `luna`, Tay et al. 2021 for `lra`).
 struct DataConfig {
@@ -85,7 +85,7 @@ struct Recipe {
 };
 
 /// Bytes of the longest text that is read as a recipe.
-constexpr uint64_t largest_recipe = recipe::largest_tree;
+constexpr uint64_t largest_recipe = largest_tree;
 
 /// Reads recipe files and merges them in order, each with its parents (`extends: FILE` or a list of files, relative
 /// to the file that says it) before it; what comes later replaces what was before, and a parent of several
@@ -128,4 +128,4 @@ std::vector<std::string> changed_keys(const Recipe& a, const Recipe& b);
 /// All keys equal, the free ones too.
 bool operator==(const Recipe& a, const Recipe& b);
 
-}  // namespace selene
+}  // namespace selene::train

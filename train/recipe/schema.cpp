@@ -10,7 +10,7 @@
 #include "models/registry.h"
 #include "train/tasks/measures.h"
 
-namespace selene::recipe {
+namespace selene::train {
 namespace {
 
 std::vector<std::string_view> attention_names() {
@@ -41,7 +41,7 @@ const std::vector<Key> COMMON = {
      "extends", SELENE},
     {"description", AT(description), "", ANY, {}, FREE, "a sentence for reports", SELENE},
 
-    {"task", AT(task), "", ANY, train::task_names(), FIXED, "what is learnt from the data", SELENE},
+    {"task", AT(task), "", ANY, task_names(), FIXED, "what is learnt from the data", SELENE},
 
     {"model.attention", AT(model.attention), "", ANY, attention_names(), FIXED,
      "what mixes the positions of a layer; keys of its own stand in a section of its name", LUNA},
@@ -240,4 +240,4 @@ bool is_section(std::string_view name) {
   return false;
 }
 
-}  // namespace selene::recipe
+}  // namespace selene::train

@@ -13,7 +13,7 @@
 #include "data/io/printable.h"
 #include "train/recipe/recipe.h"
 
-namespace selene::recipe {
+namespace selene::train {
 
 /// Where a key's value lives in a Recipe; the alternative is also the key's type.
 using Slot = std::variant<bool*, int64_t*, double*, std::string*, std::vector<int64_t>*>;
@@ -102,4 +102,4 @@ struct Document {
 /// Reads YAML text; `origin` names it in errors. Throws Error.
 Document read_document(std::string_view text, const std::string& origin);
 
-}  // namespace selene::recipe
+}  // namespace selene::train

@@ -5,7 +5,7 @@
 
 #include "train/recipe/schema.h"
 
-namespace selene::recipe {
+namespace selene::train {
 namespace {
 
 constexpr size_t LONGEST_GUESS = 64;  // bytes; longer names get no suggestion
@@ -62,4 +62,4 @@ std::string suggest_key(std::string_view name) {
   return nearest.empty() ? "" : fmt::format(" (did you mean {}?)", nearest);
 }
 
-}  // namespace selene::recipe
+}  // namespace selene::train

@@ -14,7 +14,7 @@
 #include "data/io/printable.h"
 #include "kernels/error.h"
 
-namespace selene::recipe {
+namespace selene::train {
 
 using data::shown;
 using data::shown_bare;
@@ -147,4 +147,4 @@ std::string unseen_characters(std::string_view text, const std::string& origin, 
   return found;
 }
 
-}  // namespace selene::recipe
+}  // namespace selene::train

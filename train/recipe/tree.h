@@ -7,7 +7,7 @@
 
 #include "kernels/error.h"
 
-namespace selene::recipe {
+namespace selene::train {
 
 /// Bytes of the longest text that is read.
 constexpr uint64_t largest_tree = 65536;
@@ -39,4 +39,4 @@ auto naming_unseen(std::string_view text, const std::string& origin, const F& f)
   }
 }
 
-}  // namespace selene::recipe
+}  // namespace selene::train

@@ -10,7 +10,7 @@
 #include "kernels/join.h"
 #include "train/recipe/schema.h"
 
-namespace selene::recipe {
+namespace selene::train {
 namespace {
 
 constexpr const char* YAML_WORDS[] = {"null", "Null", "NULL", "true", "false", "yes", "no", "on", "off", "y", "n"};
@@ -157,4 +157,4 @@ std::string format_range(const Range& r) {
   return has_max ? fmt::format("{} {}", high, r.max) : "";
 }
 
-}  // namespace selene::recipe
+}  // namespace selene::train

@@ -8,7 +8,7 @@
 #include "train/recipe/schema.h"
 #include "train/recipe/tree.h"
 
-namespace selene::recipe {
+namespace selene::train {
 namespace {
 
 /// Turns the tree into dotted keys with values.
@@ -107,13 +107,12 @@ Document read_document(std::string_view text, const std::string& origin) {
   });
 }
 
-}  // namespace selene::recipe
-
-std::vector<std::pair<std::string, std::string>> selene::recipe_values(std::string_view text,
-                                                                       const std::string& origin) {
-  return recipe::naming_unseen(text, origin, [&] {
-    recipe::Values values;
-    recipe::flatten(recipe::read_tree(text, origin), "", values);
+std::vector<std::pair<std::string, std::string>> recipe_values(std::string_view text, const std::string& origin) {
+  return naming_unseen(text, origin, [&] {
+    Values values;
+    flatten(read_tree(text, origin), "", values);
     return values;
   });
 }
+
+}  // namespace selene::train

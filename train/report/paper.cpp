@@ -12,9 +12,6 @@
 namespace selene::train {
 namespace {
 
-using recipe::Fields;
-using recipe::Node;
-
 template <class Tasks>
 size_t task_index(const Tasks& tasks, std::string_view task) {
   return size_t(std::find_if(tasks.begin(), tasks.end(), [&](const PaperTask& t) { return t.key == task; }) -
@@ -26,7 +23,7 @@ std::vector<PaperTask> tasks_of(const Node* node, const std::string& name) {
   if (!node) return tasks;
   const Fields fields(*node, name);
   for (const auto& [key, value] : fields.members())
-    tasks.push_back({key.text, recipe::text_of(value, fields.name_of(key.text))});
+    tasks.push_back({key.text, text_of(value, fields.name_of(key.text))});
   return tasks;
 }
 
@@ -34,7 +31,7 @@ std::vector<PaperTask> tasks_of(const Node* node, const std::string& name) {
 std::vector<double> row_of(Fields& fields, const char* key, size_t count) {
   const Node* node = fields.find(key);
   if (!node) return std::vector<double>(count, no_number);
-  const std::vector<double> row = recipe::numbers_of(*node, fields.name_of(key));
+  const std::vector<double> row = numbers_of(*node, fields.name_of(key));
   if (row.size() != count)
     throw Error(fmt::format("{}: {} has {} numbers, wanted {}", node->place, fields.name_of(key), row.size(), count));
   return row;
@@ -43,8 +40,8 @@ std::vector<double> row_of(Fields& fields, const char* key, size_t count) {
 PaperModel model_of(const Node& node, const Paper& paper) {
   Fields fields(node, "models");
   PaperModel m;
-  if (const Node* key = fields.find("model")) m.key = recipe::text_of(*key, "models.model");
-  m.title = recipe::text_of(fields.need("title"), "models.title");
+  if (const Node* key = fields.find("model")) m.key = text_of(*key, "models.model");
+  m.title = text_of(fields.need("title"), "models.title");
   m.accuracy = row_of(fields, "accuracy", paper.tasks.size());
   m.average = row_of(fields, "average", 1)[0];
   m.speed = row_of(fields, "speed", paper.lengths.size());
@@ -55,13 +52,13 @@ PaperModel model_of(const Node& node, const Paper& paper) {
 }
 
 Paper parse_paper(const std::string& text, const std::string& path) {
-  const Node top = recipe::read_tree(text, path, "file of a paper's numbers");
+  const Node top = read_tree(text, path, "file of a paper's numbers");
   Fields fields(top);
   Paper paper;
   paper.tasks = tasks_of(&fields.need("tasks"), "tasks");
   paper.more_tasks = tasks_of(fields.find("more_tasks"), "more_tasks");
-  if (const Node* node = fields.find("pooling_tasks")) paper.pooling_tasks = recipe::texts_of(*node, "pooling_tasks");
-  if (const Node* node = fields.find("lengths")) paper.lengths = recipe::wholes_of(*node, "lengths", 1);
+  if (const Node* node = fields.find("pooling_tasks")) paper.pooling_tasks = texts_of(*node, "pooling_tasks");
+  if (const Node* node = fields.find("lengths")) paper.lengths = wholes_of(*node, "lengths", 1);
   const Node& models = fields.need("models");
   fields.need_all_asked();
   if (models.kind != Node::list) throw Error(models.place + ": models is no list, wanted a row for each model");
@@ -72,8 +69,7 @@ Paper parse_paper(const std::string& text, const std::string& path) {
 }  // namespace
 
 Paper load_paper(const std::string& path) {
-  return parse_paper(data::read_regular_file(path, recipe::largest_tree, "the numbers of a paper (recipes/paper)"),
-                     path);
+  return parse_paper(data::read_regular_file(path, largest_tree, "the numbers of a paper (recipes/paper)"), path);
 }
 
 const PaperModel* Paper::model(std::string_view key) const {

@@ -42,11 +42,11 @@ int64_t examples_of_update(const Recipe& r) { return r.train.batch_size * r.trai
 std::vector<std::string> differences(const Recipe& wanted, const Recipe& own, bool below_scale_1) {
   const bool any_batch = below_scale_1 || examples_of_update(wanted) == examples_of_update(own);
   std::vector<std::string> out;
-  for (const recipe::Key& key : recipe::schema()) {
+  for (const Key& key : schema()) {
     if (among(bookkeeping, key.name) || (any_batch && among(batch, key.name)) ||
         (below_scale_1 && among(scaled, key.name)))
       continue;
-    const std::string there = recipe::format_value(wanted, key), here = recipe::format_value(own, key);
+    const std::string there = format_value(wanted, key), here = format_value(own, key);
     if (there != here) out.push_back(fmt::format("{} {} -> {}", key.name, there, here));
   }
   return out;

@@ -7,7 +7,7 @@
 #include "kernels/ceil_div.h"
 #include "kernels/elementwise.h"
 
-namespace selene {
+namespace selene::train {
 namespace {
 
 int64_t blocks(int64_t n) { return ceil_div(n, kNormBlock); }
@@ -141,4 +141,4 @@ void GradientTree::end_as(int64_t index) {
   }
 }
 
-}  // namespace selene
+}  // namespace selene::train

@@ -7,7 +7,7 @@
 #include "kernels/optimizer.h"
 #include "train/recipe/recipe.h"
 
-namespace selene {
+namespace selene::train {
 
 /// Dynamic loss scaling of fp16 training; without it the scale is 1 and the first overflow stops the run.
 struct LossScaling {
@@ -86,4 +86,4 @@ class GradientTree {
   int64_t micro_batches_;
 };
 
-}  // namespace selene
+}  // namespace selene::train

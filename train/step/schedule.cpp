@@ -5,7 +5,7 @@
 
 #include "kernels/error.h"
 
-namespace selene {
+namespace selene::train {
 namespace {
 
 struct At {
@@ -89,4 +89,4 @@ double learning_rate(const ScheduleConfig& schedule, double peak, int64_t update
   throw Error("schedule.name: '" + schedule.name + "' is not a schedule");
 }
 
-}  // namespace selene
+}  // namespace selene::train

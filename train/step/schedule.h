@@ -3,10 +3,10 @@
 #pragma once
 #include "train/recipe/recipe.h"
 
-namespace selene {
+namespace selene::train {
 
 /// Learning rate for the update that follows `u` finished ones. `peak`: optim.lr. `updates`: train.updates, the end
 /// of a decay whose `total` is 0. Error for an unknown name.
 double learning_rate(const ScheduleConfig& schedule, double peak, int64_t updates, int64_t u);
 
-}  // namespace selene
+}  // namespace selene::train

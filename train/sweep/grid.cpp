@@ -16,17 +16,15 @@ namespace selene::train {
 namespace {
 
 namespace fs = std::filesystem;
-using recipe::Fields;
-using recipe::Node;
 using Strings = std::vector<std::string>;
 
 Node read_file(const std::string& path) {
-  return recipe::read_tree(data::read_regular_file(path, recipe::largest_tree, "a grid"), path, "grid");
+  return read_tree(data::read_regular_file(path, largest_tree, "a grid"), path, "grid");
 }
 
 /// The choices of a word.
 std::string one_of(const Node& node, const std::string& name, const Strings& choices) {
-  const std::string text = recipe::text_of(node, name);
+  const std::string text = text_of(node, name);
   if (std::find(choices.begin(), choices.end(), text) == choices.end())
     throw Error(fmt::format("{}: {} is {}, wanted {}", node.place, name, data::shown(text), join(choices, ", ")));
   return text;
@@ -41,7 +39,7 @@ class Reader {
     const Strings measures = {"training", "steps", "nothing"};
     const std::string measure = one_of(fields.need("measure"), "measure", measures);
     grid_.measure = Measure(std::find(measures.begin(), measures.end(), measure) - measures.begin());
-    grid_.out = recipe::text_of(fields.need("out"), "out");
+    grid_.out = text_of(fields.need("out"), "out");
     if (const Node* node = fields.find("numbers")) grid_.numbers = file_of(*node, "numbers");
     write(fields);
     if (grid_.measure != Measure::nothing) axes(fields);
@@ -54,14 +52,14 @@ class Reader {
  private:
   /// A file's path, which must be there.
   std::string file_of(const Node& node, const std::string& name) const {
-    const std::string path = (folder_ / recipe::text_of(node, name)).lexically_normal().string();
+    const std::string path = (folder_ / text_of(node, name)).lexically_normal().string();
     std::error_code ignored;
     if (!fs::exists(path, ignored)) throw Error(fmt::format("{}: {}: {} is not there", node.place, name, path));
     return path;
   }
   Strings files_of(const Node& node, const std::string& name) const {
     if (node.kind != Node::list) return {file_of(node, name)};
-    recipe::texts_of(node, name);
+    texts_of(node, name);
     Strings files;
     for (const Node& item : node.children) files.push_back(file_of(item, name));
     return files;
@@ -72,14 +70,13 @@ class Reader {
     Strings sets;
     const Fields fields(node, name);
     for (const auto& [key, value] : fields.members()) {
-      if (!recipe::find_key(key.text))
+      if (!find_key(key.text))
         throw Error(fmt::format("{}: {}: unknown key {}{}", key.place, name, data::shown_bare(key.text),
-                                recipe::suggest_key(key.text)));
+                                suggest_key(key.text)));
       if (key.text == "train.seed" && grid_.measure == Measure::training)
         throw Error(fmt::format("{}: {}: train.seed is what seeds gives, wanted it there alone", key.place, name));
       const bool list = value.kind == Node::list;
-      const std::string text =
-          join(list && value.children.empty() ? Strings{} : recipe::texts_of(value, key.text), ", ");
+      const std::string text = join(list && value.children.empty() ? Strings{} : texts_of(value, key.text), ", ");
       sets.push_back(fmt::format("{}={}", key.text, list ? "[" + text + "]" : text));
     }
     return sets;
@@ -91,7 +88,7 @@ class Reader {
     std::vector<Choice> out;
     const Fields fields(node, name);
     for (const auto& [key, value] : fields.members()) {
-      if (!recipe::is_run_name(key.text))
+      if (!is_run_name(key.text))
         throw Error(fmt::format("{}: {} is no name for a folder, wanted letters, digits, '_', '-' and '.'", key.place,
                                 data::shown(key.text)));
       out.push_back({key.text, {}, {}});
@@ -103,7 +100,7 @@ class Reader {
 
   void write(Fields& fields) {
     if (const Node* node = fields.find("write")) {
-      if (recipe::texts_of(*node, "write").empty()) return;
+      if (texts_of(*node, "write").empty()) return;
       for (const Node& item : node->kind == Node::list ? node->children : std::vector<Node>{*node})
         grid_.write.push_back(one_of(item, "write", {"table1", "table2", "table3", "figure1"}));
       if (grid_.numbers.empty()) throw Error(node->place + ": write without numbers, wanted the file of a paper's");
@@ -141,10 +138,10 @@ class Reader {
     need_own_folders(fields);
     const Node& seeds = fields.need("seeds");
     if (seeds.kind == Node::list) {
-      grid_.seeds = recipe::wholes_of(seeds, "seeds", 0);
+      grid_.seeds = wholes_of(seeds, "seeds", 0);
       need_once(seeds, "seeds", grid_.seeds);
     } else {
-      const int64_t count = recipe::whole_of(seeds, "seeds", 1);
+      const int64_t count = whole_of(seeds, "seeds", 1);
       if (count > most_seeds)
         throw Error(fmt::format("{}: seeds is {}, wanted at most {}", seeds.place, count, most_seeds));
       grid_.seeds = first_seeds(count);
@@ -170,28 +167,28 @@ class Reader {
   }
 
   void read_data(const std::string& path, Fields& grid) {
-    grid_.prepared = recipe::text_of(grid.need("prepared"), "prepared");
+    grid_.prepared = text_of(grid.need("prepared"), "prepared");
     const Node top = read_file(path);
     const Fields sources(top);
     for (const auto& [key, value] : sources.members()) {
       Fields fields(value, key.text);
       DataSource& source = grid_.data[key.text];
-      source.prepare = recipe::texts_of(fields.need("prepare"), fields.name_of("prepare"));
-      if (const Node* node = fields.find("from")) source.from = recipe::texts_of(*node, fields.name_of("from"));
+      source.prepare = texts_of(fields.need("prepare"), fields.name_of("prepare"));
+      if (const Node* node = fields.find("from")) source.from = texts_of(*node, fields.name_of("from"));
       for (const auto& [name, count] :
            {std::pair{"train", &source.train}, {"valid", &source.valid}, {"test", &source.test}})
-        *count = recipe::whole_of(fields.need(name), fields.name_of(name), 1);
+        *count = whole_of(fields.need(name), fields.name_of(name), 1);
       fields.need_all_asked();
     }
   }
 
   void steps(Fields& fields) {
     const Node& lengths = fields.need("lengths");
-    grid_.lengths = recipe::wholes_of(lengths, "lengths", 1);
+    grid_.lengths = wholes_of(lengths, "lengths", 1);
     need_once(lengths, "lengths", grid_.lengths);
     for (const auto& [name, count] :
          {std::pair{"rounds", &grid_.rounds}, {"steps", &grid_.steps}, {"batch", &grid_.batch}})
-      if (const Node* node = fields.find(name)) *count = recipe::whole_of(*node, name, 1);
+      if (const Node* node = fields.find(name)) *count = whole_of(*node, name, 1);
     if (const Node* node = fields.find("precision"))
       grid_.precision = one_of(*node, "precision", {"fp32", "bf16", "fp16"});
     if (grid_.recipes.size() > 1)

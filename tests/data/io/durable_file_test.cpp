@@ -11,13 +11,12 @@
 #include "tests/support/catch.h"
 #include "tests/support/disk.h"
 
-using selene::Error;
-using selene::data::DurableFile;
-using selene::data::XxHash64;
-using namespace selene::testing;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using data::DurableFile;
+using data::XxHash64;
+namespace fs = std::filesystem;
 
 uint64_t hash_of(std::string_view text) {
   XxHash64 hash;
@@ -60,7 +59,7 @@ TEST_CASE("durable file: appears at commit, replaces, leaves nothing else") {
     file.write("half", 4);
   }
   CHECK(read_text(path) == "one");
-  selene::data::write_durably(path, "two");
+  data::write_durably(path, "two");
   CHECK(read_text(path) == "two");
   CHECK(names_in(folder).size() == 1);
 }
@@ -68,11 +67,11 @@ TEST_CASE("durable file: appears at commit, replaces, leaves nothing else") {
 TEST_CASE("durable file: a full disk is an error with path and reason, the old file stays") {
   Folder folder;
   const std::string path = folder.file("file"), big(100000, 'x');
-  selene::data::write_durably(path, "old");
-  selene::data::ignore_file_size_signal();
+  data::write_durably(path, "old");
+  data::ignore_file_size_signal();
   const std::string message = message_of([&] {
     FileSizeLimit limit(5000);
-    selene::data::write_durably(path, big);
+    data::write_durably(path, big);
   });
   CHECK(message == path + ": writing failed after 5000 bytes: File too large");
   CHECK(read_text(path) == "old");
@@ -81,7 +80,7 @@ TEST_CASE("durable file: a full disk is an error with path and reason, the old f
 
 TEST_CASE("durable file: unwritable places are errors") {
   Folder folder;
-  selene::data::write_durably(folder.file("file"), "x");
+  data::write_durably(folder.file("file"), "x");
   CHECK_THROWS_WITH(DurableFile(folder.file("file/below")),
                     folder.file("file/below") + ": cannot be written: Not a directory");
   CHECK_THROWS_WITH(DurableFile(folder.file("none/below")),
@@ -105,9 +104,9 @@ TEST_CASE("durable file: a folder or a pipe keeps its place") {
 
 TEST_CASE("durable file: a link stays a link, its target gets the text") {
   Folder folder;
-  selene::data::write_durably(folder.file("target"), "old");
+  data::write_durably(folder.file("target"), "old");
   fs::create_symlink("target", folder.file("link"));
-  selene::data::write_durably(folder.file("link"), "new");
+  data::write_durably(folder.file("link"), "new");
   CHECK(fs::is_symlink(folder.file("link")));
   CHECK(fs::file_size(folder.file("target")) == 3);
   CHECK(read_text(folder.file("target")) == "new");
@@ -115,35 +114,35 @@ TEST_CASE("durable file: a link stays a link, its target gets the text") {
 
 TEST_CASE("links: replaced in one step, relative") {
   Folder folder;
-  CHECK(selene::data::replace_link(folder.path.string(), "last", "a") == "");
-  CHECK(selene::data::replace_link(folder.path.string(), "last", "b") == "");
+  CHECK(data::replace_link(folder.path.string(), "last", "a") == "");
+  CHECK(data::replace_link(folder.path.string(), "last", "b") == "");
   CHECK(fs::read_symlink(folder.file("last")).string() == "b");
-  CHECK(selene::data::link_target(folder.path.string(), "last") == "b");
+  CHECK(data::link_target(folder.path.string(), "last") == "b");
   CHECK(names_in(folder).size() == 1);
   fs::create_directory(folder.file("best"));
-  CHECK_THROWS_WITH(selene::data::replace_link(folder.path.string(), "best", "b"),
+  CHECK_THROWS_WITH(data::replace_link(folder.path.string(), "best", "b"),
                     Catch::Matchers::StartsWith(folder.file("best") + ": is a folder"));
-  CHECK(selene::data::link_target(folder.path.string(), "best") == "");
+  CHECK(data::link_target(folder.path.string(), "best") == "");
   CHECK(names_in(folder).size() == 2);
 }
 
 TEST_CASE("links: a small file that holds a name is one too, and gives way to a link") {
   Folder folder;
   write_text(folder.file("last"), "a\n");
-  CHECK(selene::data::link_target(folder.path.string(), "last") == "a");
+  CHECK(data::link_target(folder.path.string(), "last") == "a");
   for (const std::string& text : {std::string("a\nb\n"), std::string("a/b"), std::string(300, 'a')}) {
     write_text(folder.file("other"), text);
-    CHECK(selene::data::link_target(folder.path.string(), "other") == "");
+    CHECK(data::link_target(folder.path.string(), "other") == "");
   }
-  CHECK(selene::data::link_target(folder.path.string(), "none") == "");
-  CHECK(selene::data::replace_link(folder.path.string(), "last", "b") == "");
+  CHECK(data::link_target(folder.path.string(), "none") == "");
+  CHECK(data::replace_link(folder.path.string(), "last", "b") == "");
   CHECK(fs::read_symlink(folder.file("last")).string() == "b");
 }
 
 TEST_CASE("durable file: the longest names that a file system takes can be written") {
   Folder folder;
   const std::string path = folder.file(std::string(255, 'n'));
-  selene::data::write_durably(path, "x");
+  data::write_durably(path, "x");
   CHECK(read_text(path) == "x");
   CHECK(names_in(folder).size() == 1);
   CHECK_THROWS_WITH(DurableFile(path + "n"), path + "n: cannot be written: File name too long");
@@ -157,11 +156,13 @@ TEST_CASE("leftovers of killed writers are removed, those of living ones and oth
   fs::create_symlink("a", folder.file(link));
   DurableFile living(folder.file("file"));
   living.write("alive", 5);
-  std::vector<std::string> removed = selene::data::remove_leftovers(folder.path.string());
+  std::vector<std::string> removed = data::remove_leftovers(folder.path.string());
   std::sort(removed.begin(), removed.end());
   CHECK(removed == std::vector<std::string>{dead, link});
   living.commit();
   CHECK(read_text(folder.file("file")) == "alive");
   CHECK(names_in(folder).size() == 2);
-  CHECK(selene::data::remove_leftovers(folder.file("none")).empty());
+  CHECK(data::remove_leftovers(folder.file("none")).empty());
 }
+
+}  // namespace selene::testing

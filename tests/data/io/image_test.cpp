@@ -9,12 +9,10 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-using namespace selene;
-using namespace selene::data;
-using namespace selene::testing;
-
+namespace selene::testing {
 namespace {
 
+using namespace data;
 using Bytes = std::vector<uint8_t>;
 
 Bytes from_hex(std::string_view hex) {
@@ -215,3 +213,5 @@ TEST_CASE("image: characters go from dark to light, two rows each") {
   CHECK(ascii_image(image) == " @==\n .@@\n");
   CHECK(message_of([] { ascii_image({1, 1, 3, {1, 2, 3}}); }) == "ascii_image: 3 channels, wanted a grey image");
 }
+
+}  // namespace selene::testing

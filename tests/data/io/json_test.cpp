@@ -6,11 +6,11 @@
 #include "kernels/error.h"
 #include "tests/support/catch.h"
 
-using selene::Error;
-using selene::data::Json;
-using selene::data::parse_json;
-
+namespace selene::testing {
 namespace {
+
+using data::Json;
+using data::parse_json;
 
 std::string problem(std::string_view text) {
   try {
@@ -111,3 +111,5 @@ TEST_CASE("json: any text becomes valid JSON that is safe to show") {
   CHECK(Json("\xc2\x9b\xe2\x80\xae\xf3\xa0\x80\x81").dump() == "\"\\u009b\\u202e\\udb40\\udc01\"");
   CHECK(*parse_json(Json("\xf3\xa0\x80\x81").dump(), "t").text() == "\xf3\xa0\x80\x81");
 }
+
+}  // namespace selene::testing

@@ -6,11 +6,10 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-using namespace selene;
-using namespace selene::data;
-using namespace selene::testing;
-
+namespace selene::testing {
 namespace {
+
+using namespace data;
 
 /// "number:line" of every line, with a bar between.
 std::string read(const std::string& text) {
@@ -56,3 +55,5 @@ TEST_CASE("lines: what is no text of lines is named") {
     CHECK(refused(packed) == "f: is compressed by bzip2; unpack it");
   CHECK(read("BZh is a film\nBZh91AY") == "1:BZh is a film|2:BZh91AY");
 }
+
+}  // namespace selene::testing

@@ -6,8 +6,10 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-namespace selene::data {
+namespace selene::testing {
 namespace {
+
+using namespace data;
 
 namespace fs = std::filesystem;
 using testing::Folder;
@@ -96,4 +98,4 @@ TEST_CASE("machine: cores are those of the scheduler, memory is there") {
   CHECK(usable_memory().bytes > 0);
 }
 
-}  // namespace selene::data
+}  // namespace selene::testing

@@ -2,7 +2,9 @@
 #include "data/io/printable.h"
 #include "tests/support/catch.h"
 
-using namespace selene::data;
+namespace selene::testing {
+
+using namespace data;
 
 TEST_CASE("printable: what people write stays as it is") {
   for (const char* text :
@@ -44,3 +46,5 @@ TEST_CASE("printable: is itself printable, and cut where it is long") {
   CHECK(shown_bare(most + "a") == most + "...");
   CHECK(shown_bare("a" + std::string(80, '\x01')).size() < 70);
 }
+
+}  // namespace selene::testing

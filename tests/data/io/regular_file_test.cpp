@@ -9,15 +9,16 @@
 #include "kernels/error.h"
 #include "tests/support/catch.h"
 
-namespace fs = std::filesystem;
-using selene::data::read_regular_file;
-
+namespace selene::testing {
 namespace {
+
+namespace fs = std::filesystem;
+using data::read_regular_file;
 
 std::string problem(const std::string& path, uint64_t largest = 10) {
   try {
     read_regular_file(path, largest, "a list");
-  } catch (const selene::Error& e) {
+  } catch (const Error& e) {
     return e.what();
   }
   return "";
@@ -50,3 +51,5 @@ TEST_CASE("regular_file: files whose size the system does not say") {  // st_siz
   CHECK(read_regular_file("/proc/self/status", 1 << 20, "facts").starts_with("Name:"));
   CHECK(problem("/proc/self/status").find("wanted a list of at most 10") != std::string::npos);
 }
+
+}  // namespace selene::testing

@@ -8,15 +8,12 @@
 #include "tests/support/catch.h"
 #include "tests/support/disk.h"
 
-using selene::DType;
-using selene::Error;
-using selene::data::Metadata;
-using selene::data::SafetensorsFile;
-using selene::data::TensorBytes;
-using namespace selene::testing;
-
+namespace selene::testing {
 namespace {
 
+using data::Metadata;
+using data::SafetensorsFile;
+using data::TensorBytes;
 using Bytes = std::vector<uint8_t>;
 
 /// A file's bytes from its header's text and the number of bytes behind it.
@@ -52,7 +49,7 @@ TEST_CASE("safetensors: round trip of every dtype, with metadata") {
   tensors.push_back({"scalar \"\\ \xc3\xa9", DType::f64, {}, content.data() + 100});
   tensors.push_back({"empty", DType::i32, {4, 0}, nullptr});
   const Metadata metadata{{"recipe", "a: 1\nb: \"x\"\n"}, {"number", "18446744073709551617.25"}, {"", ""}};
-  selene::data::write_safetensors(folder.file("f"), tensors, metadata);
+  data::write_safetensors(folder.file("f"), tensors, metadata);
 
   const SafetensorsFile file(folder.file("f"));
   CHECK(file.metadata() == metadata);
@@ -65,7 +62,7 @@ TEST_CASE("safetensors: round trip of every dtype, with metadata") {
     CHECK(entry.dtype == tensors[i].dtype);
     CHECK(entry.shape == tensors[i].shape);
     const auto bytes = file.bytes(entry);
-    REQUIRE(bytes.size() == selene::data::byte_count(tensors[i]));
+    REQUIRE(bytes.size() == data::byte_count(tensors[i]));
     CHECK(int64_t(bytes.size()) == entry.numel() * size_of(entry.dtype));
     CHECK((bytes.empty() || std::memcmp(bytes.data(), tensors[i].data, bytes.size()) == 0));
   }
@@ -77,7 +74,7 @@ TEST_CASE("safetensors: the written bytes are the format's") {
   Folder folder;
   const uint8_t data[] = {1, 2, 3, 4};
   const std::vector<TensorBytes> tensors{{"b", DType::f16, {1}, data}, {"a", DType::u8, {2}, data + 2}};
-  selene::data::write_safetensors(folder.file("f"), tensors, {{"k", "v"}});
+  data::write_safetensors(folder.file("f"), tensors, {{"k", "v"}});
   std::string header = R"({"__metadata__":{"k":"v"},"b":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},)"
                        R"("a":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}})";
   header.resize((header.size() + 7) / 8 * 8, ' ');
@@ -85,7 +82,7 @@ TEST_CASE("safetensors: the written bytes are the format's") {
   std::memcpy(wanted.data() + wanted.size() - 4, data, 4);
   const std::string written = read_text(folder.file("f"));
   CHECK(Bytes(written.begin(), written.end()) == wanted);
-  selene::data::write_safetensors(folder.file("none"), {});
+  data::write_safetensors(folder.file("none"), {});
   CHECK(SafetensorsFile(folder.file("none")).entries().empty());
 }
 
@@ -156,7 +153,7 @@ TEST_CASE("safetensors: unreadable paths are said") {
 TEST_CASE("safetensors: a tensor that cannot be written is named") {
   const float x[4] = {};
   const auto said = [](std::vector<TensorBytes> tensors, const Metadata& metadata = {}) {
-    return message_of([&] { selene::data::safetensors_header(tensors, metadata); });
+    return message_of([&] { data::safetensors_header(tensors, metadata); });
   };
   CHECK(said({{"w", DType::f32, {4}, x}}) == "");
   CHECK_THAT(said({{"w", DType::f32, {-4}, x}}), containing("\"w\" of shape [-4] has a negative"));
@@ -168,7 +165,7 @@ TEST_CASE("safetensors: a tensor that cannot be written is named") {
 }
 
 TEST_CASE("safetensors: random bytes are refused, random changes are survived") {
-  selene::PhiloxStream random(7, 1);
+  PhiloxStream random(7, 1);
   const Bytes good = file_of("{" + A + R"(,"__metadata__":{"k":"v"}})", 8);
   int refused = 0;
   for (int trial = 0; trial < 2000; ++trial) {
@@ -181,3 +178,5 @@ TEST_CASE("safetensors: random bytes are refused, random changes are survived") 
   }
   CHECK(refused > 1000);
 }
+
+}  // namespace selene::testing

@@ -12,12 +12,11 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-using namespace selene;
-using namespace selene::data;
-using namespace selene::testing;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using namespace data;
+namespace fs = std::filesystem;
 
 Dataset read(const std::string& text, int64_t max_bytes = aan_max_bytes) {
   std::istringstream in(text);
@@ -142,3 +141,5 @@ TEST_CASE("retrieval: three files become three splits in a seeded order") {
   few.max_bytes = 0;
   CHECK(message_of([&] { prepare_retrieval(few); }) == "retrieval: keep 0 bytes of a text, wanted at least 1");
 }
+
+}  // namespace selene::testing

@@ -14,12 +14,11 @@
 #include "tests/support/data_folder.h"
 #include "tests/support/real_data.h"
 
-using namespace selene;
-using namespace selene::data;
-using namespace selene::testing;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using namespace data;
+namespace fs = std::filesystem;
 
 /// An image whose colour values depend on its number, the colour and the place.
 std::string record(int number, int label) {
@@ -156,3 +155,5 @@ TEST_CASE("cifar10: the grey values of all 60,000 images; the real data is prepa
   const ImagePlan plan{.folder = folder.file("image"), .from = from};
   check_time("CIFAR-10", [&] { CHECK(prepare_image(plan) == Prepared::made); });
 }
+
+}  // namespace selene::testing

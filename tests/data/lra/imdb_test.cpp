@@ -13,12 +13,11 @@
 #include "tests/support/data_folder.h"
 #include "tests/support/real_data.h"
 
-using namespace selene;
-using namespace selene::data;
-using namespace selene::testing;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using namespace data;
+namespace fs = std::filesystem;
 
 /// A review below aclImdb: "train/neg/0_3.txt".
 void put(const Folder& folder, const std::string& name, const std::string& text) {
@@ -247,3 +246,5 @@ TEST_CASE("imdb: byte ids of ten known reviews; the real data is prepared in 20 
   const TextPlan plan{.folder = folder.file("text"), .from = from};
   check_time("IMDb", [&] { CHECK(prepare_text(plan) == Prepared::made); });
 }
+
+}  // namespace selene::testing

@@ -15,12 +15,11 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-using namespace selene;
-using namespace selene::data;
-using namespace selene::testing;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using namespace data;
+namespace fs = std::filesystem;
 
 /// Every file but the two that tell the seed.
 std::map<std::string, std::string> contents(const std::string& folder) {
@@ -172,3 +171,5 @@ TEST_CASE("stand-in: all three can be prepared") {
     for (const char* split : {"train", "valid", "test"})
       CHECK(read_split(at(kind), kind_named(kind), split).examples() > 0);
 }
+
+}  // namespace selene::testing

@@ -4,9 +4,7 @@
 
 #include "tests/kernels/cpu/rows.h"
 
-using namespace selene;
-using namespace selene::test;
-
+namespace selene::testing {
 namespace {
 
 template <class T>
@@ -78,3 +76,5 @@ TEMPLATE_TEST_CASE("dropout: residual, zeroed rows, in place", "", float, double
       CHECK(differs(all, want, 3e-7) == "");
     }
 }
+
+}  // namespace selene::testing

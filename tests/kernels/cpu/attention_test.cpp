@@ -13,8 +13,7 @@
 #include "tests/support/catch.h"
 #include "tests/support/workspace.h"
 
-using namespace selene;
-
+namespace selene::testing {
 namespace {
 
 struct Case {
@@ -111,12 +110,12 @@ struct Problem {
   }
   void run() {
     Stream s;
-    test::run_with_scratch(s, arguments<AttentionFwd<T>>());
+    run_with_scratch(s, arguments<AttentionFwd<T>>());
     auto a = arguments<AttentionBwd<T>>();
     a.d_o = d_o.begin(), a.dq = dq.begin(), a.dk = dk.begin(), a.dv = c.tied ? dk.begin() : dv.begin();
     a.dq_batch = dq.batch(), a.dk_batch = dk.batch(), a.dv_batch = dv.batch();
     a.dq_row = dq.row, a.dk_row = dk.row, a.dv_row = dv.row;
-    test::run_with_scratch(s, a);
+    run_with_scratch(s, a);
   }
 };
 
@@ -192,3 +191,5 @@ TEMPLATE_TEST_CASE("attention to heads inside wider rows gives the same bits and
     CHECK(same_bits(packed.lse, dense.lse));
   }
 }
+
+}  // namespace selene::testing

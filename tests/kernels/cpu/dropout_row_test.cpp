@@ -4,7 +4,7 @@
 #include "kernels/cpu/dropout_row.h"
 #include "tests/support/catch.h"
 
-using namespace selene;
+namespace selene::testing {
 
 TEST_CASE("rows of dropout bits equal the blocks one by one") {
   constexpr uint32_t threshold = 45875;  // keeps 70 %
@@ -31,3 +31,5 @@ TEST_CASE("rows of dropout bits equal the blocks one by one") {
         CHECK(bits.back() == 0xabcd);
       }
 }
+
+}  // namespace selene::testing

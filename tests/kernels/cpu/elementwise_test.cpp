@@ -6,8 +6,7 @@
 #include "tests/kernels/cpu/rows.h"
 #include "tests/support/workspace.h"
 
-using namespace selene;
-using namespace selene::test;
+namespace selene::testing {
 
 TEMPLATE_TEST_CASE("elementwise: every operation, in place too", "", float, double, bf16, f16) {
   using T = TestType;
@@ -99,3 +98,5 @@ TEST_CASE("mean pooling: a length beyond the rows is all of them") {
   run(stream, MeanPoolBwd<float>{all.data(), dx_cut.data(), nullptr, &beyond, B, N, D});
   CHECK(bytes(dx) == bytes(dx_cut));
 }
+
+}  // namespace selene::testing

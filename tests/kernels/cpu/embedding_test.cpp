@@ -7,8 +7,7 @@
 #include "tests/support/catch.h"
 #include "tests/support/workspace.h"
 
-using namespace selene;
-using selene::test::run_with_scratch;
+namespace selene::testing {
 
 TEST_CASE("positions: fairseq's rule, padding on either side") {
   Stream stream;
@@ -40,3 +39,5 @@ TEST_CASE("embedding: pad -1 leaves out no symbol, an unknown id is refused befo
   CHECK_THROWS_WITH(run(stream, bad), "embedding: ids[2] is 2, wanted a row of the table, 0 to 1");
   CHECK(dtable == std::vector<float>{1, 6});
 }
+
+}  // namespace selene::testing

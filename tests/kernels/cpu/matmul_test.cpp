@@ -12,9 +12,7 @@
 #include "tests/support/threads.h"
 #include "tests/support/workspace.h"
 
-using namespace selene;
-using selene::testing::Threads;
-
+namespace selene::testing {
 namespace {
 
 template <class T>
@@ -68,7 +66,7 @@ struct Problem {
     m.b_outer = b_rows * ldb + s.pad, m.b_inner = m.b_outer * s.outer;
     m.c_outer = s.M * ldc + s.pad, m.c_inner = m.c_outer * s.outer;
     m.trans_a = s.trans_a, m.trans_b = s.trans_b, m.c_is_acc = s.c_is_acc, m.accumulate = s.accumulate;
-    test::run_with_scratch(stream, m);
+    run_with_scratch(stream, m);
   }
 
   // Elements that are not within the bound of Higham 2002, (3.5): (K + 2) u sum |a b|, and one rounding of the
@@ -271,7 +269,7 @@ TEMPLATE_TEST_CASE("column sums are right, added to what is there, with the same
         const Threads scope(threads);
         auto y = before;
         Stream stream;
-        test::run_with_scratch(stream, ColumnSum<TestType>{x.data(), y.data(), R, C, nullptr});
+        run_with_scratch(stream, ColumnSum<TestType>{x.data(), y.data(), R, C, nullptr});
         if (threads == 1) one = y;
         CHECK(std::memcmp(one.data(), y.data(), sizeof(A) * size_t(C)) == 0);
       }
@@ -285,3 +283,5 @@ TEMPLATE_TEST_CASE("column sums are right, added to what is there, with the same
       CHECK(bad == 0);
     }
 }
+
+}  // namespace selene::testing

@@ -7,9 +7,7 @@
 #include "tests/kernels/cpu/rows.h"
 #include "tests/support/workspace.h"
 
-using namespace selene;
-using namespace selene::test;
-
+namespace selene::testing {
 namespace {
 
 template <class T>
@@ -82,3 +80,5 @@ TEST_CASE("layer norm: a large mean doesn't cancel") {
   n.run_both(false), exact.run_both(false);
   CHECK(differs(n.y, exact.y, 2e-4) == "");  // the mean is known to 3e-5
 }
+
+}  // namespace selene::testing

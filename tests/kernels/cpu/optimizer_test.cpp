@@ -5,9 +5,7 @@
 
 #include "tests/kernels/cpu/rows.h"
 
-using namespace selene;
-using namespace selene::test;
-
+namespace selene::testing {
 namespace {
 
 constexpr double kBeta1 = 0.9, kBeta2 = 0.98, kEps = 1e-8;
@@ -213,3 +211,5 @@ TEST_CASE("adam divides by the loss scale that the gradients carry") {
   };
   CHECK(stepped(1) == stepped(1024));  // a power of two loses no bit
 }
+
+}  // namespace selene::testing

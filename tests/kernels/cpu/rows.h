@@ -12,7 +12,7 @@
 #include "kernels/dropout.h"
 #include "tests/support/catch.h"
 
-namespace selene::test {
+namespace selene::testing {
 
 inline const std::vector<int64_t> kSizes = {1, 3, 7, 15, 16, 17, 31, 33, 100, 257};
 
@@ -97,4 +97,4 @@ struct Site {
   }
 };
 
-}  // namespace selene::test
+}  // namespace selene::testing

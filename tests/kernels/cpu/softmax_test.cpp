@@ -5,9 +5,7 @@
 #include "tests/kernels/cpu/rows.h"
 #include "tests/support/workspace.h"
 
-using namespace selene;
-using namespace selene::test;
-
+namespace selene::testing {
 namespace {
 
 std::vector<double> log_softmax(const std::vector<double>& x) {
@@ -114,3 +112,5 @@ TEST_CASE("cross-entropy: refuses a target that is no class") {
   l.target[2] = -1;
   CHECK_THROWS_WITH(l.run_both(-1, 0, 1), "cross_entropy: target[2] is -1, wanted a class from 0 to 4");
 }
+
+}  // namespace selene::testing

@@ -5,10 +5,10 @@
 
 #include "tests/kernels/cpu/rows.h"
 
-using namespace selene;
-using namespace selene::cpu;
-
+namespace selene::testing {
 namespace {
+
+using namespace cpu;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 const float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -127,3 +127,5 @@ TEST_CASE("vecmath: tanh and sigmoid") {
   CHECK(sigmoid(1000.0f) == 1.0f);
   CHECK(std::isnan(sigmoid(kNan)));
 }
+
+}  // namespace selene::testing

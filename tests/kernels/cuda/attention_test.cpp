@@ -13,10 +13,8 @@
 #include "tests/support/share.h"
 #include "tests/support/threads.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 constexpr double kUntouched = -0.75;  // what lies between the heads of an output
 
@@ -255,4 +253,4 @@ TEST_CASE("attention on the device asks for little scratch, and says which head 
                     containing("attention: head size 200, the CUDA kernels take 1 to 128"));
 }
 
-}  // namespace selene
+}  // namespace selene::testing

@@ -12,10 +12,8 @@
 #include "tests/support/share.h"
 #include "tests/support/threads.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 double unit_roundoff(DType t) { return t == DType::f32 ? 0x1p-24 : t == DType::f16 ? 0x1p-11 : 0x1p-8; }
 
@@ -90,4 +88,4 @@ TEST_CASE("every operation gives the same bits in every schedule of a block's th
 #endif
 }
 
-}  // namespace selene
+}  // namespace selene::testing

@@ -10,10 +10,10 @@
 #include "tests/support/op_case.h"
 #include "tests/support/training_fixture.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
 
-using namespace testing;
+using namespace train;
 
 // The other element types go through the same kernels.
 const DType kTypes[] = {DType::f32, DType::f16};
@@ -53,4 +53,4 @@ TEST_CASE("races: every operation and a training step", "[.races]") {
 
 TEST_CASE("races: every kernel was there", "[.races]") { CHECK(kernels_not_run() == std::set<std::string>{}); }
 
-}  // namespace selene
+}  // namespace selene::testing

@@ -5,10 +5,8 @@
 
 #include "tests/support/catch.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
-
-using namespace testing;
 
 std::vector<std::string> faults(const std::string& text) { return device_faults({"kernels/cuda/x.cu", text}); }
 std::vector<std::string> no_faults() { return {}; }
@@ -100,4 +98,4 @@ TEST_CASE("device code: inline PTX without a plain twin is found") {
   CHECK(faults(replaced(special, "template <class T> T f(T x) { return x; }", "")).size() == 1);
 }
 
-}  // namespace selene
+}  // namespace selene::testing

@@ -11,18 +11,17 @@
 #include "tests/support/training_fixture.h"
 #include "train/step/step_graphs.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
 
-using namespace testing;
-using train::Session;
+using namespace train;
 
 constexpr int64_t kB = 4, kN = 13;
 
 // Everything four updates leave behind, as bits. With graphs the first runs eagerly, three are replays of a capture.
 std::string four_updates(const Recipe& r, const data::Batch& batch, bool graph) {
   const auto s = small_session(r, kB, kN, &device_module());
-  train::StepGraphs steps(*s, graph);
+  StepGraphs steps(*s, graph);
   for (int64_t u = 0; u < 4; ++u) {
     s->set_step(u, 0, double(kB));
     steps.micro_batch(batch, 0);
@@ -95,7 +94,7 @@ TEST_CASE("fp16 on the device: an overflow skips the update and halves the scale
   r.train.precision = "fp16", r.train.fp16_init_scale = 0x1p40;
   const data::Batch batch = random_batch(r.model, kB, kN, 5);
   const auto s = small_session(r, kB, kN, &device_module());
-  train::StepGraphs steps(*s, true);
+  StepGraphs steps(*s, true);
   const std::vector<std::vector<float>> before = state_of(*s);
   const auto step = [&](int64_t u) {
     s->set_step(u, 0, double(kB));
@@ -121,4 +120,4 @@ TEST_CASE("fp16 on the device: an overflow skips the update and halves the scale
   CHECK(floor->parameters().find(floor->optimizer().first_not_finite()) >= 0);
 }
 
-}  // namespace selene
+}  // namespace selene::testing

@@ -14,15 +14,13 @@
 #include "tests/support/catch.h"
 #include "tests/support/disk.h"
 
-using selene::DType;
-using selene::Error;
-using selene::data::Metadata;
-using selene::data::TensorBytes;
-using namespace selene::testing;
-using namespace selene::train;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using data::Metadata;
+using data::TensorBytes;
+using namespace train;
+namespace fs = std::filesystem;
 
 const float WEIGHT[6] = {1, -2, 3.5f, 4, 5, 6};
 const int64_t STATE[1] = {1234567890123};
@@ -93,8 +91,7 @@ TEST_CASE("checkpoint: every flipped bit of the file is found, in the tensors by
   for (size_t bit = 0; bit < 8 * whole.size(); ++bit) {
     std::vector<uint8_t> flipped(whole.begin(), whole.end());
     flipped[bit / 8] = uint8_t(flipped[bit / 8] ^ (1 << bit % 8));
-    const std::string reason =
-        message_of([&] { verify_checkpoint(selene::data::SafetensorsFile("flipped", flipped)); });
+    const std::string reason = message_of([&] { verify_checkpoint(data::SafetensorsFile("flipped", flipped)); });
     INFO("bit " << bit << ": " << reason);
     if (bit / 8 >= header) CHECK_THAT(reason, containing("damaged: checksum of its bytes is "));
     else CHECK(reason != "");
@@ -104,20 +101,20 @@ TEST_CASE("checkpoint: every flipped bit of the file is found, in the tensors by
 TEST_CASE("checkpoint: random bytes, other files and other versions are refused") {
   Folder folder;
   const std::string path = folder.file("update-00000007.safetensors");
-  selene::PhiloxStream random(3, 0);
+  PhiloxStream random(3, 0);
   for (int trial = 0; trial < 300; ++trial) {
     std::string noise(random.below(300), '\0');
     for (char& c : noise) c = char(random.bits());
     write_text(path, noise);
     CHECK(refusal(path) != "");
   }
-  selene::data::write_safetensors(path, TENSORS, {{"format", "pt"}});
+  data::write_safetensors(path, TENSORS, {{"format", "pt"}});
   CHECK_THAT(refusal(path), containing("is not a Selene checkpoint"));
-  selene::data::write_safetensors(path, TENSORS, {{"format_version", "1"}});
+  data::write_safetensors(path, TENSORS, {{"format_version", "1"}});
   CHECK_THAT(
       refusal(path),
       containing("checkpoint format is version 1, this program reads version 2 and converts none; train again"));
-  selene::data::write_safetensors(path, TENSORS, {{"format_version", "2"}});
+  data::write_safetensors(path, TENSORS, {{"format_version", "2"}});
   CHECK_THAT(refusal(path), containing("has no \"checksum\" in its metadata"));
   CHECK_THAT(refusal(folder.file("none")), containing("No such file"));
   const NewestCheckpoint newest = newest_valid_checkpoint(folder.path.string());
@@ -140,7 +137,7 @@ TEST_CASE("checkpoint: a full disk leaves the old checkpoint as it was") {
   Folder folder;
   const std::string old = write(folder, 10), bytes = read_text(old);
   const std::vector<std::string> names = names_in(folder);
-  selene::data::ignore_file_size_signal();
+  data::ignore_file_size_signal();
   for (size_t room = 0; room < bytes.size(); room += 7) {
     const std::string message = message_of([&] {
       FileSizeLimit limit(room);
@@ -169,14 +166,14 @@ TEST_CASE("checkpoint: a process killed while it writes leaves the old checkpoin
   Folder folder;
   write(folder, 10);
   const auto killed = [&] {
-    selene::data::DurableFile file(folder.file("update-00000020.safetensors"));
+    data::DurableFile file(folder.file("update-00000020.safetensors"));
     file.write(WEIGHT, sizeof WEIGHT);
     raise(SIGKILL);
   };
   REQUIRE(signal_of(killed) == SIGKILL);
   CHECK(names_in(folder).size() == 2);
   CHECK(newest_valid_checkpoint(folder.path.string()).found->update == 10);
-  CHECK(selene::data::remove_leftovers(folder.path.string()).size() == 1);
+  CHECK(data::remove_leftovers(folder.path.string()).size() == 1);
   CHECK(names_in(folder).size() == 1);
 }
 
@@ -185,6 +182,8 @@ TEST_CASE("checkpoint: leftovers of a killed run are no checkpoints and go at th
   const std::string path = write(folder, 10);
   write_text(folder.file(".update-00000020.safetensors.99-0.selene-tmp"), read_text(path));
   CHECK(newest_valid_checkpoint(folder.path.string()).found->update == 10);
-  CHECK(selene::data::remove_leftovers(folder.path.string()).size() == 1);
+  CHECK(data::remove_leftovers(folder.path.string()).size() == 1);
   CHECK(names_in(folder) == std::vector<std::string>{"update-00000010.safetensors"});
 }
+
+}  // namespace selene::testing

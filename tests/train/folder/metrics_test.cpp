@@ -16,12 +16,11 @@
 #include "tests/support/data_folder.h"
 #include "train/folder/log.h"
 
-using namespace selene;
-using namespace selene::train;
-using namespace selene::testing;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using namespace train;
+namespace fs = std::filesystem;
 
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN(),
                  infinity = std::numeric_limits<double>::infinity();
@@ -254,3 +253,5 @@ TEST_CASE("without a terminal progress writes whole lines, at the interval and a
   CHECK(shown.find("loss 2\n") != std::string::npos);
   CHECK(shown.find('\r') == std::string::npos);
 }
+
+}  // namespace selene::testing

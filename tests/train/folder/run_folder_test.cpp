@@ -7,14 +7,14 @@
 #include "tests/support/catch.h"
 #include "tests/support/disk.h"
 
-using namespace selene::testing;
-using namespace selene::train;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
 
+using namespace train;
+namespace fs = std::filesystem;
+
 const float WEIGHT[2] = {1, 2};
-const std::vector<selene::data::TensorBytes> TENSORS{{"weight", selene::DType::f32, {2}, WEIGHT}};
+const std::vector<data::TensorBytes> TENSORS{{"weight", DType::f32, {2}, WEIGHT}};
 
 /// A checkpoint that records `best`; less than 0: none.
 std::string write(const Folder& folder, int64_t update, int64_t best) {
@@ -130,3 +130,5 @@ TEST_CASE("run folder: old checkpoints are removed, the best and the last stay, 
   fs::create_directories(folder.file(checkpoint_name(3)) + "/full");
   CHECK(remove_old(folder.path.string(), 1, 5, 1).size() == 1);  // told, and no reason to end a run
 }
+
+}  // namespace selene::testing

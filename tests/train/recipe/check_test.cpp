@@ -9,13 +9,16 @@
 #include "tests/support/catch.h"
 #include "train/recipe/recipe.h"
 
+namespace selene::testing {
 namespace {
+
+using namespace train;
 
 /// The error's text; "no error" where there is none.
 std::string error_of(const std::string& text, const std::vector<std::string>& sets = {}) {
   try {
-    selene::parse_recipe(text, "r.yaml", sets);
-  } catch (const selene::Error& e) {
+    parse_recipe(text, "r.yaml", sets);
+  } catch (const Error& e) {
     return e.what();
   }
   return "no error";
@@ -63,8 +66,8 @@ TEST_CASE("recipe: a key of an attention that is not chosen is refused, unless i
 
 TEST_CASE(
     "recipe: the keys of every attention are read, written and described, and in recipe.yaml where it is chosen") {
-  for (const selene::Mechanism& m : selene::attentions())
-    for (const selene::OwnKey& key : m.keys) {
+  for (const Mechanism& m : attentions())
+    for (const OwnKey& key : m.keys) {
       const std::string name(m.name), leaf(key.name),
           value = std::visit(
               [](const auto&v) {
@@ -73,16 +76,15 @@ TEST_CASE(
               },
               key.initial);
       INFO(name << " " << leaf);
-      const selene::Recipe r = selene::parse_recipe(
-          "model: {attention: " + name + ", " + name + ": {" + leaf + ": " + value + "}}", "r.yaml");
-      const std::string yaml = selene::to_yaml(r);
+      const Recipe r =
+          parse_recipe("model: {attention: " + name + ", " + name + ": {" + leaf + ": " + value + "}}", "r.yaml");
+      const std::string yaml = to_yaml(r);
       CHECK(yaml.find("\n  " + name + ":\n") != yaml.npos);
       CHECK(yaml.find("\n    " + leaf + ": " + value + "\n") != yaml.npos);
-      CHECK(selene::parse_recipe(yaml, "r.yaml") == r);
-      CHECK(selene::describe_markdown().find("| `model." + name + "." + leaf + "` |") != std::string::npos);
+      CHECK(parse_recipe(yaml, "r.yaml") == r);
+      CHECK(describe_markdown().find("| `model." + name + "." + leaf + "` |") != std::string::npos);
       const std::string other = name == "luna" ? "full" : "luna";
-      CHECK(selene::to_yaml(selene::parse_recipe("model: {attention: " + other + "}", "r.yaml")).find(leaf) ==
-            std::string::npos);
+      CHECK(to_yaml(parse_recipe("model: {attention: " + other + "}", "r.yaml")).find(leaf) == std::string::npos);
     }
 }
 
@@ -138,3 +140,5 @@ TEST_CASE("recipe: the name is a folder's") {
   CHECK(error_of("name: ..\n" + WARM).find("r.yaml:1:7: name is \"..\"") == 0);
   CHECK(error_of("name: a_b-1.2\n" + WARM) == "no error");
 }
+
+}  // namespace selene::testing

@@ -11,11 +11,11 @@
 #include "tests/support/catch.h"
 #include "train/recipe/recipe.h"
 
+namespace selene::testing {
 namespace {
 
+using namespace train;
 namespace fs = std::filesystem;
-using selene::load_recipe;
-using selene::Recipe;
 
 /// A folder of small files that goes away with it.
 class Folder {
@@ -41,7 +41,7 @@ class Folder {
 std::string error_of(const std::string& path, const std::vector<std::string>& sets = {}) {
   try {
     load_recipe(path, sets);
-  } catch (const selene::Error& e) {
+  } catch (const Error& e) {
     return e.what();
   }
   return "no error";
@@ -69,7 +69,7 @@ TEST_CASE("recipe: extends takes the parent's values, children and --set replace
     CHECK(load_recipe(named).name.empty());  // no folder can be named so; selene-train wants --out
     CHECK(load_recipe(named, {"name=mine"}).name == "mine");
   }
-  CHECK(selene::parse_recipe(to_yaml(r), "back") == r);
+  CHECK(parse_recipe(to_yaml(r), "back") == r);
 }
 
 TEST_CASE("recipe: extends in a circle names the chain") {
@@ -116,22 +116,22 @@ TEST_CASE("recipe: several parents and several files are merged in order") {
   CHECK((r.name == "child" && r.description == "of a"));
 
   const std::string model = f.write("sub/m-1.yaml", "name: m\nmodel: {dim: 32}\ndescription: of m\n");
-  const Recipe both = selene::compose_recipe({child, model}, {"model.heads=4"});
+  const Recipe both = compose_recipe({child, model}, {"model.heads=4"});
   CHECK((both.model.dim == 32 && both.model.heads == 4 && both.optim.lr == 2));
   CHECK((both.name == "child-m" && both.description == "of a, of m"));
-  CHECK(selene::compose_recipe({model, child}).model.dim == 16);
-  CHECK(selene::compose_recipe({model, f.write("no name.yaml", "model: {dim: 8}\n")}).name.empty());
+  CHECK(compose_recipe({model, child}).model.dim == 16);
+  CHECK(compose_recipe({model, f.write("no name.yaml", "model: {dim: 8}\n")}).name.empty());
   const auto error = [](const std::vector<std::string>& paths) {
     try {
-      selene::compose_recipe(paths);
-    } catch (const selene::Error& e) {
+      compose_recipe(paths);
+    } catch (const Error& e) {
       return std::string(e.what());
     }
     return std::string("no error");
   };
   for (const std::string& second : {model, f.at("sub/../sub/m-1.yaml")})
     CHECK(error({model, second}) == second + ": is given twice, wanted each file once");
-  CHECK(selene::compose_recipe({child, base}).model.dim == 8);  // was a parent of the first, and wins all the same
+  CHECK(compose_recipe({child, base}).model.dim == 8);  // was a parent of the first, and wins all the same
   CHECK(error({model, f.at("none.yaml")}) ==
         f.at("none.yaml") + ": cannot be opened: No such file or directory; wanted a recipe");
   const std::string odd = f.write("odd.yaml", "model: {heads: 5}\n");
@@ -153,12 +153,12 @@ TEST_CASE("recipe: every value tells its source") {
   const std::string base = f.write("base.yaml", "model:\n  dim: 8\n  heads: 2\n");
   const std::string child = f.write("child.yaml", "extends: [base.yaml]\noptim: {lr: 2}\n");
   const std::string model = f.write("m.yaml", "model: {dim: 32}\n");
-  const std::string text = selene::sourced_yaml({child, model}, {"schedule.warmup=7"});
+  const std::string text = sourced_yaml({child, model}, {"schedule.warmup=7"});
   for (const std::string& line :
        {"  dim: 32  # " + model + ":1:14\n", "  heads: 2  # " + base + ":3:10\n", "  lr: 2  # " + child + ":2:13\n",
         std::string("  warmup: 7  # --set schedule.warmup=7\n"), std::string("  beta1: 0.9  # default\n")})
     CHECK(text.find(line) != text.npos);
-  CHECK(selene::parse_recipe(text, "back") == selene::compose_recipe({child, model}, {"schedule.warmup=7"}));
+  CHECK(parse_recipe(text, "back") == compose_recipe({child, model}, {"schedule.warmup=7"}));
 }
 
 TEST_CASE("recipe: files that cannot be read") {
@@ -199,6 +199,8 @@ TEST_CASE("recipe: docs/recipes.md is current") {
   std::stringstream text;
   text << std::ifstream(ROOT / "docs/recipes.md").rdbuf();
   INFO("docs/recipes.md differs from the schema: write it anew with selene-train --describe");
-  CHECK(text.str() == selene::describe_markdown());
-  CHECK(selene::describe_text().find("\nmodel.dim = 128\n") != std::string::npos);
+  CHECK(text.str() == describe_markdown());
+  CHECK(describe_text().find("\nmodel.dim = 128\n") != std::string::npos);
 }
+
+}  // namespace selene::testing

@@ -16,11 +16,11 @@
 #include "train/recipe/recipe.h"
 #include "train/report/recipe_compare.h"
 
+namespace selene::testing {
 namespace {
 
+using namespace train;
 namespace fs = std::filesystem;
-using selene::load_recipe;
-using selene::Recipe;
 using Strings = std::vector<std::string>;
 
 const fs::path RECIPES = fs::path(SELENE_SOURCE_ROOT) / "recipes";
@@ -30,14 +30,13 @@ const Strings MODELS{"transformer", "luna-16", "luna-128", "luna-256"};
 /// `name` is "tay/listops luna-16": a setting and a model.
 Recipe lra(const std::string& name, const Strings& sets = {}) {
   const size_t blank = name.find(' ');
-  return selene::compose_recipe(
-      selene::train::lra_files(RECIPES.string(), name.substr(0, blank), name.substr(blank + 1)), sets);
+  return compose_recipe(lra_files(RECIPES.string(), name.substr(0, blank), name.substr(blank + 1)), sets);
 }
 
 std::string error_of(const std::string& name, const Strings& sets) {
   try {
     lra(name, sets);
-  } catch (const selene::Error& e) {
+  } catch (const Error& e) {
     return e.what();
   }
   return "no error";
@@ -202,7 +201,7 @@ TEST_CASE("recipes: each comes back from its YAML and from --set of every value"
   for (const std::string& file : files) {
     CAPTURE(file);
     const Recipe recipe = load_recipe(file);
-    CHECK(selene::parse_recipe(to_yaml(recipe), file) == recipe);
+    CHECK(parse_recipe(to_yaml(recipe), file) == recipe);
     Strings sets;
     for (const auto& [key, value] : values(recipe)) sets.push_back(key + "=" + value);
     CHECK(sets.size() > 70);
@@ -234,3 +233,5 @@ TEST_CASE("LRA recipes: every value says where it is from") {
   }
   CHECK(lines > 600);
 }
+
+}  // namespace selene::testing

@@ -8,17 +8,17 @@
 #include "train/recipe/recipe.h"
 #include "train/recipe/schema.h"
 
+namespace selene::testing {
 namespace {
 
-using selene::parse_recipe;
-using selene::Recipe;
+using namespace train;
 using Sets = std::vector<std::string>;
 
 /// The error's text; "no error" where there is none.
 std::string error_of(const std::string& text, const Sets& sets = {}) {
   try {
     parse_recipe(text, "r.yaml", sets);
-  } catch (const selene::Error& e) {
+  } catch (const Error& e) {
     return e.what();
   }
   return "no error";
@@ -41,8 +41,8 @@ TEST_CASE("recipe: values of every type are read, the rest keeps its default") {
   CHECK(r.optim.lr == 5e-4);
   CHECK(r.optim.beta2 == 0.999);
   CHECK(r.schedule.milestones == std::vector<int64_t>{10, 20});
-  CHECK(r.model.heads == selene::ModelConfig().heads);
-  CHECK(r.train.updates == selene::TrainConfig().updates);
+  CHECK(r.model.heads == ModelConfig().heads);
+  CHECK(r.train.updates == TrainConfig().updates);
 }
 
 TEST_CASE("recipe: --set of every type, the last one wins") {
@@ -94,7 +94,7 @@ TEST_CASE("recipe: every key of the schema has a place of its own, a meaning and
   Recipe r;
   std::set<const void*> places;
   std::set<std::string_view> names;
-  for (const auto& key : selene::recipe::schema()) {
+  for (const auto& key : schema()) {
     INFO(std::string(key.name));
     const void* place = std::visit([](auto* p) { return static_cast<const void*>(p); }, key.slot(r));
     CHECK(places.insert(place).second);
@@ -232,14 +232,14 @@ TEST_CASE("recipe: what cannot be seen is named") {
 
 TEST_CASE("recipe: the values of any recipe, with the same limits") {
   using Values = std::vector<std::pair<std::string, std::string>>;
-  CHECK(selene::recipe_values("a: 1\nold: {b: [x, y], c: }\n", "r") ==
+  CHECK(recipe_values("a: 1\nold: {b: [x, y], c: }\n", "r") ==
         Values{{"a", "1"}, {"old.b.0", "x"}, {"old.b.1", "y"}, {"old.c", ""}});
   std::string bomb = "a: &a [x, x]\n", deep, maps;
   for (char c = 'b'; c < 'k'; ++c)
     bomb += std::string(1, c) + ": &" + c + " [*" + char(c - 1) + ", *" + char(c - 1) + "]\n";
   for (int i = 0; i < 20000; ++i) deep += "- ", maps += "{a: ";
   for (const std::string& bad : {bomb, deep, maps, std::string(60000, '['), std::string("a: 1\na: 2\n")})
-    CHECK_THROWS_AS(selene::recipe_values(bad, "r"), selene::Error);
+    CHECK_THROWS_AS(recipe_values(bad, "r"), Error);
 }
 
 TEST_CASE("recipe: text is UTF-8, and error lines are too") {
@@ -269,3 +269,5 @@ TEST_CASE("recipe: what may change on resume") {
   CHECK(changed_keys(with(falling), with(longer)) ==
         Sets{"train.updates: 100 -> 200 (the end of schedule.name linear, because schedule.total is 0)"});
 }
+
+}  // namespace selene::testing

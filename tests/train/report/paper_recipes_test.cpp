@@ -12,15 +12,12 @@
 #include "train/report/lra_tables.h"
 #include "train/report/recipe_compare.h"
 
-using namespace selene;
-using namespace selene::train;
-using selene::testing::Folder;
-using selene::testing::holds;
-using selene::testing::write_text;
+namespace selene::testing {
+namespace {
+
+using namespace train;
 namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
-
-namespace {
 
 const std::string RECIPES = std::string(SELENE_SOURCE_ROOT) + "/recipes";
 const Paper numbers = load_paper(RECIPES + "/paper/luna.yaml");
@@ -184,3 +181,5 @@ TEST_CASE("recipes that are not there are told under the table") {
   compare_recipes(none, RECIPES);
   CHECK((none[0].recipe.empty() && none[0].not_compared.empty()));
 }
+
+}  // namespace selene::testing

@@ -17,12 +17,11 @@
 #include "train/report/lra_tables.h"
 #include "train/report/step_times.h"
 
-using namespace selene;
-using namespace selene::train;
-using namespace selene::testing;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using namespace train;
+namespace fs = std::filesystem;
 
 const Paper numbers = load_paper(std::string(SELENE_SOURCE_ROOT) + "/recipes/paper/luna.yaml");
 const std::vector<std::string> five = {"listops", "text", "retrieval", "image", "pathfinder"};
@@ -337,3 +336,5 @@ TEST_CASE("labels of the figure do not cover each other") {
       CHECK((std::abs(a.y - b.y) >= 12 || std::abs(a.x - b.x) >= (a.width + b.width) / 2));
     }
 }
+
+}  // namespace selene::testing

@@ -15,12 +15,11 @@
 #include "tests/support/data_folder.h"
 #include "train/folder/checkpoint_files.h"
 
-using namespace selene;
-using namespace selene::train;
-using selene::testing::Folder;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using namespace train;
+namespace fs = std::filesystem;
 
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 using Numbers = std::vector<double>;
@@ -288,3 +287,5 @@ TEST_CASE("the page and the table of several runs") {
   const size_t width = table.find('\n');
   for (size_t at = 0; at < table.size(); at += width + 1) CHECK(table[at + width] == '\n');
 }
+
+}  // namespace selene::testing

@@ -6,11 +6,10 @@
 #include "tests/support/threads.h"
 #include "tests/support/training_fixture.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
 
-using namespace testing;
-using train::Session;
+using namespace train;
 
 constexpr int64_t kB = 4, kN = 13;
 
@@ -21,14 +20,14 @@ struct Outcome {
 
 Outcome outcome(Session& s) { return {state_of(s), s.optimizer().norm(), s.loss_sums().loss}; }
 
-void step(Session& s, const train::DeviceBatch& batch) {
+void step(Session& s, const DeviceBatch& batch) {
   s.micro_batch(batch, 0);
   s.optimizer().step();
 }
 
 Outcome eager(const Recipe& r, const data::Batch& batch) {
   const auto s = small_session(r, kB, kN);
-  const train::DeviceBatch on_device = s->upload(batch);
+  const DeviceBatch on_device = s->upload(batch);
   for (int64_t u = 0; u < 3; ++u) {
     s->set_step(u, 0, double(kB));
     step(*s, on_device);
@@ -38,7 +37,7 @@ Outcome eager(const Recipe& r, const data::Batch& batch) {
 
 Outcome replayed(const Recipe& r, const data::Batch& batch) {
   const auto s = small_session(r, kB, kN);
-  const train::DeviceBatch on_device = s->upload(batch);
+  const DeviceBatch on_device = s->upload(batch);
   Stream& stream = s->context().stream();
   stream.begin_capture();
   step(*s, on_device);
@@ -72,7 +71,7 @@ TEST_CASE("a replay with the scalars of another step gives another result") {
   const Recipe r = small_recipe(small_luna());
   const data::Batch batch = random_batch(r.model, kB, kN, 5);
   const auto s = small_session(r, kB, kN);
-  const train::DeviceBatch on_device = s->upload(batch);
+  const DeviceBatch on_device = s->upload(batch);
   s->context().stream().begin_capture();
   s->micro_batch(on_device, 0);
   const Graph graph = s->context().stream().end_capture();
@@ -100,4 +99,4 @@ TEST_CASE("reading the loss or a new batch inside a captured step is refused") {
   CHECK(s->context().step().live() == 0);
 }
 
-}  // namespace selene
+}  // namespace selene::testing

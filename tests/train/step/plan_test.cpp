@@ -7,11 +7,10 @@
 #include "tests/support/threads.h"
 #include "tests/support/training_fixture.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
 
-using namespace testing;
-using train::Session;
+using namespace train;
 
 constexpr int64_t kB = 3, kN = 17;
 
@@ -54,7 +53,7 @@ TEST_CASE("the plan of a dry run is the peak of a real one, suffices, and is the
   for (const Recipe& r : recipes()) {
     INFO(r.name);
     const auto task = small_task(r);
-    const MemoryPlan plan = train::plan_memory(*task, {task->shape(kB, kN)}, true);
+    const MemoryPlan plan = plan_memory(*task, {task->shape(kB, kN)}, true);
     {
       Session roomy(*task, std::make_unique<Context>(MemoryPlan{8 << 20, 8 << 20, 0}), true);
       run_all(roomy, r);
@@ -73,7 +72,7 @@ TEST_CASE("the plan of a dry run is the peak of a real one, suffices, and is the
 TEST_CASE("a plan for several shapes is the largest of them") {
   const auto task = small_task(small_recipe(small_luna()));
   const auto plan = [&](const std::vector<data::Batch>& shapes, bool training) {
-    return train::plan_memory(*task, shapes, training);
+    return plan_memory(*task, shapes, training);
   };
   const data::Batch wide = task->shape(8, 5), longer = task->shape(2, 20);
   CHECK(plan({wide, longer}, true).step == std::max(plan({wide}, true).step, plan({longer}, true).step));
@@ -106,14 +105,14 @@ TEST_CASE("what is planned for a data set holds every length up to its longest")
   }
   const data::Dataset set = builder.finish(data::kind_named("text"), "made");
   const data::Vocabulary vocabulary = data::build_vocabulary(set, data::Frame::luna);
-  const train::Classification task(r, vocabulary);
-  const std::vector<data::Batch> shapes = train::planned_shapes(task, {&set});
+  const Classification task(r, vocabulary);
+  const std::vector<data::Batch> shapes = planned_shapes(task, {&set});
   CHECK(shapes.back().at("tokens").shape == std::vector<int64_t>{64, 66});
-  const int64_t room = train::with_room(train::plan_memory(task, shapes, true)).step;
+  const int64_t room = with_room(plan_memory(task, shapes, true)).step;
   for (int64_t N = 1; N <= 66; ++N) {
     CAPTURE(N);
-    CHECK(train::plan_memory(task, {task.shape(64, N)}, true).step <= room);
+    CHECK(plan_memory(task, {task.shape(64, N)}, true).step <= room);
   }
 }
 
-}  // namespace selene
+}  // namespace selene::testing

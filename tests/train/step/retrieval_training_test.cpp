@@ -7,8 +7,10 @@
 #include "tests/support/training_fixture.h"
 #include "train/run/validation.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
+
+using namespace train;
 
 constexpr int64_t kPairs = 64, kBytes = 40;
 
@@ -42,14 +44,14 @@ TEST_CASE("the two-tower model learns 64 pairs by heart") {
   for (const char* features : {"concat", "four"}) {
     CAPTURE(features);
     const Recipe recipe = two_towers(features);
-    train::Classification task(recipe, vocabulary);
+    Classification task(recipe, vocabulary);
     task.fit({set.get()});
     const data::Batch batch = task.loader(set, data::Order::file).make_batch(0);
     REQUIRE(batch.inputs.size() == 6);
-    const MemoryPlan plan = train::plan_memory(task, {batch}, true);
-    train::Session session(task, std::make_unique<Context>(plan), true);
+    const MemoryPlan plan = plan_memory(task, {batch}, true);
+    Session session(task, std::make_unique<Context>(plan), true);
     const auto accuracy = [&] {
-      const LossSums sums = train::score(session, set).sums;
+      const LossSums sums = score(session, set).sums;
       CHECK(sums.count == kPairs);
       return std::pair(sums.correct / sums.count, sums.nll / sums.count);
     };
@@ -60,4 +62,4 @@ TEST_CASE("the two-tower model learns 64 pairs by heart") {
   }
 }
 
-}  // namespace selene
+}  // namespace selene::testing

@@ -10,11 +10,10 @@
 #include "tests/support/threads.h"
 #include "tests/support/training_fixture.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
 
-using namespace testing;
-using train::Session;
+using namespace train;
 
 using Floats = std::vector<float>;
 
@@ -261,12 +260,12 @@ TEST_CASE("evaluation changes nothing but the loss sums") {
 }
 
 TEST_CASE("precisions that a device has not are refused") {
-  CHECK(train::compute_type("fp32") == DType::f32);
-  CHECK(train::compute_type("bf16") == DType::bf16);
-  CHECK(train::compute_type("fp16") == DType::f16);
-  CHECK(message_of([] { train::need_precision("fp32", nullptr), train::need_precision("bf16", nullptr); }) == "");
-  CHECK(message_of([] { train::need_precision("fp16", nullptr); }) ==
+  CHECK(compute_type("fp32") == DType::f32);
+  CHECK(compute_type("bf16") == DType::bf16);
+  CHECK(compute_type("fp16") == DType::f16);
+  CHECK(message_of([] { need_precision("fp32", nullptr), need_precision("bf16", nullptr); }) == "");
+  CHECK(message_of([] { need_precision("fp16", nullptr); }) ==
         "train.precision is fp16, which needs a GPU; on the CPU use fp32 or bf16");
 }
 
-}  // namespace selene
+}  // namespace selene::testing

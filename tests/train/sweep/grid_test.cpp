@@ -11,10 +11,10 @@
 #include "train/sweep/children.h"
 #include "train/sweep/grid.h"
 
-using namespace selene;
-using namespace selene::train;
-
+namespace selene::testing {
 namespace {
+
+using namespace train;
 
 const std::string RECIPES = std::string(SELENE_SOURCE_ROOT) + "/recipes";
 
@@ -70,3 +70,5 @@ TEST_CASE("words as a shell takes them") {
   CHECK(shell_line({"selene-train", "a b", "it's", "", "x=[1, 2]", "a/b.yaml"}) ==
         "selene-train 'a b' 'it'\\''s' '' 'x=[1, 2]' a/b.yaml");
 }
+
+}  // namespace selene::testing

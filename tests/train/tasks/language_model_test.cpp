@@ -10,10 +10,10 @@
 #include "tests/support/training_fixture.h"
 #include "train/run/validation.h"
 
-namespace selene {
+namespace selene::testing {
 namespace {
 
-using namespace testing;
+using namespace train;
 using Points = std::vector<int32_t>;
 
 Recipe causal(int64_t block) {
@@ -73,9 +73,9 @@ TEST_CASE("characters: prepared and read again, narrow and wide") {
 TEST_CASE("language model: every symbol is predicted once, from the one before it") {
   Points characters;
   const auto set = texts({"abcde", "ba"}, &characters);
-  train::LanguageModelling task(causal(2), characters);
+  LanguageModelling task(causal(2), characters);
   CHECK(task.symbols() == 7);
-  const train::Task::Extent extent = task.extent(*set);
+  const Task::Extent extent = task.extent(*set);
   CHECK(extent.examples == 4);
   CHECK(extent.longest == 2);
   const data::Loader loader = task.loader(set, data::Order::file);
@@ -91,10 +91,10 @@ TEST_CASE("language model: every symbol is predicted once, from the one before i
   CHECK(first.column("text").elements() == 5);
   CHECK(task.extent(task.first(*set, 2)).examples == 2);
   CHECK(task.extent(task.first(*set, 9)).examples == 4);
-  const auto again = train::LanguageModelling::reopen(task.recipe(), task.facts(), "file");
+  const auto again = LanguageModelling::reopen(task.recipe(), task.facts(), "file");
   CHECK(again->facts() == task.facts());
   CHECK(message_of([&] {
-          train::LanguageModelling::reopen(task.recipe(), {{"characters", "[3,2]"}}, "file");
+          LanguageModelling::reopen(task.recipe(), {{"characters", "[3,2]"}}, "file");
         }) == "file: characters: wanted ascending numbers of Unicode");
   CHECK(message_of([&] { task.check(data::character_set("else", {1}, {{1}})); }) ==
         "else: was prepared with other characters than the model's training text");
@@ -105,21 +105,21 @@ TEST_CASE("language model: a model that knows nothing needs log2 V bits, and it 
   const auto set = texts({"the cat sat on the mat and the dog sat on the log"}, &characters);
   Recipe recipe = causal(16);
   recipe.optim = {}, recipe.optim.lr = 5e-3, recipe.schedule.name = "fixed";
-  train::LanguageModelling task(recipe, characters);
+  LanguageModelling task(recipe, characters);
   const data::Loader loader = task.loader(set, data::Order::file);
   const std::vector<data::Batch> batches{loader.make_batch(0), loader.make_batch(1)};
-  const MemoryPlan plan = train::plan_memory(task, train::planned_shapes(task, {set.get()}), true);
-  const auto bits = [&](train::Session& session) {
-    const LossSums sums = train::score(session, set).sums;
+  const MemoryPlan plan = plan_memory(task, planned_shapes(task, {set.get()}), true);
+  const auto bits = [&](Session& session) {
+    const LossSums sums = score(session, set).sums;
     CHECK(sums.count == 49);  // characters of the text
     return sums.nll / sums.count / std::log(2);
   };
-  train::Session nothing(task, std::make_unique<Context>(train::with_room(plan)), true);
+  Session nothing(task, std::make_unique<Context>(with_room(plan)), true);
   Parameters& p = nothing.parameters();
   for (int i = 0; i < int(p.count()); ++i)
     p.set(nothing.context(), i, std::vector<float>(size_t(p[i].shape.numel()), 0.0f).data());
   CHECK(std::abs(bits(nothing) - std::log2(double(task.symbols()))) < 1e-6);
-  train::Session session(task, std::make_unique<Context>(train::with_room(plan)), true);
+  Session session(task, std::make_unique<Context>(with_room(plan)), true);
   for (int64_t i = 0; i < 200; ++i) {
     session.set_step(i, 0, batches[size_t(i % 2)].sample_size);
     session.micro_batch(batches[size_t(i % 2)], 0);
@@ -128,4 +128,4 @@ TEST_CASE("language model: a model that knows nothing needs log2 V bits, and it 
   CHECK(bits(session) < 0.3);
 }
 
-}  // namespace selene
+}  // namespace selene::testing

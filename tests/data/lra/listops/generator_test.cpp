@@ -14,12 +14,11 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-using namespace selene;
-using namespace selene::data;
-using namespace selene::testing;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using namespace data;
+namespace fs = std::filesystem;
 
 std::vector<ListopsTree> generate(const ListopsOptions& options, int64_t count, int threads,
                                   ListopsProgress* progress = nullptr) {
@@ -241,3 +240,5 @@ TEST_CASE("listops prepare: an interrupted or killed run leaves no data set") {
   CHECK(prepare_listops(plan) == Prepared::made);
   CHECK(entries_in(plan.folder) == 4);
 }
+
+}  // namespace selene::testing

@@ -7,9 +7,9 @@
 #include "tests/support/data_folder.h"
 #include "tests/support/real_data.h"
 
-using namespace selene;
-using namespace selene::data;
-using selene::testing::message_of;
+namespace selene::testing {
+
+using namespace data;
 
 TEST_CASE("listops: values of hand-made expressions") {
   const std::pair<const char*, int> cases[] = {
@@ -127,12 +127,12 @@ TEST_CASE("listops reader: every error has its file and line") {
 }
 
 TEST_CASE("listops reader: files") {
-  const selene::testing::Folder folder;
+  const Folder folder;
   const std::string path = folder.file("a.tsv");
   CHECK(message_of([&] { read_listops(path); }) == path + ": cannot be opened: No such file or directory");
   CHECK(message_of([&] { read_listops(folder.path.string()); }) ==
         folder.path.string() + ": is a folder, wanted a TSV file");
-  selene::testing::write_text(path, "Source\tTarget\r\n7\t7\r\n");
+  write_text(path, "Source\tTarget\r\n7\t7\r\n");
   CHECK(copy(read_listops(path).labels()) == std::vector<int32_t>{7});
   CHECK(listops_path("d", "train") == "d/basic_train.tsv");
   CHECK(listops_path("d", "valid") == "d/basic_val.tsv");
@@ -142,7 +142,7 @@ TEST_CASE("listops reader: files") {
 
 // NYU's test set (Nangia and Bowman 2018): ANSWER TAB EXPRESSION a line, depth 20, no header.
 TEST_CASE("listops: the answers of 10,000 published expressions", "[.real]") {
-  const std::string folder = selene::testing::real_data("listops_d20s");
+  const std::string folder = real_data("listops_d20s");
   if (folder.empty()) return;
   std::ifstream in(folder + "/test_d20s.tsv");
   int64_t lines = 0, right = 0;
@@ -154,3 +154,5 @@ TEST_CASE("listops: the answers of 10,000 published expressions", "[.real]") {
   CHECK(lines == 10'000);
   CHECK(right == lines);
 }
+
+}  // namespace selene::testing

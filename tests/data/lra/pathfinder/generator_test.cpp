@@ -14,12 +14,10 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-using namespace selene;
-using namespace selene::data;
-using selene::testing::message_of;
-
+namespace selene::testing {
 namespace {
 
+using namespace data;
 using Bytes = std::vector<uint8_t>;
 
 Bytes row_of(const Image& image, int64_t y) {
@@ -351,3 +349,5 @@ TEST_CASE("pathfinder generator: many labels of every size and level", "[.long]"
     for (const int64_t size : {64, 128, 256}) check_labels({size, level, 1}, 100);
   }
 }
+
+}  // namespace selene::testing

@@ -14,12 +14,11 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
-using namespace selene;
-using namespace selene::data;
-using namespace selene::testing;
-namespace fs = std::filesystem;
-
+namespace selene::testing {
 namespace {
+
+using namespace data;
+namespace fs = std::filesystem;
 
 const PathfinderOptions easy{32, "easy", 4};
 
@@ -337,3 +336,5 @@ TEST_CASE("pathfinder prepare: an interrupted or killed run leaves no data set")
   CHECK(prepare_pathfinder_images(images) == Prepared::made);
   CHECK(entries_in(images.folder) == 2);
 }
+
+}  // namespace selene::testing
