@@ -46,6 +46,12 @@ void write_page(const std::string& path, const std::string& page) {
 
 /// A table or the figure of the Luna paper. What is a file holds times of steps; a folder is a run.
 std::string paper_text(const Options& options) {
+  if (!std::filesystem::exists(options.numbers))
+    throw Error(
+        fmt::format("{}: is not there, wanted the paper's numbers: --numbers with recipes/paper/luna.yaml of the "
+                    "sources, or their root as the current folder",
+                    options.numbers));
+  const train::Paper paper = train::load_paper(options.numbers);
   std::vector<train::LraRun> runs;
   std::vector<train::StepTime> times;
   for (const std::string& path : options.runs) {
@@ -59,14 +65,13 @@ std::string paper_text(const Options& options) {
           "{}: wanted {} for {}", path,
           options.paper == "table2" ? "a file of selene-bench step --json" : "the folder of a run", options.paper));
     if (!std::filesystem::is_regular_file(path)) {
-      runs.push_back(train::load_lra_run(path));
+      runs.push_back(train::load_lra_run(path, paper));
     } else {
       const auto more = train::load_step_times(path);
       times.insert(times.end(), more.begin(), more.end());
     }
   }
   train::compare_recipes(runs, train::recipes_beside(options.numbers));
-  const train::Paper paper = train::load_paper(options.numbers);
   if (options.paper == "table1") return train::accuracy_table(runs, paper);
   if (options.paper == "table2") return train::step_table(times, paper);
   if (options.paper == "table3") return train::pooling_table(runs, paper);

@@ -21,7 +21,6 @@ namespace fs = std::filesystem;
 using Keys = std::vector<std::pair<std::string, std::string>>;
 
 constexpr uint64_t largest_notes = uint64_t(1) << 20;  // bytes
-constexpr int64_t longest_pathfinder = 8192;           // tokens; Path-X is the same task at 128 x 128 pixels
 constexpr const char* status_names[] = {"done", "failed", "no data", "unfinished"};
 // Keys of a recipe in which the runs of a cell may differ.
 constexpr const char* free_keys[] = {"name",
@@ -54,9 +53,12 @@ int64_t need_integer(const LraRun& run, const std::string& key) {
 }
 
 // Task, model, sentence vector and seed.
-void take_recipe(LraRun& run) {
-  run.task = need(run, "data.task");
-  if (run.task == "pathfinder" && need_integer(run, "data.max_length") > longest_pathfinder) run.task = "pathx";
+void take_recipe(LraRun& run, const Paper& paper) {
+  const std::string& name = need(run, "name");
+  const std::string first = name.substr(0, name.find('-'));
+  const bool named = std::any_of(paper.more_tasks.begin(), paper.more_tasks.end(),
+                                 [&](const PaperTask& task) { return task.key == first; });
+  run.task = named ? first : need(run, "data.kind");
   run.model = attention_label(need(run, "model.attention"), [&](const std::string& key) { return need(run, key); });
   run.p = need(run, "model.pooling") == "p";
   run.seed = need_integer(run, "train.seed");
@@ -107,7 +109,7 @@ void need_same(const LraRun& a, const LraRun& b) {
 
 }  // namespace
 
-LraRun load_lra_run(const std::string& folder) {
+LraRun load_lra_run(const std::string& folder, const Paper& paper) {
   LraRun run;
   run.folder = folder;
   while (run.folder.size() > 1 && run.folder.back() == '/') run.folder.pop_back();
@@ -117,7 +119,7 @@ LraRun load_lra_run(const std::string& folder) {
     const RunData data = load_run(run.folder);
     run.keys = data.keys, run.accuracy = data.headline.test_accuracy;
     if (run.keys.empty() && !noted) throw Error(data.problems.empty() ? run.folder : data.problems[0]);
-    if (!run.keys.empty()) take_recipe(run);
+    if (!run.keys.empty()) take_recipe(run, paper);
     if (run.accuracy) run.status = RunStatus::done;
   }
   if (noted) {

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "train/report/paper.h"
+
 namespace selene::train {
 
 enum class RunStatus { done, failed, no_data, unfinished };
@@ -32,10 +34,11 @@ struct LraRun {
   std::string not_compared;              // why, one line
 };
 
-/// Reads a run folder and RUN.json. A run with RUN.json need not have begun. Throws Error (file, what was found, what
-/// was wanted) for a folder that is neither, for a RUN.json that is no JSON object or lacks a value, and for a run of
-/// another task or without a recipe.
-LraRun load_lra_run(const std::string& folder);
+/// Reads a run folder and RUN.json. Tasks that the paper does not have are known by the first part of the recipe's
+/// name (Path-X is "pathx-luna-16", on data of Pathfinder's kind), the others by the kind of their data. A run with
+/// RUN.json need not have begun. Throws Error (file, what was found, what was wanted) for a folder that is neither,
+/// for a RUN.json that is no JSON object or lacks a value, and for a run of another task or without a recipe.
+LraRun load_lra_run(const std::string& folder, const Paper& paper);
 
 /// All runs of one task, model and sentence vector: one place in a table.
 struct LraCell {

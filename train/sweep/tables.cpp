@@ -98,17 +98,17 @@ bool write_tables(const Grid& grid, const SweepOptions& options, const Say& say,
     show_headlines(folders, options, show);
     return true;
   }
+  const Paper paper = load_paper(grid.numbers);
   bool whole = true;
   std::vector<LraRun> runs;
   for (const std::string& folder : folders) {
     try {
-      runs.push_back(load_lra_run(folder));
+      runs.push_back(load_lra_run(folder, paper));
     } catch (const Error& e) {
       say(fmt::format("error: {}", e.what())), whole = false;
     }
   }
   compare_recipes(runs, recipes_beside(grid.numbers));
-  const Paper paper = load_paper(grid.numbers);
   for (const std::string& what : grid.write) {
     const bool figure = what == "figure1";
     if (figure && runs.empty() && known_times(options).empty()) {

@@ -39,7 +39,7 @@ struct Runs {
     fs::create_directory(path);
     MetricsWriter((path / "metrics.jsonl").string()).append(MetricsRow{"test", 5, {{"accuracy", accuracy}}});
     write_text((path / "recipe.yaml").string(), to_yaml(compose_recipe(files, sets)));
-    return all.emplace_back(load_lra_run(path.string()));
+    return all.emplace_back(load_lra_run(path.string(), numbers));
   }
 
   std::string table1(const std::string& recipes = RECIPES) {

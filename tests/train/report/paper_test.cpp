@@ -45,14 +45,14 @@ std::string recipe_of(const std::string& task, const std::string& model, int see
                       const std::string& pooling = "cls") {
   const bool luna = model.starts_with("luna-");
   return fmt::format(
-      "name: x\nmodel:\n  attention: {}\n  luna: {{projection_length: {}}}\n  pooling: {}\ndata:\n  task: {}\n  "
-      "max_length: {}\n"
+      "name: {}-{}\nmodel:\n  attention: {}\n  luna: {{projection_length: {}}}\n  pooling: {}\ndata:\n  kind: {}\n  "
+      "max_length: 1026\n"
       "train:\n  updates: 20\n  seed: {}\n",
+      task, model,
       luna                     ? "luna"
       : model == "transformer" ? "full"
                                : model,
-      luna ? model.substr(5) : "16", pooling, task == "pathx" ? "pathfinder" : task, task == "pathx" ? 16386 : 1026,
-      seed);
+      luna ? model.substr(5) : "16", pooling, task == "pathx" ? "pathfinder" : task, seed);
 }
 
 /// A run folder with a test accuracy; none for a negative one.
@@ -64,6 +64,8 @@ std::string make_run(const fs::path& folder, const std::string& recipe, double a
   write_text((folder / "recipe.yaml").string(), recipe);
   return folder.string();
 }
+
+LraRun load(const std::string& folder) { return load_lra_run(folder, numbers); }
 
 std::string notes_of(const std::string& task, const std::string& model, int seed, const std::string& status,
                      const std::string& more = "") {
@@ -128,41 +130,43 @@ TEST_CASE("a file of a paper's numbers that does not fit together") {
 
 TEST_CASE("a run says by its recipe which cell it is") {
   const Folder folder;
-  const LraRun run = load_lra_run(make_run(folder.path / "a", recipe_of("pathx", "luna-128", 3, "p"), 0.25) + "/");
-  CHECK(run.task == "pathx");
+  const LraRun run = load(make_run(folder.path / "a", recipe_of("pathx", "luna-128", 3, "p"), 0.25) + "/");
+  CHECK(run.task == "pathx");  // by its name, not by its length
+  std::string other = recipe_of("pathx", "luna-128", 3);
+  other.replace(other.find("pathx"), 5, "wide");
+  CHECK(load(make_run(folder.path / "d", other, 0.25)).task == "pathfinder");
   CHECK(run.model == "luna-128");
   CHECK((run.p && run.seed == 3 && run.status == RunStatus::done));
   CHECK(run.accuracy == 0.25);
-  CHECK(load_lra_run(make_run(folder.path / "b", recipe_of("text", "transformer", 1), -1)).status ==
-        RunStatus::unfinished);
+  CHECK(load(make_run(folder.path / "b", recipe_of("text", "transformer", 1), -1)).status == RunStatus::unfinished);
   make_run(folder.path / "c", "name: x\nmodel:\n  attention: luna\n", 0.5);
-  CHECK(message_of([&] { load_lra_run(folder.file("c")); }) ==
-        folder.file("c") + "/recipe.yaml: has no data.task, wanted the resolved recipe of a run");
-  CHECK(holds(message_of([&] { load_lra_run(folder.file("none")); }), "no such folder"));
+  CHECK(message_of([&] { load(folder.file("c")); }) ==
+        folder.file("c") + "/recipe.yaml: has no data.kind, wanted the resolved recipe of a run");
+  CHECK(holds(message_of([&] { load(folder.file("none")); }), "no such folder"));
 }
 
 TEST_CASE("what lies beside a run folder tells what the folder can't") {
   const Folder folder;
   write_text(folder.file("a.json"), notes_of("text", "luna-16", 1, "no data"));
-  const LraRun none = load_lra_run(folder.file("a"));
+  const LraRun none = load(folder.file("a"));
   CHECK((none.status == RunStatus::no_data && none.task == "text" && !none.accuracy));
   make_run(folder.path / "b", recipe_of("text", "luna-16", 2), 0.5);
   write_text(folder.file("b.json"), notes_of("text", "luna-16", 2, "unfinished"));
-  CHECK(load_lra_run(folder.file("b")).accuracy == 0.5);  // came to its end after all
+  CHECK(load(folder.file("b")).accuracy == 0.5);  // came to its end after all
   std::string later = notes_of("text", "luna-16", 2, "unfinished");
   later.replace(later.find(R"("why":"")"), 8, R"("why":"was interrupted")");
   write_text(folder.file("b.json"), later);
-  CHECK(load_lra_run(folder.file("b")).status == RunStatus::unfinished);
+  CHECK(load(folder.file("b")).status == RunStatus::unfinished);
   write_text(folder.file("b.json"), notes_of("text", "luna-16", 2, "no data"));
-  CHECK(load_lra_run(folder.file("b")).status == RunStatus::no_data);
+  CHECK(load(folder.file("b")).status == RunStatus::no_data);
   write_text(folder.file("b.json"), notes_of("text", "luna-16", 2, "failed"));
-  CHECK(load_lra_run(folder.file("b")).status == RunStatus::failed);
+  CHECK(load(folder.file("b")).status == RunStatus::failed);
   make_run(folder.path / "c", recipe_of("text", "luna-16", 3), -1);
   write_text(folder.file("c.json"), notes_of("text", "luna-16", 3, "done"));
-  CHECK(load_lra_run(folder.file("c")).status == RunStatus::unfinished);  // done, it says, but has no result
+  CHECK(load(folder.file("c")).status == RunStatus::unfinished);  // done, it says, but has no result
   for (const char* bad : {"", "{", "[1]", R"({"status":"fine"})", R"({"status":"done","task":1})"}) {
     write_text(folder.file("b.json"), bad);
-    CHECK(message_of([&] { load_lra_run(folder.file("b")); }).starts_with(folder.file("b.json") + ": "));
+    CHECK(message_of([&] { load(folder.file("b")); }).starts_with(folder.file("b.json") + ": "));
   }
 }
 
@@ -170,7 +174,7 @@ TEST_CASE("mean and deviation over seeds, and what can't be averaged") {
   const Folder folder;
   std::vector<LraRun> runs;
   for (int seed = 1; seed <= 3; ++seed)
-    runs.push_back(load_lra_run(
+    runs.push_back(load(
         make_run(folder.path / std::to_string(seed), recipe_of("listops", "luna-16", seed), 0.34 + 0.02 * seed)));
   const LraCell cell = cell_of(runs, "listops", "luna-16", false);
   CHECK(cell.seeds == 3);
@@ -178,7 +182,7 @@ TEST_CASE("mean and deviation over seeds, and what can't be averaged") {
   CHECK(std::abs(cell.deviation - 0.02) < 1e-12);
   CHECK(cell_of(runs, "listops", "luna-16", true).runs.empty());
   CHECK(holds(accuracy_table(runs, numbers), "| Luna-16 | 37.43 / 38.00 ± 2.00 (3 seeds) | 65.74 / – |"));
-  runs.push_back(load_lra_run(make_run(folder.path / "4", recipe_of("listops", "luna-16", 2), 0.5)));
+  runs.push_back(load(make_run(folder.path / "4", recipe_of("listops", "luna-16", 2), 0.5)));
   CHECK(message_of([&] { accuracy_table(runs, numbers); }) ==
         folder.file("2") + " and " + folder.file("4") +
             ": both are luna-16 on listops with seed 2, wanted one run of each seed");
@@ -196,7 +200,7 @@ TEST_CASE("Table 1") {
   const auto add = [&](const std::string& task, const std::string& model, int seed, double accuracy) {
     const fs::path path = folder.path / (task + model + std::to_string(seed));
     write_text(path.string() + ".json", notes_of(task, model, seed, accuracy < 0 ? "failed" : "done"));
-    runs.push_back(load_lra_run(make_run(path, recipe_of(task, model, seed), accuracy)));
+    runs.push_back(load(make_run(path, recipe_of(task, model, seed), accuracy)));
   };
   for (const std::string& task : five) add(task, "luna-128", 1, 0.5);
   add("text", "luna-128", 2, -1);
@@ -227,8 +231,8 @@ TEST_CASE("Table 3") {
   std::vector<LraRun> runs;
   for (const char* task : {"listops", "text", "retrieval"})
     for (const char* pooling : {"cls", "p"})
-      runs.push_back(load_lra_run(make_run(folder.path / (std::string(task) + pooling),
-                                           recipe_of(task, "luna-16", 1, pooling), pooling[0] == 'p' ? 0.6 : 0.5)));
+      runs.push_back(load(make_run(folder.path / (std::string(task) + pooling),
+                                   recipe_of(task, "luna-16", 1, pooling), pooling[0] == 'p' ? 0.6 : 0.5)));
   const std::string table = pooling_table(runs, numbers);
   check_holds(table,
               {"| Luna-16 | [CLS] | 37.43 / 50.00 (1 seed) | 65.74 / 50.00 (1 seed) | 79.38 / 50.00 (1 seed) | "
@@ -287,7 +291,7 @@ TEST_CASE("Figure 1") {
   const Folder folder;
   std::vector<LraRun> runs;
   const auto add = [&](const std::string& task, const std::string& model, double accuracy) {
-    runs.push_back(load_lra_run(make_run(folder.path / (task + model), recipe_of(task, model, 1), accuracy)));
+    runs.push_back(load(make_run(folder.path / (task + model), recipe_of(task, model, 1), accuracy)));
   };
   for (const char* model : {"transformer", "luna-16", "luna-128"}) add("text", model, 0.6);
   for (const char* model : {"transformer", "luna-16"}) add("listops", model, 0.3);
