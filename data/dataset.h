@@ -22,7 +22,7 @@ class DatasetBuilder;
 /// `symbols` u8 and one of `labels` i32 for each example.
 const std::vector<ColumnForm>& labelled_columns();
 
-/// What every data set of one kind has in common, and what can be done with it: the value of data.task in a recipe. A
+/// What every data set of one kind has in common, and what can be done with it: the value of data.kind in a recipe. A
 /// row of data/kinds.cpp.
 struct Kind {
   std::string name;                       // listops, text, retrieval, image, pathfinder, characters

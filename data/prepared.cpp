@@ -168,7 +168,7 @@ Dataset read_split(const std::string& folder, const Kind& kind, std::string_view
   need_whole(folder);
   if (std::filesystem::exists(path)) {
     Dataset d = open_prepared(path, split);
-    need_kind(d, kind, "the recipe's data.task");
+    need_kind(d, kind, "the recipe's data.kind");
     return d;
   }
   if (kind.official_path) {

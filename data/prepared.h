@@ -36,7 +36,7 @@ std::string facts_json(const Dataset& data);
 /// than there are.
 int64_t split_count(const std::string& source, std::string_view split, int64_t wanted, int64_t available);
 
-/// Error, with the data's name, where it is of another kind; `owner` wants this one: "the recipe's data.task".
+/// Error, with the data's name, where it is of another kind; `owner` wants this one: "the recipe's data.kind".
 void need_kind(const Dataset& data, const Kind& kind, const char* owner);
 
 /// A split of a recipe's data: the prepared file or, for listops, the official TSV file. Error where neither is

@@ -65,8 +65,8 @@ class Characters(Case):
 
     def test_what_does_not_go_together_is_refused(self):
         self.refuses(self.train('never', {'train.best_metric': 'f1'}), 'train.best_metric is', 'bits_per_character')
-        self.refuses(self.train('never', {'data.task': 'listops'}), 'data.task is listops, wanted characters')
-        self.refuses(self.train('never', {'task': 'classification', 'train.best_metric': 'loss'}), 'data.task is characters')
+        self.refuses(self.train('never', {'data.kind': 'listops'}), 'data.kind is listops, wanted characters')
+        self.refuses(self.train('never', {'task': 'classification', 'train.best_metric': 'loss'}), 'data.kind is characters')
         run('selene-prepare', 'listops', '--out', 'lists', '--train', 20, '--valid', 5, '--test', 5, cwd=self.folder)
         self.refuses(self.train('never', {'data.path': 'lists'}), 'is data of kind listops')
         self.assertFalse(os.path.exists(self.path('never')))

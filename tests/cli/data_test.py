@@ -40,7 +40,7 @@ class Tasks(Prepared):
     def recipe(self, kind):
         # Sizes at which pairs of unequal lengths once needed more memory than was planned.
         wider = {'model.dim': 32, 'model.ffn_dim': 32, 'model.head_dim': 32, 'model.luna.projection_length': 16}
-        return {**SMALL, **(wider if kind == 'retrieval' else {}), 'data.task': kind, 'data.path': f'prepared/{kind}', 'data.max_length': LENGTHS[kind],
+        return {**SMALL, **(wider if kind == 'retrieval' else {}), 'data.kind': kind, 'data.path': f'prepared/{kind}', 'data.max_length': LENGTHS[kind],
                 'model.towers': 2 if kind == 'retrieval' else 1}
 
     def test_from_official_files_to_an_accuracy(self):
@@ -246,7 +246,7 @@ class Damaged(Prepared):
     def test_another_split_in_the_place_of_one_and_a_file_that_is_gone(self):
         self.succeeds(self.prepare('text', 'mixed'), '40 train, 12 valid, 12 test examples')
         shutil.copy(self.path('mixed/train.safetensors'), self.path('mixed/valid.safetensors'))
-        values = {**SMALL, 'data.task': 'text', 'data.path': 'mixed', 'data.max_length': 100}
+        values = {**SMALL, 'data.kind': 'text', 'data.path': 'mixed', 'data.max_length': 100}
         self.refuses(self.train('never', values), 'mixed/valid.safetensors', 'holds the split train, wanted valid')
         self.refuses(self.prepare('text', 'mixed'), 'not all of it')
         os.remove(self.path('mixed/valid.safetensors'))
@@ -304,7 +304,7 @@ class Damaged(Prepared):
                     process.send_signal(number)
                     self.assertNotEqual(process.wait(TIMEOUT), 0)
                 self.assertEqual(os.path.exists(self.path('broken')), number == signal.SIGKILL)
-        values = {**SMALL, 'data.task': 'pathfinder', 'data.path': 'broken', 'data.max_length': 1026}
+        values = {**SMALL, 'data.kind': 'pathfinder', 'data.path': 'broken', 'data.max_length': 1026}
         self.refuses(self.train('never', values), 'broken: is not whole', 'selene-prepare')
         self.assertEqual(run('selene-inspect', 'broken', cwd=self.folder).returncode, 1)
         self.succeeds(run('selene-prepare', 'pathfinder', '--out', 'broken', '--count', 20, cwd=self.folder), 'made')

@@ -71,7 +71,7 @@ class Evaluate(Case):
         for size in (32, 64):
             made = run('selene-prepare', 'pathfinder', '--out', f'p{size}', '--count', 20, '--size', size, cwd=cls.folder)
             assert made.returncode == 0, made.stderr
-        images = {'data.task': 'pathfinder', 'data.path': 'p32', 'data.max_length': 2001}
+        images = {'data.kind': 'pathfinder', 'data.path': 'p32', 'data.max_length': 2001}
         for out, values in (('lists', {}), ('images', images), ('mean', {'model.pooling': 'mean'}),
                             ('sines', {'model.positions': 'sinusoidal'})):
             result = case.train(out, {**SMALL, 'train.updates': 2, **values})
@@ -100,7 +100,7 @@ class Evaluate(Case):
 
     def test_splits_of_different_making(self):
         shutil.copytree(self.path('p32'), self.path('mixed'))
-        values = {**SMALL, 'data.task': 'pathfinder', 'data.path': 'mixed', 'data.max_length': 5000}
+        values = {**SMALL, 'data.kind': 'pathfinder', 'data.path': 'mixed', 'data.max_length': 5000}
         shutil.copy(self.path('p64/valid.safetensors'), self.path('mixed/valid.safetensors'))
         self.refuses(self.train('never', values), 'mixed/valid.safetensors', '4096 pixels', '1024')
         self.succeeds(run('selene-prepare', 'pathfinder', '--out', 'other', '--count', 30, cwd=self.folder))

@@ -165,7 +165,7 @@ TEST_CASE("prepared: a recipe's split is of its kind and there") {
   write_prepared(path, "train", pairs(3), "{}");
   CHECK(has_split(path, kind_named("retrieval"), "train"));
   CHECK(message("text", "train") ==
-        path + "/train.safetensors: is data of kind retrieval, the recipe's data.task is text");
+        path + "/train.safetensors: is data of kind retrieval, the recipe's data.kind is text");
   CHECK(message_of([&] { read_split(path + "/none", kind_named("text"), "train"); }) ==
         path + "/none: the data's folder is not there; make it with selene-prepare text, or give another data.path");
   CHECK(message_of([&] { read_split("none", kind_named("text"), "train"); }) ==

@@ -34,7 +34,7 @@ int64_t count(const std::string& setting, const std::string& model, const std::v
   ModelConfig config = recipe.model;
   config.max_positions = recipe.data.max_length;
   constexpr int64_t kSymbols = 33;
-  const auto classes = int64_t(data::kind_named(recipe.data.task).class_names.size());
+  const auto classes = int64_t(data::kind_named(recipe.data.kind).class_names.size());
   const auto dry = Context::dry();
   Parameters parameters;
   const Classifier classifier(config, {kSymbols, 1}, classes, parameters, *dry, DType::f32);

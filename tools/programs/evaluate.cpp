@@ -94,7 +94,7 @@ struct Given {
 Given read_data(const Arguments& a, const Described& model) {
   namespace fs = std::filesystem;
   const train::Task& task = *model.task;
-  const data::Kind& kind = data::kind_named(task.recipe().data.task);
+  const data::Kind& kind = data::kind_named(task.recipe().data.kind);
   const std::string path = a.data.empty() ? task.recipe().data.path : a.data;
   const auto keep = [&](data::Dataset d, bool own) {
     data::need_kind(d, kind, "the model's task");

@@ -81,24 +81,24 @@ class Checker {
   void input() const {
     const ModelConfig& m = r_.model;
     const DataConfig& d = r_.data;
-    const data::Kind& kind = data::kind_named(d.task);
+    const data::Kind& kind = data::kind_named(d.kind);
     const bool labelled = !kind.class_names.empty();
-    need(labelled == (r_.task != "language_model"), {"data.task", "task"},
-         fmt::format("data.task is {}, wanted {} for task {}", d.task, labelled ? "characters" : "data with classes",
+    need(labelled == (r_.task != "language_model"), {"data.kind", "task"},
+         fmt::format("data.kind is {}, wanted {} for task {}", d.kind, labelled ? "characters" : "data with classes",
                      r_.task));
     const bool pixels = m.input == "pixels";
-    need(!pixels || kind.image, {"model.input", "data.task"},
-         fmt::format("model.input is pixels, wanted tokens: {} has no pixels", d.task));
+    need(!pixels || kind.image, {"model.input", "data.kind"},
+         fmt::format("model.input is pixels, wanted tokens: {} has no pixels", d.kind));
     need(!pixels || d.frame == "lra", {"data.frame", "model.input"},
          "data.frame is luna, wanted lra: real-valued pixels have no CLS and no EOS");
-    need(m.towers == kind.towers, {"model.towers", "data.task"},
+    need(m.towers == kind.towers, {"model.towers", "data.kind"},
          fmt::format("model.towers is {}, wanted {}: so many documents make an example of {}", m.towers, kind.towers,
-                     d.task));
+                     d.kind));
     need(m.pooling != "cls" || d.frame == "luna", {"model.pooling", "data.frame"},
          fmt::format("model.pooling is cls, wanted mean, real_mean or p: data.frame {} puts no CLS token in front",
                      d.frame));
-    need(!m.tie_output || kind.class_names.empty(), {"model.tie_output", "data.task"},
-         fmt::format("model.tie_output is true, wanted false: {} has classes, no next symbol", d.task));
+    need(!m.tie_output || kind.class_names.empty(), {"model.tie_output", "data.kind"},
+         fmt::format("model.tie_output is true, wanted false: {} has classes, no next symbol", d.kind));
     const int64_t shortest = d.frame == "luna" ? 3 : 1;  // CLS, one symbol, EOS
     need(d.max_length >= shortest, {"data.max_length", "data.frame"},
          fmt::format("data.max_length is {}, wanted at least {} for data.frame {}", d.max_length, shortest, d.frame));

@@ -14,7 +14,7 @@ namespace selene::train {
 
 /// What is read and in which form (spec: Luna release of 2021 for the frame `luna`, Tay et al. 2021 for `lra`).
 struct DataConfig {
-  std::string task = "listops";               // a kind of data (data/kinds.cpp)
+  std::string kind = "listops";               // a kind of data (data/kinds.cpp)
   std::string path = "data-out/lra/listops";  // folder of the prepared files, relative to the working directory
   std::string frame = "luna";                 // luna: CLS and EOS around the symbols | lra: the symbols alone
   int64_t max_length = 2001;                  // tokens, CLS and EOS included; longer inputs lose their tail

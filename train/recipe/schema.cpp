@@ -97,7 +97,7 @@ const std::vector<Key> COMMON = {
     {"model.init", AT(model.init), "", ANY, {"default", "bert"}, FIXED,
      "Xavier and uniform, or normal with deviation 0.02 and zero biases", LUNA_CODE},
 
-    {"data.task", AT(data.task), "", ANY, {"listops", "text", "retrieval", "image", "pathfinder", "characters"}, FIXED,
+    {"data.kind", AT(data.kind), "", ANY, {"listops", "text", "retrieval", "image", "pathfinder", "characters"}, FIXED,
      "what the examples are", LRA},
     {"data.path", AT(data.path), "", ANY, {}, FREE,
      "folder of the prepared files, relative to the working directory (selene-prepare writes it)", SELENE},
@@ -216,7 +216,7 @@ std::vector<Key> all_keys() {
   std::vector<Key> keys = COMMON;
   const std::vector<Key> own = own_keys();
   const auto end_of_model =
-      std::find_if(keys.begin(), keys.end(), [](const Key& k) { return k.name == "data.task"; });
+      std::find_if(keys.begin(), keys.end(), [](const Key& k) { return k.name == "data.kind"; });
   keys.insert(end_of_model, own.begin(), own.end());
   return keys;
 }

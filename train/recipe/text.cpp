@@ -48,6 +48,7 @@ size_t name_distance(std::string_view name, std::string_view known) {
 
 std::string suggest_key(std::string_view name) {
   if (name.size() > LONGEST_GUESS) return "";
+  if (name == "data.task") return " (did you mean data.kind?)";  // its older name
   std::string_view nearest;
   size_t best = std::clamp<size_t>(last_part(name).size() / 3, 2, MOST_SLIPS) + 1;
   const auto offer = [&](std::string_view known) {

@@ -56,7 +56,7 @@ std::vector<TowerInput> towers_of(const DeviceBatch& batch, const ModelConfig& m
 Classification::Classification(const Recipe& recipe, data::Vocabulary vocabulary)
     : Task(recipe), vocabulary_(std::move(vocabulary)) {
   size_ = {{vocabulary_.size, vocabulary_.pad},
-           int64_t(data::kind_named(recipe.data.task).class_names.size()),
+           int64_t(data::kind_named(recipe.data.kind).class_names.size()),
            recipe.data.max_length};
 }
 
@@ -75,7 +75,7 @@ std::unique_ptr<Task> Classification::open(const Recipe& recipe) {
 
 std::unique_ptr<Task> Classification::reopen(const Recipe& recipe, const data::Metadata& facts,
                                              const std::string& path) {
-  const data::Kind& kind = data::kind_named(recipe.data.task);
+  const data::Kind& kind = data::kind_named(recipe.data.kind);
   const auto fact = [&](const char* name) -> const std::string& {
     const auto found = facts.find(name);
     if (found == facts.end()) throw Error(fmt::format("{}: has no \"{}\" in its metadata", path, name));
@@ -88,9 +88,9 @@ std::unique_ptr<Task> Classification::reopen(const Recipe& recipe, const data::M
     throw Error(fmt::format("{}: {}", path, e.what()));
   }
   if (vocabulary.symbol_names != kind.symbol_names)
-    throw Error(fmt::format("{}: its vocabulary is not that of its recipe's data.task, {}", path, kind.name));
+    throw Error(fmt::format("{}: its vocabulary is not that of its recipe's data.kind, {}", path, kind.name));
   if (const std::string& classes = fact("classes"); classes != std::to_string(kind.class_names.size()))
-    throw Error(fmt::format("{}: is of '{:.20}' classes, wanted the {} of its recipe's data.task, {}", path, classes,
+    throw Error(fmt::format("{}: is of '{:.20}' classes, wanted the {} of its recipe's data.kind, {}", path, classes,
                             kind.class_names.size(), kind.name));
   return std::make_unique<Classification>(recipe, std::move(vocabulary));
 }
@@ -146,7 +146,7 @@ data::Metadata Classification::facts() const {
 }
 
 data::Dataset Classification::read_own(const std::string& path) const {
-  const data::Kind& kind = data::kind_named(recipe_.data.task);
+  const data::Kind& kind = data::kind_named(recipe_.data.kind);
   if (path == "-") return data::read_own(std::cin, "stdin", kind);
   return data::read_own(path, kind, data::square_side(vocabulary_.longest));
 }

@@ -41,7 +41,7 @@ std::vector<const data::Dataset*> Splits::all() const {
 }
 
 Splits read_splits(const Recipe& recipe) {
-  const data::Kind& kind = data::kind_named(recipe.data.task);
+  const data::Kind& kind = data::kind_named(recipe.data.kind);
   const auto read = [&](const char* split) {
     return std::make_shared<const data::Dataset>(data::read_split(recipe.data.path, kind, split));
   };

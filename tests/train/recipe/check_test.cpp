@@ -95,12 +95,12 @@ TEST_CASE("recipe: data values that do not fit the model") {
         "r.yaml:2:10: model.input is pixels, wanted tokens: listops has no pixels");
   CHECK(error_of("model:\n  towers: 2\n" + WARM) ==
         "r.yaml:2:11: model.towers is 2, wanted 1: so many documents make an example of listops");
-  CHECK(error_of("data: {task: retrieval}\n" + WARM) ==
+  CHECK(error_of("data: {kind: retrieval}\n" + WARM) ==
         "r.yaml:1:14: model.towers is 1, wanted 2: so many documents make an example of retrieval");
-  CHECK(error_of("data: {task: retrieval}\nmodel: {towers: 2}\n" + WARM) == "no error");
-  CHECK(error_of("data: {task: image}\nmodel: {input: pixels, pooling: mean}\n" + WARM) ==
+  CHECK(error_of("data: {kind: retrieval}\nmodel: {towers: 2}\n" + WARM) == "no error");
+  CHECK(error_of("data: {kind: image}\nmodel: {input: pixels, pooling: mean}\n" + WARM) ==
         "r.yaml:2:16: data.frame is luna, wanted lra: real-valued pixels have no CLS and no EOS");
-  CHECK(error_of("data: {task: image, frame: lra}\nmodel: {input: pixels, pooling: mean}\n" + WARM) == "no error");
+  CHECK(error_of("data: {kind: image, frame: lra}\nmodel: {input: pixels, pooling: mean}\n" + WARM) == "no error");
   CHECK(error_of("data:\n  frame: lra\n" + WARM) ==
         "r.yaml:2:10: model.pooling is cls, wanted mean, real_mean or p: data.frame lra puts no CLS token in front");
   CHECK(error_of("data: {frame: lra}\nmodel: {pooling: mean}\n" + WARM) == "no error");

@@ -86,7 +86,7 @@ std::set<std::string> with(const std::set<std::string>& more) {
                              "model.towers",
                              "model.dropout",
                              "model.attention_dropout",
-                             "data.task",
+                             "data.kind",
                              "data.path",
                              "data.max_length",
                              "optim.lr",
@@ -122,8 +122,8 @@ TEST_CASE("LRA recipes: the Luna release, every task and model") {
       const bool keeps_eos = TASKS[task] == "listops" && model == "transformer";
       CHECK(r.data.max_length == longest[task] + keeps_eos);
       CHECK(r.model.head_dim == (r.model.pooling == "mean" ? 2 * r.model.dim : r.model.ffn_dim));
-      CHECK((r.model.towers == 2) == (r.data.task == "retrieval"));
-      CHECK((r.model.pooling == "mean") == (r.data.task == "pathfinder"));
+      CHECK((r.model.towers == 2) == (r.data.kind == "retrieval"));
+      CHECK((r.model.pooling == "mean") == (r.data.kind == "pathfinder"));
       CHECK(r.data.path == "data-out/lra/" + TASKS[task]);
     }
 }
@@ -218,7 +218,7 @@ TEST_CASE("LRA recipes: a run's folder is named by the files") {
 }
 
 TEST_CASE("LRA recipes: every value says where it is from") {
-  const std::set<std::string> own{"  attention", "  luna", "  task",
+  const std::set<std::string> own{"  attention", "  luna", "  kind",
                                   "  path"};  // the model, its section, the data and their place need no source
   size_t lines = 0;
   for (const std::string& file : recipe_files()) {

@@ -112,6 +112,7 @@ TEST_CASE("recipe: unknown keys name the nearest one") {
   CHECK(error_of("train:\n  lr: 1\n") == "r.yaml:2:3: unknown key train.lr (did you mean optim.lr?)");
   CHECK(error_of("train:\n  upadtes: 1\n") == "r.yaml:2:3: unknown key train.upadtes (did you mean train.updates?)");
   CHECK(error_of("model:\n  ehasd: 1\n") == "r.yaml:2:3: unknown key model.ehasd (did you mean model.heads?)");
+  CHECK(error_of("data: {task: text}\n") == "r.yaml:1:8: unknown key data.task (did you mean data.kind?)");
   CHECK(error_of("zzzzzzzzzzz: 1\n") == "r.yaml:1:1: unknown key zzzzzzzzzzz");
   CHECK(error_of("? {a: b}\n: 1\n") == "r.yaml:1:3: a key that is not a name, wanted key: value");
 }

@@ -97,7 +97,7 @@ TEST_CASE("memory is flat over fifty updates") {
 TEST_CASE("what is planned for a data set holds every length up to its longest") {
   Recipe r;  // the quick start's sizes: its batches of 63 tokens need more than those of 66
   r.model.layers = 2, r.model.dim = 128, r.model.heads = 4, r.model.ffn_dim = 512, r.model.head_dim = 256;
-  r.train.batch_size = 64, r.data.task = "text", r.data.max_length = 66;
+  r.train.batch_size = 64, r.data.kind = "text", r.data.max_length = 66;
   data::DatasetBuilder builder;
   for (int64_t i = 0; i < 64; ++i) {
     builder.add_row(std::vector<uint8_t>(64, 'a'));

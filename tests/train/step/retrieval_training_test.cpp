@@ -20,7 +20,7 @@ Recipe two_towers(const std::string& features) {
   model.towers = 2, model.tower_features = features, model.pooling = "mean";
   model.dropout = model.attention_dropout = 0;
   Recipe r = testing::small_recipe(model);
-  r.data.task = "retrieval", r.data.max_length = kBytes + 2;
+  r.data.kind = "retrieval", r.data.max_length = kBytes + 2;
   r.optim = {}, r.optim.lr = 5e-3;
   r.schedule.name = "fixed", r.train.label_smoothing = 0, r.train.batch_size = kPairs;
   return r;

@@ -21,7 +21,7 @@ Recipe causal(int64_t block) {
   model.attention = "full", model.layers = 1, model.dim = 16, model.heads = 2, model.ffn_dim = 32;
   model.dropout = model.attention_dropout = 0;
   Recipe r = small_recipe(model);
-  r.task = "language_model", r.data.task = "characters", r.data.max_length = block;
+  r.task = "language_model", r.data.kind = "characters", r.data.max_length = block;
   r.train.batch_size = 2, r.train.label_smoothing = 0;
   return r;
 }
