@@ -269,7 +269,7 @@ print(*map(int, got), flush=True)
         self.write('bad/listops/luna-16/seed-1', 'no folder')
         bad = self.call('table1', *ONE_CELL, '--jobs', '2', '--seeds', '2', out='bad', status=1)
         self.assertIn('[1/2] listops luna-16 seed 1: failed: bad/listops/luna-16/seed-1: is a file', bad.err)
-        self.assertRegex(bad.err, r'\[2/2\] listops luna-16 seed 2: \d+\.\d\d %')
+        self.assertRegex(bad.err, r'\[2/2\] listops luna-16 seed 2: accuracy \d+\.\d\d %')
         self.assertIn('1 of 2 cells failed', bad.err)
 
     def test_what_lies_in_the_place_of_a_folder_or_of_notes_ends_its_cell_alone(self):
@@ -278,7 +278,7 @@ print(*map(int, got), flush=True)
         bad = self.call('table1', *ONE_CELL, '--models', 'luna-16', 'luna-128', '--seeds', '2', out='place', status=1)
         for cell in ('[1/4] listops luna-16 seed 1', '[2/4] listops luna-128 seed 1', '[3/4] listops luna-16 seed 2'):
             self.assertIn(cell + ': failed: ', bad.err)
-        self.assertRegex(bad.err, r'\[4/4\] listops luna-128 seed 2: \d+\.\d\d %')
+        self.assertRegex(bad.err, r'\[4/4\] listops luna-128 seed 2: accuracy \d+\.\d\d %')
         self.assertIn('3 of 4 cells failed', bad.err)
         self.assertRegex(bad.out, r'\| Luna-128 \| 38\.01 / \d+\.\d\d† \(1 seed\)')
 
@@ -323,7 +323,7 @@ print(*map(int, got), flush=True)
         self.assertIn('nothing to do: all 1 cells were done', self.call('table1', *ONE_CELL, *free, out='free').err)
         shutil.copytree(self.path('data/listops'), self.path('moved'))  # only the training can say that it is the same
         moved = self.call('table1', *ONE_CELL, '--set', 'data.path=moved', out='free')
-        self.assertRegex(moved.err, r'\[1/1\] listops luna-16 seed 1: \d+\.\d\d %')
+        self.assertRegex(moved.err, r'\[1/1\] listops luna-16 seed 1: accuracy \d+\.\d\d %')
         more = [*ONE_CELL, *settings({'train.updates': 6})]
         self.assertIn('to go on with: ', self.call('table1', *more, '--list', out='free').out)
         self.call('table1', *more, out='free')

@@ -117,7 +117,8 @@ LraRun load_lra_run(const std::string& folder, const Paper& paper) {
   const bool noted = fs::exists(notes);
   if (!noted || fs::exists(run.folder + "/metrics.jsonl")) {
     const RunData data = load_run(run.folder);
-    run.keys = data.keys, run.accuracy = data.headline.test_accuracy;
+    run.keys = data.keys;
+    if (const HeadlineMeasure* accuracy = find_measure(data.headline, "accuracy")) run.accuracy = accuracy->test;
     if (run.keys.empty() && !noted) throw Error(data.problems.empty() ? run.folder : data.problems[0]);
     if (!run.keys.empty()) take_recipe(run, paper);
     if (run.accuracy) run.status = RunStatus::done;

@@ -103,7 +103,7 @@ Plot plot_of(const std::vector<RunData>& runs, const std::string& metric, const 
 
 std::string cards(const RunData& run) {
   std::string text = "<dl class=\"cards\">";
-  for (const HeadlineColumn& column : headline_columns())
+  for (const HeadlineColumn& column : headline_columns({run}))
     if (const std::string value = column.text(run); value != "-")
       text += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>", column.title, value);
   return text + "</dl>\n";
@@ -127,7 +127,8 @@ std::vector<bool> best_of(const HeadlineColumn& column, const std::vector<RunDat
 std::string comparison(const std::vector<RunData>& runs) {
   std::string text = "<h2>Results</h2>\n<div class=\"wide\"><table><tr><th>run</th>";
   std::vector<std::vector<bool>> best;
-  for (const HeadlineColumn& column : headline_columns()) {
+  const std::vector<HeadlineColumn> columns = headline_columns(runs);
+  for (const HeadlineColumn& column : columns) {
     text += fmt::format("<th>{}</th>", column.title);
     best.push_back(best_of(column, runs));
   }
@@ -135,7 +136,7 @@ std::string comparison(const std::vector<RunData>& runs) {
   for (size_t i = 0; i < runs.size(); ++i) {
     text += fmt::format("<tr class=\"c{}\"><td><span class=\"dot\"></span>{}</td>", i, escape_html(runs[i].name));
     for (size_t c = 0; c < best.size(); ++c) {
-      const std::string value = headline_columns()[c].text(runs[i]);
+      const std::string value = columns[c].text(runs[i]);
       text += best[c][i] ? fmt::format("<td><b>{}</b></td>", value) : fmt::format("<td>{}</td>", value);
     }
     text += "</tr>\n";

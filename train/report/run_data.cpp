@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <set>
 
 #include "data/io/printable.h"
 #include "data/io/regular_file.h"
@@ -13,6 +14,7 @@
 #include "train/folder/run_folder.h"
 #include "train/recipe/recipe.h"
 #include "train/report/plot.h"
+#include "train/tasks/measures.h"
 
 namespace selene::train {
 namespace {
@@ -91,26 +93,38 @@ std::optional<double> median(std::vector<double> values) {
 
 std::optional<double> finite(std::optional<double> v) { return v && std::isfinite(*v) ? v : std::nullopt; }
 
-void take_validation(Headline& h, const MetricsRow& row) {
-  if (const auto accuracy = finite(row.find("accuracy")); accuracy && !(h.best_accuracy >= accuracy)) {
-    h.best_accuracy = accuracy;
-    h.best_update = row.update;
-  }
-  if (const auto loss = finite(row.find("loss")); loss && !(h.best_loss && *h.best_loss <= *loss)) {
-    h.best_loss = loss;
-    if (!h.best_accuracy) h.best_update = row.update;
+void take_validation(HeadlineMeasure& m, const MetricsRow& row) {
+  const auto value = finite(row.find(m.name));
+  if (!value || (m.best && (m.higher_is_better ? *value <= *m.best : *value >= *m.best))) return;
+  m.best = value, m.best_update = row.update;
+}
+
+/// What a run says of itself decides what its headline is; a recipe of another version says nothing.
+Headline headline_of(RunData& run) {
+  const auto value = [&](const char* name, const char* usual) {
+    const auto found =
+        std::find_if(run.keys.begin(), run.keys.end(), [&](const auto& key) { return key.first == name; });
+    return found == run.keys.end() ? std::string(usual) : found->second;
+  };
+  try {
+    return headline_of(run.rows, value("task", "classification"), value("train.best_metric", "accuracy"));
+  } catch (const Error& error) {
+    run.problems.push_back(fmt::format("{}/recipe.yaml: {}", run.path, error.what()));
+    return headline_of(run.rows);
   }
 }
 
-std::string fraction_text(std::optional<double> v) { return v ? fmt::format("{:.2f} %", 100 * *v) : "-"; }
-std::string loss_text(std::optional<double> v) { return v ? fmt::format("{:.4f}", *v) : "-"; }
 std::string count_text(std::optional<double> v) { return v && *v < 9e18 ? with_commas(std::llround(*v)) : "-"; }
-std::optional<double> minus(std::optional<double> v) { return v ? std::optional<double>(-*v) : std::nullopt; }
 
 }  // namespace
 
-Headline headline_of(const std::vector<MetricsRow>& rows) {
+Headline headline_of(const std::vector<MetricsRow>& rows, std::string_view task, std::string_view best_metric) {
   Headline h;
+  for (const Measure& m : measures_of(task))
+    if (m.name == best_metric || (m.told & in_headline)) {
+      const auto place = m.name == best_metric ? h.measures.begin() : h.measures.end();
+      h.measures.insert(place, {std::string(m.name), m.higher_is_better});
+    }
   std::vector<double> speeds;
   double before = 0, wall = -1;  // seconds of the run's earlier parts; of this part
   for (const MetricsRow& row : rows) {
@@ -122,8 +136,9 @@ Headline headline_of(const std::vector<MetricsRow>& rows) {
       wall = *seconds;
       h.wall_s = before + wall;
     }
-    if (row.kind == "valid") take_validation(h, row);
-    if (row.kind == "test") h.test_accuracy = finite(row.find("accuracy")), h.test_loss = finite(row.find("loss"));
+    for (HeadlineMeasure& m : h.measures)
+      if (row.kind == "valid") take_validation(m, row);
+      else if (row.kind == "test") m.test = finite(row.find(m.name));
     if (row.kind != "train") continue;
     if (const auto speed = finite(row.find("examples_per_s"))) speeds.push_back(*speed);
   }
@@ -146,8 +161,8 @@ RunData load_run(const std::string& folder) {
     run.problems.push_back(fmt::format("{}: the last line is cut: the run was killed while it wrote", metrics));
   if (run.rows.empty()) run.problems.push_back(fmt::format("{}: has no rows yet", metrics));
   report_not_finite(run, metrics);
-  run.headline = headline_of(run.rows);
   read_recipe(run);
+  run.headline = headline_of(run);
   read_checkpoints(run);
   return run;
 }
@@ -161,20 +176,45 @@ void make_names_distinct(std::vector<RunData>& runs) {
     if (repeated[i]) runs[i].name = runs[i].path;
 }
 
-const std::vector<HeadlineColumn>& headline_columns() {
+const HeadlineMeasure* find_measure(const Headline& headline, std::string_view name) {
+  for (const HeadlineMeasure& m : headline.measures)
+    if (m.name == name) return &m;
+  return nullptr;
+}
+
+std::string measure_text(std::string_view name, std::optional<double> value) {
+  if (!value) return "-";
+  return name == "accuracy" ? fmt::format("{:.2f} %", 100 * *value) : fmt::format("{:.4f}", *value);
+}
+
+std::vector<HeadlineColumn> headline_columns(const std::vector<RunData>& runs) {
   using Number = std::optional<double>;
-  static const std::vector<HeadlineColumn> columns = {
-      {"test accuracy", [](const RunData& r) { return fraction_text(r.headline.test_accuracy); },
-       [](const RunData& r) -> Number { return r.headline.test_accuracy; }},
-      {"best valid accuracy", [](const RunData& r) { return fraction_text(r.headline.best_accuracy); },
-       [](const RunData& r) -> Number { return r.headline.best_accuracy; }},
+  std::vector<HeadlineColumn> columns;
+  const auto add_measure = [&](const char* title, const HeadlineMeasure& m, Number HeadlineMeasure::*number) {
+    const auto value = [name = m.name, number](const RunData& r) {
+      const HeadlineMeasure* found = find_measure(r.headline, name);
+      return found ? found->*number : std::nullopt;
+    };
+    columns.push_back({fmt::format("{} {}", title, m.name),
+                       [=, name = m.name](const RunData& r) { return measure_text(name, value(r)); },
+                       [=, higher = m.higher_is_better](const RunData& r) -> Number {
+                         const Number v = value(r);
+                         return v && !higher ? -*v : v;
+                       }});
+  };
+  std::set<std::string> seen;
+  for (const RunData& run : runs)
+    for (const HeadlineMeasure& m : run.headline.measures)
+      if (seen.insert(m.name).second)
+        add_measure("test", m, &HeadlineMeasure::test), add_measure("best valid", m, &HeadlineMeasure::best);
+  const std::vector<HeadlineColumn> others = {
       {"at update",
        [](const RunData& r) {
-         return r.headline.best_accuracy || r.headline.best_loss ? with_commas(r.headline.best_update) : "-";
+         const auto& all = r.headline.measures;
+         const auto first = std::find_if(all.begin(), all.end(), [](const HeadlineMeasure& m) { return m.best; });
+         return first == all.end() ? "-" : with_commas(first->best_update);
        },
        nullptr},
-      {"best valid loss", [](const RunData& r) { return loss_text(r.headline.best_loss); },
-       [](const RunData& r) -> Number { return minus(r.headline.best_loss); }},
       {"parameters", [](const RunData& r) { return count_text(r.headline.parameters); }, nullptr},
       {"updates", [](const RunData& r) { return with_commas(r.headline.updates); }, nullptr},
       {"epochs",
@@ -185,6 +225,7 @@ const std::vector<HeadlineColumn>& headline_columns() {
       {"time", [](const RunData& r) { return r.headline.wall_s ? duration_text(*r.headline.wall_s) : "-"; }, nullptr},
       {"examples/s", [](const RunData& r) { return count_text(r.headline.examples_per_s); },
        [](const RunData& r) -> Number { return r.headline.examples_per_s; }}};
+  columns.insert(columns.end(), others.begin(), others.end());
   return columns;
 }
 
@@ -192,7 +233,7 @@ std::string headline_table(const std::vector<RunData>& runs) {
   std::vector<std::vector<std::string>> lines(runs.size() + 1);
   lines[0].push_back("run");
   for (size_t i = 0; i < runs.size(); ++i) lines[i + 1].push_back(runs[i].name);
-  for (const HeadlineColumn& column : headline_columns()) {
+  for (const HeadlineColumn& column : headline_columns(runs)) {
     lines[0].push_back(column.title);
     for (size_t i = 0; i < runs.size(); ++i) lines[i + 1].push_back(column.text(runs[i]));
   }

@@ -1,8 +1,10 @@
 // What selene-report knows of a run: its folder's metrics, recipe and checkpoints, and the numbers that sum it up.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -10,18 +12,23 @@
 
 namespace selene::train {
 
+/// What became of one measure of the run's task.
+struct HeadlineMeasure {
+  std::string name;
+  bool higher_is_better = true;
+  std::optional<double> best = {};  // of the validations
+  int64_t best_update = 0;          // of that, the earliest of equals
+  std::optional<double> test = {};  // of the last test row
+};
+
 /// The numbers at the head of a report; nothing where the run has none. NaN never counts as best.
 struct Headline {
-  std::optional<double> best_accuracy;   // highest of the validations, fraction
-  std::optional<double> best_loss;       // lowest of the validations
-  int64_t best_update = 0;               // of best_accuracy; without accuracies of best_loss; the earliest of equals
-  std::optional<double> test_accuracy;   // of the last test row, fraction
-  std::optional<double> test_loss;       // of the last test row
-  std::optional<double> parameters;      // count: the metric of that name, else from the newest checkpoint
-  int64_t updates = 0;                   // of the last row
-  std::optional<double> epochs;          // of the last row that has it
-  std::optional<double> wall_s;          // seconds; a wall_s that falls is a resumed run that began to count anew
-  std::optional<double> examples_per_s;  // median of the training rows
+  std::vector<HeadlineMeasure> measures;  // the run's best_metric, then those that its task puts there
+  std::optional<double> parameters;       // count: the metric of that name, else from the newest checkpoint
+  int64_t updates = 0;                    // of the last row
+  std::optional<double> epochs;           // of the last row that has it
+  std::optional<double> wall_s;           // seconds; a wall_s that falls is a resumed run that began to count anew
+  std::optional<double> examples_per_s;   // median of the training rows
 };
 
 struct RunData {
@@ -39,19 +46,25 @@ struct RunData {
 /// finite are reported in `problems`. Throws Error if the folder does not exist or has no metrics.jsonl.
 RunData load_run(const std::string& folder);
 
-/// The headline numbers of some rows; parameters only from the metric.
-Headline headline_of(const std::vector<MetricsRow>& rows);
+/// The headline numbers of some rows; parameters only from the metric. Error for an unknown task.
+Headline headline_of(const std::vector<MetricsRow>& rows, std::string_view task = "classification",
+                     std::string_view best_metric = "accuracy");
+/// The measure of that name; null where there is none.
+const HeadlineMeasure* find_measure(const Headline& headline, std::string_view name);
+/// "37.50 %" of an accuracy, "1.2345" of anything else, "-" where there is none.
+std::string measure_text(std::string_view name, std::optional<double> value);
 
 /// Gives runs of the same name the folder they were given as, so that names differ.
 void make_names_distinct(std::vector<RunData>& runs);
 
 /// One column of the comparison, and its text for a run ("-" where the run has nothing).
 struct HeadlineColumn {
-  const char* title;
-  std::string (*text)(const RunData&);
-  std::optional<double> (*rank)(const RunData&);  // higher is better; null: nothing is best
+  std::string title;
+  std::function<std::string(const RunData&)> text;
+  std::function<std::optional<double>(const RunData&)> rank;  // higher is better; empty: nothing is best
 };
-const std::vector<HeadlineColumn>& headline_columns();
+/// Those of the measures of all runs, then what every run has.
+std::vector<HeadlineColumn> headline_columns(const std::vector<RunData>& runs);
 
 /// The comparison as plain text: one line per run under a line of titles, columns aligned.
 std::string headline_table(const std::vector<RunData>& runs);

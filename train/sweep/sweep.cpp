@@ -24,11 +24,10 @@ namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
 using Clock = std::chrono::steady_clock;
 
-/// "37.50 %" of the test, or what else it says.
+/// "accuracy 37.50 %" of the test.
 std::string result_of(const std::string& folder) {
-  const Headline numbers = load_run(folder).headline;
-  if (numbers.test_accuracy) return fmt::format("{:.2f} %", 100 * *numbers.test_accuracy);
-  if (numbers.test_loss) return fmt::format("loss {:.4g}", *numbers.test_loss);
+  for (const HeadlineMeasure& m : load_run(folder).headline.measures)
+    if (m.test) return fmt::format("{} {}", m.name, measure_text(m.name, m.test));
   return "done";
 }
 

@@ -22,14 +22,14 @@ double loss(const LossSums& s) { return s.nll / s.count; }
 
 // In the order in which a row of metrics.jsonl has them.
 const std::vector<Row>& table() {
-  static const Measure nats{"loss", "nats", false, everywhere, loss};
+  static const Measure nats{"loss", "nats", false, everywhere | in_headline, loss};
   static const Measure smoothed{
       "smoothed_loss", "nats", false, in_training, [](const LossSums& s) { return s.loss / s.count; }, true};
-  static const Measure accuracy{"accuracy", "", true, everywhere,
+  static const Measure accuracy{"accuracy", "", true, everywhere | in_headline,
                                 [](const LossSums& s) { return s.correct / s.count; }};
   static const Measure perplexity{"perplexity", "", false, in_evaluation,
                                   [](const LossSums& s) { return std::exp(loss(s)); }};
-  static const Measure bits{"bits_per_character", "bits", false, everywhere,
+  static const Measure bits{"bits_per_character", "bits", false, everywhere | in_headline,
                             [](const LossSums& s) { return loss(s) / std::numbers::ln2; }};
   Measure perplexities = perplexity;  // what people ask of a language model first
   perplexities.told = everywhere;

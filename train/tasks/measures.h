@@ -11,8 +11,8 @@
 
 namespace selene::train {
 
-/// Where a measure is told; a sum of these.
-enum Told : unsigned { in_training = 1, in_validation = 2, in_evaluation = 4, everywhere = 7 };
+/// Where a measure is told; a sum of these. The headline of a report has the run's best_metric too.
+enum Told : unsigned { in_training = 1, in_validation = 2, in_evaluation = 4, everywhere = 7, in_headline = 8 };
 
 struct Measure {
   std::string_view name, unit;

@@ -167,19 +167,19 @@ TEST_CASE("headline numbers") {
       {"test", 40, {{"accuracy", 0.55}, {"loss", 1.25}}},
   };
   const Headline h = headline_of(rows);
-  CHECK(h.best_accuracy == 0.6);
-  CHECK(h.best_update == 20);
-  CHECK(h.best_loss == 1);
-  CHECK(h.test_accuracy == 0.55);
-  CHECK(h.test_loss == 1.25);
+  REQUIRE(h.measures.size() == 2);
+  const HeadlineMeasure &accuracy = h.measures[0], &loss = h.measures[1];
+  CHECK((accuracy.name == "accuracy" && accuracy.best == 0.6 && accuracy.best_update == 20 && accuracy.test == 0.55));
+  CHECK((loss.name == "loss" && loss.best == 1 && loss.best_update == 30 && loss.test == 1.25));
   CHECK(h.parameters == 1234);
   CHECK(h.updates == 40);
   CHECK(h.epochs == 1);
   CHECK(h.wall_s == 110);
   CHECK(h.examples_per_s == 200);
-  CHECK(headline_of({{"valid", 5, {{"loss", 2}}}, {"valid", 9, {{"loss", 3}}}}).best_update == 5);
+  CHECK(headline_of(rows, "classification", "loss").measures[0].name == "loss");
+  CHECK_THROWS_AS(headline_of(rows, "knitting"), Error);
   const Headline none = headline_of({});
-  CHECK((!none.best_accuracy && !none.wall_s && !none.examples_per_s && none.updates == 0));
+  CHECK((!none.measures[0].best && !none.wall_s && !none.examples_per_s && none.updates == 0));
   CHECK(duration_text(44.6) == "45 s");
   CHECK(duration_text(725) == "12 min 05 s");
   CHECK(duration_text(11220) == "3 h 07 min");
@@ -198,12 +198,41 @@ TEST_CASE("a run folder is read with its recipe and checkpoints") {
   CHECK(run.problems.empty());
   CHECK(run.rows.size() == 6);
   CHECK(run.headline.parameters == 4);
-  CHECK(run.headline.best_update == 40);
+  CHECK(run.headline.measures[0].best_update == 40);
   CHECK(run.checkpoints ==
         std::vector<std::string>{"update-00000040.safetensors (last)", "update-00000020.safetensors (best)"});
   REQUIRE(run.keys.size() == 3);
   CHECK(run.keys[0] == std::pair<std::string, std::string>("model.dim", "64"));
   CHECK(run.keys[2] == std::pair<std::string, std::string>("model.list.1", "2"));
+}
+
+TEST_CASE("the headline of a run has its task's measures and the best_metric first") {
+  const Folder folder;
+  const auto add = [&](const char* name, const char* recipe, const MetricsRow& valid) {
+    const fs::path path = folder.path / name;
+    fs::create_directories(path);
+    MetricsWriter writer((path / "metrics.jsonl").string());
+    for (const MetricsRow& row : {valid, MetricsRow{"test", 3, {{"perplexity", 6.5}, {"accuracy", 0.25}}}})
+      writer.append(row);
+    std::ofstream(path / "recipe.yaml") << recipe;
+    return load_run(path.string());
+  };
+  const RunData model =
+      add("lm", "task: language_model\ntrain: {best_metric: perplexity}\n",
+          {"valid", 2, {{"loss", 2}, {"bits_per_character", 2.75}, {"perplexity", 7}, {"accuracy", 0.5}}});
+  REQUIRE(model.headline.measures.size() == 4);
+  CHECK((model.headline.measures[0].name == "perplexity" && model.headline.measures[0].test == 6.5));
+  CHECK(find_measure(model.headline, "bits_per_character")->best == 2.75);
+  const RunData better =
+      add("lm2", "task: language_model\ntrain: {best_metric: perplexity}\n", {"valid", 1, {{"perplexity", 5}}});
+  CHECK(count(html_report({model, better}), "<b>5.0000</b>") == 1);  // less is better
+  const std::string table =
+      headline_table({model, add("c", "train: {best_metric: accuracy}\n", {"valid", 1, {{"accuracy", 0.5}}})});
+  CHECK(table.find("test perplexity  best valid perplexity") != table.npos);
+  CHECK(count(table, "test accuracy") == 1);
+  CHECK(count(table, "50.00 %") == 2);
+  const RunData old = add("old", "task: knitting\n", {"valid", 1, {{"accuracy", 0.5}}});
+  CHECK((old.problems.size() == 1 && old.headline.measures[0].best == 0.5));
 }
 
 TEST_CASE("bad run folders") {
