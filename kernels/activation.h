@@ -8,18 +8,20 @@ namespace selene {
 /// log(1 + exp(beta x)) / beta, and x where beta x > 20.
 enum class Activation : int32_t { identity, relu, gelu, gelu_tanh, silu, sigmoid, tanh, elu, elu_plus_one, softplus };
 
-template <class T> struct ActivationFwd {  // y = dropout(f(x))
-  const T* x;          // [R, C]
-  T* y;                // [R, C], may be x
-  int64_t R, C, rows;  // rows of one example, as in Dropout
+template <class T>
+struct ActivationFwd {  // y = dropout(f(x))
+  const T* x;           // [R, C]
+  T* y;                 // [R, C], may be x
+  int64_t R, C, rows;   // rows of one example, as in Dropout
   Activation f;
-  Acc<T> beta = 0;         // softplus only
+  Acc<T> beta = 0;  // softplus only
   DropoutSite drop = {};
 };
-template <class T> struct ActivationBwd {  // dx = f'(x) dropout(dy)
-  const T *x, *dy;     // [R, C]
-  T* dx;               // [R, C], may be dy
-  T* y = nullptr;      // [R, C] or null: dropout(f(x)) again, for the caller that did not keep it; must not be x
+template <class T>
+struct ActivationBwd {  // dx = f'(x) dropout(dy)
+  const T *x, *dy;      // [R, C]
+  T* dx;                // [R, C], may be dy
+  T* y = nullptr;       // [R, C] or null: dropout(f(x)) again, for the caller that did not keep it; must not be x
   int64_t R, C, rows;
   Activation f;
   Acc<T> beta = 0;

@@ -1,5 +1,5 @@
-// Every kernel family, for code that must see the whole contract (a backend module's entry, tests), and the hash of that
-// contract. C++17; also read by device code.
+// Every kernel family, for code that must see the whole contract (a backend module's entry, tests), and the hash of
+// that contract. C++17; also read by device code.
 #pragma once
 #include <initializer_list>
 
@@ -22,8 +22,8 @@ constexpr uint64_t hash_layout(uint64_t h) {
 }
 
 /// What a program and a module compare before they work together: the operations' names and order, the layout of each
-/// argument struct for every element type, and of what else crosses. Two fields of one type that change places are not
-/// noticed, nor is an enumerator.
+/// argument struct for every element type, and of what else crosses. Two fields of one type that change places are
+/// not noticed, nor is an enumerator.
 constexpr uint64_t abi_hash() {
   uint64_t h = 0xcbf29ce484222325u;
 #define X(NAME)                                                     \

@@ -6,7 +6,9 @@
 
 namespace selene {
 
-struct Philox { uint32_t v[4]; };
+struct Philox {
+  uint32_t v[4];
+};
 
 /// The 64 bits of a b. On the device as the one instruction that it is: nvcc 13 would add a zero to the upper half.
 SELENE_HD void multiply_wide(uint32_t a, uint32_t b, uint32_t& high, uint32_t& low) {
@@ -29,7 +31,8 @@ SELENE_HD Philox philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint
   return Philox{{c0, c1, c2, c3}};
 }
 
-/// A host stream of numbers: key = seed, counter = (draw number, stream). Used by generators, shuffles and initialisers.
+/// A host stream of numbers: key = seed, counter = (draw number, stream). Used by generators, shuffles and
+/// initialisers.
 class PhiloxStream {
  public:
   PhiloxStream(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}

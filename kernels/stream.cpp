@@ -71,7 +71,8 @@ Graph Stream::end_capture() {
 void Stream::replay(const Graph& graph) {
   refuse_in_capture("replay");
   if (graph.handle_) return check(table_->graph_launch(handle_, graph.handle_));
-  for (const Launch& l : graph.launches_) execute(l.operation, l.dtype, l.on_cpu, l.arguments.data(), l.arguments.size());
+  for (const Launch& l : graph.launches_)
+    execute(l.operation, l.dtype, l.on_cpu, l.arguments.data(), l.arguments.size());
 }
 
 void Stream::launch(Operation operation, DType dtype, void (*on_cpu)(Stream&, const void*), const void* arguments,

@@ -1,5 +1,6 @@
-// The one door through which every kernel is launched, and what a stream can do: run at once, stay dry (plan memory only),
-// or record launches for replay, with the restrictions of a CUDA graph. Knows no Tensor. C++17; also read by device code.
+// The one door through which every kernel is launched, and what a stream can do: run at once, stay dry (plan memory
+// only), or record launches for replay, with the restrictions of a CUDA graph. Knows no Tensor. C++17; also read by
+// device code.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -74,7 +75,8 @@ class Stream {
   void refuse_in_capture(const char* what) const;
 
   /// Used by run() below.
-  void launch(Operation operation, DType dtype, void (*on_cpu)(Stream&, const void*), const void* arguments, size_t size);
+  void launch(Operation operation, DType dtype, void (*on_cpu)(Stream&, const void*), const void* arguments,
+              size_t size);
   /// Host memory to device memory of this stream, in order: `from` may change afterwards. And back, which waits. Both
   /// are refused while capturing.
   void copy_in(void* to, const void* from, int64_t bytes);

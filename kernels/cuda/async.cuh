@@ -1,6 +1,6 @@
-// Copies from global to shared memory that go on beside the arithmetic: cp.async of sm_80 and newer; older devices copy at
-// once. In the shim a copy lands only when it is waited for and its destination is NaN until then, so that a missing wait
-// shows. As in CUDA, a barrier must follow the wait before other threads read.
+// Copies from global to shared memory that go on beside the arithmetic: cp.async of sm_80 and newer; older devices
+// copy at once. In the shim a copy lands only when it is waited for and its destination is NaN until then, so that a
+// missing wait shows. As in CUDA, a barrier must follow the wait before other threads read.
 #pragma once
 #include "kernels/cuda/device.cuh"
 
@@ -35,7 +35,8 @@ __device__ inline void cp_async_commit() {
 }
 
 /// Waits until at most the N latest groups of this thread are under way.
-template <int N> __device__ inline void cp_async_wait() {
+template <int N>
+__device__ inline void cp_async_wait() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 #elif !defined(__CUDACC__)

@@ -1,5 +1,6 @@
-// What the host side of the device backend sees of its kernels: run() and workspace() of every operation, and which element
-// types each is built for. Needs no CUDA header; the same in libselene_cuda.so and, through the shim, libselene_simt.so.
+// What the host side of the device backend sees of its kernels: run() and workspace() of every operation, and which
+// element types each is built for. Needs no CUDA header; the same in libselene_cuda.so and, through the shim,
+// libselene_simt.so.
 #pragma once
 #include "kernels/operations.h"
 
@@ -7,34 +8,47 @@ namespace selene::cuda {
 
 /// A queue of launches on one device, and the switches of StreamOption.
 struct Stream {
-  void* queue = nullptr;     // cudaStream_t; in the shim a simt::Queue, or null: run at once
-  int32_t capability = 0;    // that the kernels in use were compiled for: 70, 75, 80, 86, 89, 90, ...
+  void* queue = nullptr;   // cudaStream_t; in the shim a simt::Queue, or null: run at once
+  int32_t capability = 0;  // that the kernels in use were compiled for: 70, 75, 80, 86, 89, 90, ...
   bool tf32 = false, plain_matmul = false, plain_attention = false, cudnn_attention = false;
-  void* library = nullptr;   // state of the matrix library
+  void* library = nullptr;  // state of the matrix library
 };
 
-#define X(NAME)                                              \
-  template <class T> void run(Stream&, const NAME<T>&);      \
-  template <class T> int64_t workspace(const NAME<T>&);
+#define X(NAME)                      \
+  template <class T>                 \
+  void run(Stream&, const NAME<T>&); \
+  template <class T>                 \
+  int64_t workspace(const NAME<T>&);
 SELENE_OPERATIONS(X)
 #undef X
 
 /// Operations on fp32 state or on integers: no other element type has a kernel.
-template <template <class> class Arguments> constexpr bool float_only = false;
+template <template <class> class Arguments>
+constexpr bool float_only = false;
+// clang-format off
 template <> inline constexpr bool float_only<Positions> = true;
 template <> inline constexpr bool float_only<PaddingMask> = true;
 template <> inline constexpr bool float_only<SumSquares> = true;
 template <> inline constexpr bool float_only<GradientNorm> = true;
 template <> inline constexpr bool float_only<UpdateCheck> = true;
 template <> inline constexpr bool float_only<Adam> = true;
+// clang-format on
 
 /// Operations that also have a kernel for double.
-template <template <class> class Arguments> constexpr bool also_double = false;
-template <> inline constexpr bool also_double<Fill> = true;
+template <template <class> class Arguments>
+constexpr bool also_double = false;
+template <>
+inline constexpr bool also_double<Fill> = true;
 
 /// True for a struct with a member `workspace`: only then is there a workspace().
-template <class A, class = void> struct HasWorkspace { static constexpr bool value = false; };
-template <class A> struct HasWorkspace<A, decltype(void(A::workspace))> { static constexpr bool value = true; };
+template <class A, class = void>
+struct HasWorkspace {
+  static constexpr bool value = false;
+};
+template <class A>
+struct HasWorkspace<A, decltype(void(A::workspace))> {
+  static constexpr bool value = true;
+};
 
 }  // namespace selene::cuda
 

@@ -1,5 +1,5 @@
-// What every kernel file sees: CUDA's own names, or the shim's where the host compiler reads it (kernels/simt), and launch(),
-// the one door to a kernel. C++17.
+// What every kernel file sees: CUDA's own names, or the shim's where the host compiler reads it (kernels/simt), and
+// launch(), the one door to a kernel. C++17.
 #pragma once
 #include <string>
 
@@ -39,8 +39,8 @@ struct Grid {
 }
 
 #ifdef __CUDACC__
-/// Queues a kernel; a grid of no blocks launches nothing. Arguments are copied now. Dynamic shared memory above 48 KiB is
-/// asked for, up to what the device allows a block.
+/// Queues a kernel; a grid of no blocks launches nothing. Arguments are copied now. Dynamic shared memory above 48
+/// KiB is asked for, up to what the device allows a block.
 template <class... P, class... A>
 void launch(Stream& s, void (*kernel)(P...), Grid grid, int block, int64_t shared_bytes, A&&... a) {
   static_assert(sizeof...(P) == sizeof...(A), "a kernel is launched with all its arguments");

@@ -11,7 +11,8 @@ namespace {
 
 namespace context = boost::context::detail;
 constexpr size_t kStack = 256 * 1024, kPage = 4096;  // only touched pages cost memory; sanitizers make frames large
-constexpr unsigned kSync = 0, kNoSync = 1;  // without: a switch orders nothing, as the threads of a block are not ordered
+constexpr unsigned kSync = 0,
+                   kNoSync = 1;  // without: a switch orders nothing, as the threads of a block are not ordered
 
 context::fcontext_t scheduler;
 void *scheduler_tsan, *scheduler_fake_stack;
@@ -48,8 +49,7 @@ void enter(Fiber& f) {
 
 void leave(Fiber& f) {
   if (__tsan_switch_to_fiber) __tsan_switch_to_fiber(scheduler_tsan, kNoSync);
-  if (__sanitizer_start_switch_fiber)
-    __sanitizer_start_switch_fiber(&f.fake_stack, scheduler_bottom, scheduler_size);
+  if (__sanitizer_start_switch_fiber) __sanitizer_start_switch_fiber(&f.fake_stack, scheduler_bottom, scheduler_size);
   scheduler = context::jump_fcontext(scheduler, nullptr).fctx;
   if (__sanitizer_finish_switch_fiber)
     __sanitizer_finish_switch_fiber(f.fake_stack, &scheduler_bottom, &scheduler_size);
@@ -57,8 +57,7 @@ void leave(Fiber& f) {
 
 void arrive(context::transfer_t from) {
   scheduler = from.fctx;
-  if (__sanitizer_finish_switch_fiber)
-    __sanitizer_finish_switch_fiber(nullptr, &scheduler_bottom, &scheduler_size);
+  if (__sanitizer_finish_switch_fiber) __sanitizer_finish_switch_fiber(nullptr, &scheduler_bottom, &scheduler_size);
 }
 
 void scheduler_is_here() {

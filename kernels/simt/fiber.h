@@ -13,7 +13,7 @@ struct Fiber {
   uint3 index{};
   WarpOperation operation{};  // from here: what it waits for at_warp
   unsigned mask = 0;
-  uint64_t value = 0;         // given, then received
+  uint64_t value = 0;  // given, then received
   int source = 0;
   void (*together)(void* const*) = nullptr;
   unsigned barriers = 0, warp_barriers = 0;  // passed

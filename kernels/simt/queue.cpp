@@ -76,8 +76,8 @@ void graph_destroy(void* graph) { delete static_cast<std::vector<simt::Kernel>*>
 void* event_create() { return new Clock::time_point; }
 void event_record(void* event, Stream&) { *static_cast<Clock::time_point*>(event) = Clock::now(); }
 double event_seconds(void* from, void* to) {
-  return std::chrono::duration<double>(*static_cast<Clock::time_point*>(to) -
-                                       *static_cast<Clock::time_point*>(from)).count();
+  return std::chrono::duration<double>(*static_cast<Clock::time_point*>(to) - *static_cast<Clock::time_point*>(from))
+      .count();
 }
 void event_destroy(void* event) { delete static_cast<Clock::time_point*>(event); }
 

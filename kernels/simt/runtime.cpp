@@ -1,5 +1,5 @@
-// The scheduler of one block: each warp as far as it can go, then the next; a barrier opens when all threads of the block
-// stand at it, a warp operation when all lanes of its mask do. Whatever can't go on is an error, not a hang.
+// The scheduler of one block: each warp as far as it can go, then the next; a barrier opens when all threads of the
+// block stand at it, a warp operation when all lanes of its mask do. Whatever can't go on is an error, not a hang.
 #include "kernels/simt/runtime.h"
 
 #include <cstdlib>
@@ -75,7 +75,8 @@ Runtime& runtime() {
 }
 
 std::string place(const char* what, uint3 i) {
-  return std::string(what) + " (" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
+  return std::string(what) + " (" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) +
+         ")";
 }
 
 void entry(boost::context::detail::transfer_t from) {
@@ -167,7 +168,8 @@ bool run_warp(Runtime& r, int warp) {
 // reads too.
 void close_shared(int64_t bytes) {
   memset(dynamic_shared + bytes, kGuardByte, kGuard);
-  if (__asan_poison_memory_region) __asan_poison_memory_region(dynamic_shared + bytes, size_t(kShared - bytes + kGuard));
+  if (__asan_poison_memory_region)
+    __asan_poison_memory_region(dynamic_shared + bytes, size_t(kShared - bytes + kGuard));
 }
 void open_shared() {
   if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(dynamic_shared, size_t(kShared + kGuard));
@@ -278,8 +280,8 @@ uint64_t warp(WarpOperation operation, unsigned mask, uint64_t value, int source
     fail("shuffle reads lane " + std::to_string(source) + ", which the mask leaves out");
   f.operation = operation, f.mask = mask, f.value = value, f.source = source, f.together = together;
   f.state = State::at_warp;
-  char* sync = operation == WarpOperation::sync
-                   ? &r.warp_sync[(&f - r.fibers.data()) / 32][f.warp_barriers++ & 1] : nullptr;
+  char* sync =
+      operation == WarpOperation::sync ? &r.warp_sync[(&f - r.fibers.data()) / 32][f.warp_barriers++ & 1] : nullptr;
   if (sync) release(sync);
   leave(f);
   if (sync) acquire(sync);

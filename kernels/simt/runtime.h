@@ -1,6 +1,6 @@
-// Runs kernels on the host: the threads of a block are fibers of one OS thread, blocks run one after another. In the manner
-// of FEASIBILITY's prototype: each warp runs as far as it can before the next, in one of three orders. Device code does not
-// include this; tests and kernels/simt/queue.cpp do.
+// Runs kernels on the host: the threads of a block are fibers of one OS thread, blocks run one after another. In the
+// manner of FEASIBILITY's prototype: each warp runs as far as it can before the next, in one of three orders. Device
+// code does not include this; tests and kernels/simt/queue.cpp do.
 #pragma once
 #include "kernels/simt/simt.h"
 
@@ -17,8 +17,9 @@ struct Queue {
   std::vector<Kernel> captured;
 };
 
-/// Runs a kernel to its end. Error names kernel, block and thread: an exception of the kernel, a barrier or warp operation
-/// that not all reached, a write past the end of dynamic shared memory, an asynchronous copy that nobody waited for.
+/// Runs a kernel to its end. Error names kernel, block and thread: an exception of the kernel, a barrier or warp
+/// operation that not all reached, a write past the end of dynamic shared memory, an asynchronous copy that nobody
+/// waited for.
 void run(const Kernel& kernel);
 
 /// Names of the kernels that have run in this process, without namespace, template and function arguments; sorted.

@@ -19,6 +19,7 @@
 // A function's own thread_local is static, and the runtime finds it in the module's symbol table to fill it with NaN.
 #define __shared__ thread_local
 
+// clang-format off
 struct uint2 { unsigned x, y; } __align__(8);
 struct uint3 { unsigned x, y, z; };
 struct uint4 { unsigned x, y, z, w; } __align__(16);
@@ -26,6 +27,7 @@ struct int2 { int x, y; } __align__(8);
 struct int4 { int x, y, z, w; } __align__(16);
 struct float2 { float x, y; } __align__(8);
 struct float4 { float x, y, z, w; } __align__(16);
+// clang-format on
 struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
@@ -59,7 +61,8 @@ int64_t shared_limit(int32_t capability);
 /// Error that ends the launch; the scheduler adds kernel, block and thread.
 [[noreturn]] void fail(const std::string& what);
 inline void check_aligned(const void* p, int bytes) {
-  if (reinterpret_cast<uintptr_t>(p) % unsigned(bytes)) fail("access of " + std::to_string(bytes) + " bytes, not aligned");
+  if (reinterpret_cast<uintptr_t>(p) % unsigned(bytes))
+    fail("access of " + std::to_string(bytes) + " bytes, not aligned");
 }
 
 enum class WarpOperation { sync, shuffle, ballot, collective };
@@ -82,13 +85,15 @@ struct AsyncCopies {
 /// Of the calling thread.
 AsyncCopies& async_copies();
 
-template <class T> uint64_t to_word(T x) {
+template <class T>
+uint64_t to_word(T x) {
   static_assert(sizeof(T) == 4 || sizeof(T) == 8, "warp operations take 4 or 8 bytes");
   uint64_t word = 0;
   memcpy(&word, &x, sizeof(T));
   return word;
 }
-template <class T> T shuffle(unsigned mask, T x, int source) {
+template <class T>
+T shuffle(unsigned mask, T x, int source) {
   const uint64_t word = warp(WarpOperation::shuffle, mask, to_word(x), source);
   T y;
   memcpy(&y, &word, sizeof(T));
@@ -98,7 +103,9 @@ template <class T> T shuffle(unsigned mask, T x, int source) {
 }  // namespace selene::simt
 
 void __syncthreads();
-inline void __syncwarp(unsigned mask = 0xffffffffu) { selene::simt::warp(selene::simt::WarpOperation::sync, mask, 0); }
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+  selene::simt::warp(selene::simt::WarpOperation::sync, mask, 0);
+}
 inline unsigned __ballot_sync(unsigned mask, int predicate) {
   return unsigned(selene::simt::warp(selene::simt::WarpOperation::ballot, mask, predicate != 0));
 }
@@ -106,18 +113,22 @@ inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask,
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == mask; }
 
 // Lanes form groups of `width`; a source beyond the group's edge is the caller itself, as in CUDA.
-template <class T> T __shfl_sync(unsigned mask, T x, int source, int width = 32) {
+template <class T>
+T __shfl_sync(unsigned mask, T x, int source, int width = 32) {
   return selene::simt::shuffle(mask, x, (selene::simt::lane() & ~(width - 1)) | (source & (width - 1)));
 }
-template <class T> T __shfl_xor_sync(unsigned mask, T x, int bits, int width = 32) {
+template <class T>
+T __shfl_xor_sync(unsigned mask, T x, int bits, int width = 32) {
   const int me = selene::simt::lane(), source = me ^ bits;
   return selene::simt::shuffle(mask, x, source < (me & ~(width - 1)) + width ? source : me);
 }
-template <class T> T __shfl_up_sync(unsigned mask, T x, unsigned delta, int width = 32) {
+template <class T>
+T __shfl_up_sync(unsigned mask, T x, unsigned delta, int width = 32) {
   const int me = selene::simt::lane(), source = me - int(delta);
   return selene::simt::shuffle(mask, x, source >= (me & ~(width - 1)) ? source : me);
 }
-template <class T> T __shfl_down_sync(unsigned mask, T x, unsigned delta, int width = 32) {
+template <class T>
+T __shfl_down_sync(unsigned mask, T x, unsigned delta, int width = 32) {
   const int me = selene::simt::lane(), source = me + int(delta);
   return selene::simt::shuffle(mask, x, source < (me & ~(width - 1)) + width ? source : me);
 }
@@ -133,23 +144,45 @@ inline float __uint_as_float(unsigned u) {
   memcpy(&x, &u, 4);
   return x;
 }
-template <class T> T __ldg(const T* p) { return *p; }
+template <class T>
+T __ldg(const T* p) {
+  return *p;
+}
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 
 // CUDA's min and max of floating-point numbers drop NaN; kernels that must keep it use max_or_nan.
-template <class T> T min(T a, T b) { return b < a ? b : a; }
-template <class T> T max(T a, T b) { return a < b ? b : a; }
-template <> inline float min<float>(float a, float b) { return fminf(a, b); }
-template <> inline float max<float>(float a, float b) { return fmaxf(a, b); }
-template <> inline double min<double>(double a, double b) { return fmin(a, b); }
-template <> inline double max<double>(double a, double b) { return fmax(a, b); }
+template <class T>
+T min(T a, T b) {
+  return b < a ? b : a;
+}
+template <class T>
+T max(T a, T b) {
+  return a < b ? b : a;
+}
+template <>
+inline float min<float>(float a, float b) {
+  return fminf(a, b);
+}
+template <>
+inline float max<float>(float a, float b) {
+  return fmaxf(a, b);
+}
+template <>
+inline double min<double>(double a, double b) {
+  return fmin(a, b);
+}
+template <>
+inline double max<double>(double a, double b) {
+  return fmax(a, b);
+}
 
 inline int atomicAdd(int* p, int x) { return __atomic_fetch_add(p, x, __ATOMIC_RELAXED); }
 inline unsigned atomicAdd(unsigned* p, unsigned x) { return __atomic_fetch_add(p, x, __ATOMIC_RELAXED); }
 inline int atomicMax(int* p, int x) {
   int seen = __atomic_load_n(p, __ATOMIC_RELAXED);
-  while (seen < x && !__atomic_compare_exchange_n(p, &seen, x, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+  while (seen < x && !__atomic_compare_exchange_n(p, &seen, x, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
   return seen;
 }
 inline int atomicOr(int* p, int x) { return __atomic_fetch_or(p, x, __ATOMIC_RELAXED); }

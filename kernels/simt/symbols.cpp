@@ -1,5 +1,5 @@
-// The module's own symbol table, read from its file: System V ABI, "Symbol table"; thread-local offsets: Drepper 2013, "ELF
-// handling for thread-local storage".
+// The module's own symbol table, read from its file: System V ABI, "Symbol table"; thread-local offsets: Drepper
+// 2013, "ELF handling for thread-local storage".
 #include "kernels/simt/symbols.h"
 
 #include <cxxabi.h>
@@ -15,7 +15,10 @@
 namespace selene::simt {
 namespace {
 
-struct Variable { uintptr_t offset; int64_t bytes; };  // in the module's thread-local block
+struct Variable {
+  uintptr_t offset;
+  int64_t bytes;
+};  // in the module's thread-local block
 struct Symbols {
   uintptr_t base = 0;
   std::map<uintptr_t, std::string> functions;
@@ -24,7 +27,11 @@ struct Symbols {
 
 thread_local char touched;  // makes the thread's block exist
 
-struct Module { uintptr_t base = 0; std::string path; unsigned char* block = nullptr; };
+struct Module {
+  uintptr_t base = 0;
+  std::string path;
+  unsigned char* block = nullptr;
+};
 
 int find_module(dl_phdr_info* info, size_t, void* found) {
   const auto here = reinterpret_cast<uintptr_t>(&find_module);

@@ -1,4 +1,5 @@
-// The symbol table of the module this is linked into: names of kernels, and where their static __shared__ variables lie.
+// The symbol table of the module this is linked into: names of kernels, and where their static __shared__ variables
+// lie.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -17,7 +18,8 @@ struct Range {
   unsigned char* from;
   int64_t bytes;
 };
-/// Function-local thread_local variables of namespace selene::cuda that need no initialisation, in the calling thread.
+/// Function-local thread_local variables of namespace selene::cuda that need no initialisation, in the calling
+/// thread.
 std::vector<Range> shared_variables();
 
 }  // namespace selene::simt

@@ -1,13 +1,24 @@
-// The tensor-core twins: the lanes hand over their registers, one of them multiplies. Register layouts: PTX ISA, "Warp-level
-// matrix instructions".
+// The tensor-core twins: the lanes hand over their registers, one of them multiplies. Register layouts: PTX ISA,
+// "Warp-level matrix instructions".
 #include "kernels/simt/tensor.h"
 
 namespace selene::simt {
 namespace {
 
-struct Mma { float* d; const uint32_t *a, *b; bool is_bf16; };
-struct Matrices { uint32_t* part; const uint32_t* row; bool transposed; };
-struct Tiles { float* acc; const f16 *a, *b; };
+struct Mma {
+  float* d;
+  const uint32_t *a, *b;
+  bool is_bf16;
+};
+struct Matrices {
+  uint32_t* part;
+  const uint32_t* row;
+  bool transposed;
+};
+struct Tiles {
+  float* acc;
+  const f16 *a, *b;
+};
 
 float half_of(uint32_t pair, int high, bool is_bf16) {
   const uint16_t bits = uint16_t(pair >> 16 * high);
@@ -20,8 +31,7 @@ void multiply_16816(void* const* lanes) {
     const Mma& m = *static_cast<const Mma*>(lanes[l]);
     const int group = l / 4, pair = l % 4 * 2;
     for (int r = 0; r < 4; ++r)
-      for (int h = 0; h < 2; ++h)
-        a[group + r % 2 * 8][pair + r / 2 * 8 + h] = half_of(m.a[r], h, m.is_bf16);
+      for (int h = 0; h < 2; ++h) a[group + r % 2 * 8][pair + r / 2 * 8 + h] = half_of(m.a[r], h, m.is_bf16);
     for (int r = 0; r < 2; ++r)
       for (int h = 0; h < 2; ++h) b[pair + r * 8 + h][group] = half_of(m.b[r], h, m.is_bf16);
   }
@@ -48,7 +58,8 @@ void distribute(void* const* lanes) {
         continue;
       }
       const int column = l / 4, row = l % 4 * 2, shift = column % 2 * 16;
-      const uint32_t low = word(row, column / 2) >> shift & 0xffff, high = word(row + 1, column / 2) >> shift & 0xffff;
+      const uint32_t low = word(row, column / 2) >> shift & 0xffff,
+                     high = word(row + 1, column / 2) >> shift & 0xffff;
       to.part[i] = low | high << 16;
     }
   }
@@ -72,7 +83,8 @@ void multiply_tiles(void* const* lanes) {
   }
 }
 
-template <class Lane> void together(Lane lane, void (*work)(void* const*)) {
+template <class Lane>
+void together(Lane lane, void (*work)(void* const*)) {
   warp(WarpOperation::collective, 0xffffffffu, reinterpret_cast<uintptr_t>(&lane), 0, work);
 }
 

@@ -13,7 +13,6 @@
 
 namespace selene::cpu {
 
-
 /// Keys come in multiples of this, so that a row of a block fills whole vectors and whole dropout blocks and that few
 /// shapes of products exist. Keys that fill up the last step are zeros, and masked.
 constexpr int64_t kKeyStep = 16;

@@ -19,7 +19,7 @@ struct BackwardShape {
   static constexpr int y_steps = Keys && K > 64 ? K / 32 : K / 16;
   // Two stages. The rows that are owned pass through the second one before it is used, but for a y that is needed
   // later; the result passes through both.
-  static constexpr int x_at = stage, y_at = x_at + (y_steps < K / 16 ? most(stage, own * K) : own * K);
+  static constexpr int x_at = stage, y_at = x_at + (y_steps < K / 16 ? most(stage, own*K) : own * K);
   static constexpr int tiles = most(2 * most(2 * stage, y_at + own * K), write_tile_bytes<K, Split>());
   static constexpr int shared_bytes = tiles + 2 * 2 * other * 4;
   // Blocks that a multiprocessor shall hold: sets the limit of registers.
@@ -45,15 +45,15 @@ __device__ inline BackwardSide<T> key_side(const AttentionBwd<T>& a, const Atten
 
 /// What a row adds to the scores' exponent and to their gradient. Of a query: lse in units of log2 and delta; a
 /// query that doesn't exist has probability 0. Of a key: its bias.
-struct RowTerm { float exponent, gradient; };
+struct RowTerm {
+  float exponent, gradient;
+};
 struct RowTerms {
   const float *lse, *delta;  // [Nq], of the head
   const uint8_t* mask;       // [Nk] or null
   int Nq, Nk;
 
-  __device__ RowTerm of_query(int q) const {
-    return {q < Nq ? lse[q] * kLog2e : INFINITY, q < Nq ? delta[q] : 0.0f};
-  }
+  __device__ RowTerm of_query(int q) const { return {q < Nq ? lse[q] * kLog2e : INFINITY, q < Nq ? delta[q] : 0.0f}; }
   __device__ RowTerm of_key(int k) const { return {key_bias(mask, k, Nk), 0.0f}; }
 };
 
@@ -132,8 +132,8 @@ __device__ inline void backward_scores(float (&s)[2][4], float (&d_p)[2][4], con
 
 /// d_x += d_s u and (Keys) d_y += p w, over 16 rows of the tiles u and w.
 template <class T, int K, bool Keys>
-__device__ inline void add_gradients(BackwardState<K, Keys>& state, const float (&p)[2][4],
-                                     const float (&d_s)[2][4], const T* u, const T* w, int at) {
+__device__ inline void add_gradients(BackwardState<K, Keys>& state, const float (&p)[2][4], const float (&d_s)[2][4],
+                                     const T* u, const T* w, int at) {
   uint32_t f[4], d_f[4], b[2][2];
   pack_a<T>(d_f, d_s[0], d_s[1]);
   if (Keys) pack_a<T>(f, p[0], p[1]);
@@ -200,8 +200,7 @@ __device__ inline void load_own(BackwardState<K, Keys>& state, const BackwardWor
 template <class T, int K, bool Keys>
 __device__ inline void add_piece(const AttentionBwd<T>& a, int ahead, float (&s)[2][4], float (&d_p)[2][4],
                                  const T* u, const T* w, int at, const float* columns, int apart,
-                                 const DropoutKey& key, const uint32_t (&kept)[2],
-                                 BackwardState<K, Keys>& state) {
+                                 const DropoutKey& key, const uint32_t (&kept)[2], BackwardState<K, Keys>& state) {
   if (a.causal) hide_future<Keys>(s, ahead);
   backward_scores<Keys>(s, d_p, state.row, columns, apart, a.scale * kLog2e, key, kept);
   add_gradients<T, K, Keys>(state, s, d_p, u, w, at);

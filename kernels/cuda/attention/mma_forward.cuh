@@ -13,7 +13,7 @@ struct ForwardShape {
   static constexpr int stage = 2 * keys * K;  // elements of one tile of K and one of V
   static constexpr int most(int a, int b) { return a > b ? a : b; }
   // Two stages; the queries pass through the second one before it is used, the result through both after the end.
-  static constexpr int tiles = most(2 * (stage + most(stage, queries * K)), MT * write_tile_bytes<K, Split>());
+  static constexpr int tiles = most(2 * (stage + most(stage, queries* K)), MT* write_tile_bytes<K, Split>());
   static constexpr int shared_bytes = tiles + (2 * keys + 2 * kMmaWarps * 16) * 4;
   // Blocks that a multiprocessor shall hold: sets the limit of registers.
   static constexpr int blocks = (K > 64 ? 2 : 4 - MT) + (KeysAWarp == 16);
@@ -133,8 +133,7 @@ __device__ inline void drop_probabilities(float (&s)[MT][N][4], const DropoutKey
 
 /// o += p v for the keys of a tile from `row` on.
 template <class T, int K, int MT, int N>
-__device__ inline void gather_values(float (&o)[MT][K / 8][4], const float (&p)[MT][N][4], const T* v_tile,
-                                     int row) {
+__device__ inline void gather_values(float (&o)[MT][K / 8][4], const float (&p)[MT][N][4], const T* v_tile, int row) {
 #pragma unroll
   for (int n = 0; n < N; n += 2) {
     uint32_t f[MT][4];
@@ -289,8 +288,8 @@ __global__ void __launch_bounds__(kMmaThreads, ForwardShape<K, MT, KeysAWarp, Sp
   if constexpr (Split) join_warps(state, bias + 2 * Shape::keys);
   AttentionPartial sums{};
   if (cut.k_chunks > 1) sums = attention_partial(a, cut, x.bh, x.chunk);
-  finish_rows(state, sums, a.lse + x.bh * a.Nq, dropout_scale(a.drop.threshold),
-              work.first + warp_row, work.Nq, !Split || warp == 0);
+  finish_rows(state, sums, a.lse + x.bh * a.Nq, dropout_scale(a.drop.threshold), work.first + warp_row, work.Nq,
+              !Split || warp == 0);
   const TileOutput<T> out{a.o + x.b * a.o_batch + work.first * a.o_row + x.h * a.K, a.o_row,
                           sums.o ? sums.o + int64_t(work.first) * K : nullptr,
                           min(Shape::queries, work.Nq - work.first)};

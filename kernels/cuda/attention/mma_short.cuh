@@ -43,8 +43,14 @@ struct ShortWork {
   int Nq, Nk, first, end, b, h;  // example and head
 
   __device__ ShortWork(const AttentionBwd<T>& a, const AttentionCut& cut, const AttentionBlock& x)
-      : lse(a.lse + x.bh * a.Nq), mask(a.key_mask ? a.key_mask + x.b * a.Nk : nullptr), Nq(int(a.Nq)),
-        Nk(int(a.Nk)), first(0), end(WalkKeys ? Nk : Nq), b(int(x.b)), h(int(x.h)) {
+      : lse(a.lse + x.bh * a.Nq),
+        mask(a.key_mask ? a.key_mask + x.b * a.Nk : nullptr),
+        Nq(int(a.Nq)),
+        Nk(int(a.Nk)),
+        first(0),
+        end(WalkKeys ? Nk : Nq),
+        b(int(x.b)),
+        h(int(x.h)) {
     const int64_t chunk = WalkKeys ? cut.k_chunk : cut.q_chunk;
     if ((WalkKeys ? cut.k_chunks : cut.q_chunks) > 1)
       first = int(x.chunk * chunk), end = min(end, first + int(chunk));
@@ -136,9 +142,8 @@ __device__ inline void walk_rows(const AttentionBwd<T>& a, int b, int h, int n, 
   finish_gradients(state, a.scale, tied);
   __syncwarp();  // the warp alone read its rows of the tile, and is done with them
   T* scratch = tile + at * K;
-  const auto write = [&](const float (&sum)[K / 8][4], T* base, int64_t batch, int64_t stride) {
-    write_rows<T, K>(sum, scratch, at,
-                     TileOutput<T>{base + b * batch + n * stride + h * K, stride, nullptr, rows});
+  const auto write = [&](const float(&sum)[K / 8][4], T* base, int64_t batch, int64_t stride) {
+    write_rows<T, K>(sum, scratch, at, TileOutput<T>{base + b * batch + n * stride + h * K, stride, nullptr, rows});
   };
   if constexpr (WalkKeys) {
     write(state.d_x, a.dk, a.dk_batch, a.dk_row);
@@ -215,10 +220,10 @@ __global__ void __launch_bounds__(kMmaThreads, 3) bwd_mma_short(AttentionBwd<T> 
   walk<T, K, WalkKeys>(a, work, tiles, reinterpret_cast<float*>(dynamic_shared + Shape::tiles), sums);
   const bool tied = a.dv == a.dk;
   finish_gradients(sums, a.scale, tied);
-  const auto write = [&](const float (&sum)[K / 8][4], T* base, int64_t batch, int64_t stride, float* partial) {
-    write_tile<T, K, true>(sum, tiles,
-                           TileOutput<T>{base + x.b * batch + x.h * K, stride, chunks > 1 ? partial : nullptr,
-                                         min(16, work.own.rows)});
+  const auto write = [&](const float(&sum)[K / 8][4], T* base, int64_t batch, int64_t stride, float* partial) {
+    write_tile<T, K, true>(
+        sum, tiles,
+        TileOutput<T>{base + x.b * batch + x.h * K, stride, chunks > 1 ? partial : nullptr, min(16, work.own.rows)});
   };
   if constexpr (WalkKeys) {
     write(sums.d_x, a.dq, a.dq_batch, a.dq_row, attention_dq_partial(a, cut, x.bh, x.chunk));

@@ -96,8 +96,7 @@ struct PlainTiles {
 };
 
 template <class Tiles, int ROWS, int C, bool PACKS, class T>
-__device__ inline void load_tile_rows(const T* from, int64_t row, int64_t n, int K,
-                                      typename Tiles::Element* tile) {
+__device__ inline void load_tile_rows(const T* from, int64_t row, int64_t n, int K, typename Tiles::Element* tile) {
   using E = typename Tiles::Element;
   constexpr int width = kPack<T>;
 #pragma unroll(PACKS ? 4 : 1)  // single elements would fill the registers

@@ -10,8 +10,7 @@ namespace selene::cuda {
 template <class Tiles, int OWN, int LOOP, int KP>
 struct BackwardMemory {
   using E = typename Tiles::Element;
-  static constexpr bool kOwnP =
-      sizeof(E) != sizeof(float);  // else the factors of the products overwrite the scores
+  static constexpr bool kOwnP = sizeof(E) != sizeof(float);  // else the factors of the products overwrite the scores
   static constexpr int kOwn = OWN * (KP + Tiles::kPad), kLoop = LOOP * (KP + Tiles::kPad);
   static constexpr int kScores = OWN * (LOOP + kSumPad), kP = OWN * (LOOP + Tiles::kPad);
   static constexpr int kMost = OWN > LOOP ? OWN : LOOP;
@@ -19,8 +18,7 @@ struct BackwardMemory {
       2 * (kOwn + kLoop + (kOwnP ? kP : 0)) * sizeof(E) + (2 * kScores + 3 * kMost) * sizeof(float);
   // Blocks that a multiprocessor shall hold: sets the limit of registers.
   static constexpr int kBlocks = kBytes > 48 * 1024 ? 2 : 3;
-  static_assert(2 * kOwn * sizeof(E) >= OWN * (KP + kSumPad) * sizeof(float),
-                "sums fit where the owned rows were");
+  static_assert(2 * kOwn * sizeof(E) >= OWN * (KP + kSumPad) * sizeof(float), "sums fit where the owned rows were");
 
   E *own[2], *loop[2];        // q and d_o, k and v, or the other way round: [OWN, KP], [LOOP, KP]
   float *scores, *d_p;        // [OWN, LOOP]
@@ -126,11 +124,10 @@ __device__ void write_keys(const AttentionBwd<T>& a, const AttentionCut& cut, co
     __syncthreads();
     const int64_t row = i == 0 ? a.dk_row : a.dv_row, batch = i == 0 ? a.dk_batch : a.dv_batch;
     if (whole) {
-      write_tile<KT, KP>(shared, nullptr, rows, int(a.K),
-                         (i == 0 ? a.dk : a.dv) + x.b * batch + k * row + x.h * a.K, row);
+      write_tile<KT, KP>(shared, nullptr, rows, int(a.K), (i == 0 ? a.dk : a.dv) + x.b * batch + k * row + x.h * a.K,
+                         row);
     } else {
-      float* to =
-          i == 0 ? attention_dk_partial(a, cut, x.bh, x.chunk) : attention_dv_partial(a, cut, x.bh, x.chunk);
+      float* to = i == 0 ? attention_dk_partial(a, cut, x.bh, x.chunk) : attention_dv_partial(a, cut, x.bh, x.chunk);
       write_tile<KT, KP>(shared, nullptr, rows, int(a.K), to + k * a.K, a.K);
     }
   }

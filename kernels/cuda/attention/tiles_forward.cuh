@@ -14,8 +14,7 @@ struct ForwardMemory {
   static constexpr bool kOwnP = sizeof(E) != sizeof(float);  // else probabilities overwrite the scores
   static constexpr int kQ = QT * (KP + Tiles::kPad), kKeys = KT * (KP + Tiles::kPad), kP = QT * (KT + Tiles::kPad);
   static constexpr int kScores = QT * (KT + kSumPad), kO = QT * (KP + kSumPad);
-  static constexpr int64_t kBytes =
-      (kQ + kKeys + (kOwnP ? kP : 0)) * sizeof(E) + (kScores + kO + KT) * sizeof(float);
+  static constexpr int64_t kBytes = (kQ + kKeys + (kOwnP ? kP : 0)) * sizeof(E) + (kScores + kO + KT) * sizeof(float);
 
   float *o, *scores;  // [QT, KP], [QT, KT]
   E *q, *keys, *p;    // [QT, KP], [KT, KP], [QT, KT]
@@ -91,9 +90,8 @@ __global__ void __launch_bounds__(kTileThreads, 3)
     Tiles::template scores<QT, KT, KP>(m.q, m.keys, m.scores);
     __syncthreads();
     load_tile<Tiles, KT, KP>(v + k * a.v_row, a.v_row, end - k, K, packs, m.keys);
-    const float factor =
-        softmax_row<Tiles, KT, threads>(a, uint64_t(x.bh), q + r, k, part, m.scores + r * (KT + kSumPad), m.bias,
-                                        m.p + r * (KT + Tiles::kPad), row);
+    const float factor = softmax_row<Tiles, KT, threads>(
+        a, uint64_t(x.bh), q + r, k, part, m.scores + r * (KT + kSumPad), m.bias, m.p + r * (KT + Tiles::kPad), row);
     for (int c = part * 4; c < KP && factor != 1; c += threads * 4) {
       const float4 y = load4(o + c);
       store4(o + c, make_float4(y.x * factor, y.y * factor, y.z * factor, y.w * factor));

@@ -81,8 +81,8 @@ void* communicator_create(const void* id, int32_t rank, int32_t ranks) {
   return communicator;
 }
 
-void communicator_run(void* communicator, Collective collective, Stream& s, const void* from, void* to,
-                      int64_t count, DType dtype) {
+void communicator_run(void* communicator, Collective collective, Stream& s, const void* from, void* to, int64_t count,
+                      DType dtype) {
   const auto comm = static_cast<ncclComm_t>(communicator);
   const auto queue = static_cast<cudaStream_t>(s.queue);
   const ncclDataType_t type = type_of(dtype);

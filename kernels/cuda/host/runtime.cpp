@@ -34,8 +34,8 @@ int32_t capability() {
   return 10 * attribute(cudaDevAttrComputeCapabilityMajor) + attribute(cudaDevAttrComputeCapabilityMinor);
 }
 
-/// Which of the capabilities that this module was built for a device runs, 0 for none. Machine code runs on its own and
-/// on later ones of the same major number; the last of the list is also there as PTX, for everything newer.
+/// Which of the capabilities that this module was built for a device runs, 0 for none. Machine code runs on its own
+/// and on later ones of the same major number; the last of the list is also there as PTX, for everything newer.
 int32_t code_for(int32_t device, const char* built_for) {
   int32_t best = 0, last = 0;
   for (const char* c = built_for; *c;) {
@@ -157,8 +157,7 @@ void copy_in(Stream& s, void* to, const void* from_host, int64_t bytes) {
 }
 
 void copy_out(Stream& s, void* to_host, const void* from, int64_t bytes) {
-  check(cudaMemcpyAsync(to_host, from, size_t(bytes), cudaMemcpyDeviceToHost, queue_of(s)),
-        "copy from the device");
+  check(cudaMemcpyAsync(to_host, from, size_t(bytes), cudaMemcpyDeviceToHost, queue_of(s)), "copy from the device");
   queue_synchronize(s);
 }
 

@@ -41,8 +41,8 @@ void event_destroy(void* event);
 bool has_communicator();
 void communicator_id(void* id);  // writes 128 bytes
 void* communicator_create(const void* id, int32_t rank, int32_t ranks);
-void communicator_run(void* communicator, Collective collective, Stream& s, const void* from, void* to,
-                      int64_t count, DType dtype);
+void communicator_run(void* communicator, Collective collective, Stream& s, const void* from, void* to, int64_t count,
+                      DType dtype);
 void communicator_destroy(void* communicator);
 
 }  // namespace selene::cuda

@@ -46,9 +46,9 @@ void Staging::copy_in(cudaStream_t queue, void* to, const void* from_host, int64
   for (int64_t done = 0; done < bytes;) {
     const int64_t size = std::min(bytes - done, largest_piece), begin = take(size);
     memcpy(memory_ + begin, static_cast<const char*>(from_host) + done, size_t(size));
-    check(cudaMemcpyAsync(static_cast<char*>(to) + done, memory_ + begin, size_t(size), cudaMemcpyHostToDevice,
-                          queue),
-          "copy to the device");
+    check(
+        cudaMemcpyAsync(static_cast<char*>(to) + done, memory_ + begin, size_t(size), cudaMemcpyHostToDevice, queue),
+        "copy to the device");
     if (free_events_.empty()) {
       cudaEvent_t event = nullptr;
       check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");

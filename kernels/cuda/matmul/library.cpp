@@ -2,9 +2,9 @@
 // to our own kernel (plain.h). A row-major matrix is the transpose of a column-major one, so every product is
 // handed over as C^T[N, M] = op(B)^T[N, K] op(A)^T[K, M].
 //
-// The gradient of a bias is a pass of our own beside the product: the library's epilogue for it (BGRADB) is a kernel of
-// its own too, of 32 blocks for 256 columns, and slower (docs/results/2026-11-27-h100.md). GELU in fp32 is a pass of
-// our own as well: the epilogue's tanh is good to six digits, enough for 16-bit elements only.
+// The gradient of a bias is a pass of our own beside the product: the library's epilogue for it (BGRADB) is a kernel
+// of its own too, of 32 blocks for 256 columns, and slower (docs/results/2026-11-27-h100.md). GELU in fp32 is a pass
+// of our own as well: the epilogue's tanh is good to six digits, enough for 16-bit elements only.
 //
 // Same bits from run to run: the algorithm is the first one that the library's heuristic names for the shape, the
 // layout and the alignment; one stream, a workspace of fixed size, and partial sums in fp32 only.
@@ -15,8 +15,8 @@
 #include <map>
 #include <memory>
 
-#include "kernels/cuda/matmul/plain.h"
 #include "kernels/cuda/host/resources.h"
+#include "kernels/cuda/matmul/plain.h"
 #include "kernels/error.h"
 
 namespace selene::cuda {
@@ -63,8 +63,7 @@ struct Plan {
   }
   template <class V>
   void set(cublasLtMatmulDescAttributes_t which, const V& value) {
-    check(cublasLtMatmulDescSetAttribute(operation, which, &value, sizeof(value)),
-          "cublasLtMatmulDescSetAttribute");
+    check(cublasLtMatmulDescSetAttribute(operation, which, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
   }
   /// The vector that a BIAS epilogue reads and the matrix of a GELU epilogue; null: none.
   void point_to(const void* bias, const void* aux) {
@@ -132,8 +131,8 @@ void choose(cublasLtHandle_t handle, const Product& p, Plan& plan) {
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, uint32_t(p.c_alignment));
   cublasLtMatmulHeuristicResult_t result{};
   int results = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, plan.operation, plan.b, plan.a, plan.c,
-                                                               plan.c, preference, 1, &result, &results);
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, plan.operation, plan.b, plan.a, plan.c, plan.c,
+                                                               preference, 1, &result, &results);
   cublasLtMatmulPreferenceDestroy(preference);
   if (!refused(status)) check(status, "cublasLtMatmulAlgoGetHeuristic");
   plan.found = status == CUBLAS_STATUS_SUCCESS && results > 0 && result.state == CUBLAS_STATUS_SUCCESS;
@@ -214,10 +213,10 @@ bool launch_product(Stream& s, const Matmul<T>& a, const Product& p, Plan& plan,
   const int64_t c_size = size_of(DType(p.c));
   for (int64_t i = 0; i < loop.count; ++i) {
     void* to = static_cast<char*>(c) + i * loop.c_step * c_size;
-    const cublasStatus_t status = cublasLtMatmul(
-        library.handle, plan.operation, &one, a.b + i * loop.b_step, plan.b, a.a + i * loop.a_step, plan.a, &beta,
-        to, plan.c, to, plan.c, &plan.algorithm, p.workspace ? a.workspace : nullptr, size_t(p.workspace),
-        static_cast<cudaStream_t>(s.queue));
+    const cublasStatus_t status =
+        cublasLtMatmul(library.handle, plan.operation, &one, a.b + i * loop.b_step, plan.b, a.a + i * loop.a_step,
+                       plan.a, &beta, to, plan.c, to, plan.c, &plan.algorithm, p.workspace ? a.workspace : nullptr,
+                       size_t(p.workspace), static_cast<cudaStream_t>(s.queue));
     if (i == 0 && refused(status)) return plan.found = false;
     check(status, "cublasLtMatmul");
   }

@@ -4,8 +4,8 @@
 #include "kernels/matmul.h"
 
 #include "kernels/cuda/device.cuh"
-#include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/matmul/plain.h"
+#include "kernels/cuda/pack.cuh"
 
 namespace selene::cuda {
 namespace {
@@ -19,7 +19,6 @@ struct Cut {
   int64_t tiles_m, tiles_n, chunk, chunks, batch;
   int vector_a, vector_b;  // rows of the operand start at multiples of four elements
 };
-
 
 template <class T>
 bool rows_aligned(const T* p, int64_t ld, int64_t outer, int64_t inner) {
@@ -90,8 +89,7 @@ struct Gelu {
 __device__ inline Gelu gelu_tanh(float x) {  // x/2 (1 + tanh u), u = sqrt(2 / pi) (x + 0.044715 x^3)
   const float k = 0.79788456080286535588f, cubic = 0.044715f;
   const float t = tanhf(k * x * (1.0f + cubic * x * x));
-  return {0.5f * x * (1.0f + t),
-          0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * k * (1.0f + 3.0f * cubic * x * x)};
+  return {0.5f * x * (1.0f + t), 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * k * (1.0f + 3.0f * cubic * x * x)};
 }
 
 /// One sum on its way to C: element (m, n) of the matrix that starts at `offset`.

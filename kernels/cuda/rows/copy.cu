@@ -14,7 +14,8 @@ constexpr int NT = 256;
 constexpr int kTile = 32;
 
 /// The same copy with fewer and longer axes: no axis of one element but in front, y's smallest stride last.
-template <class T> CopyStrided<T> simplify(const CopyStrided<T>& a) {
+template <class T>
+CopyStrided<T> simplify(const CopyStrided<T>& a) {
   CopyStrided<T> c = a;
   int axes[4], used = 0;
   for (int d = 0; d < 4; ++d) {
@@ -41,7 +42,8 @@ struct Place {
   int64_t x, y;
 };
 /// Where element `i` of [n0, n1, n2, n3 / N] lies. I: 32 bits where they suffice, for faster divisions.
-template <class I, class A> __device__ inline Place place_of(const A& a, I i, I packs, int N) {
+template <class I, class A>
+__device__ inline Place place_of(const A& a, I i, I packs, int N) {
   const int64_t i3 = i % packs;
   i /= packs;
   const I i2 = i % I(a.n[2]);
@@ -52,7 +54,8 @@ template <class I, class A> __device__ inline Place place_of(const A& a, I i, I 
 }
 
 /// A thread copies N neighbours of the last axis (N = 1: any strides), in the order of y.
-template <class T, int N> __global__ void __launch_bounds__(NT) copy_packs(CopyStrided<T> a, int64_t all) {
+template <class T, int N>
+__global__ void __launch_bounds__(NT) copy_packs(CopyStrided<T> a, int64_t all) {
   const int64_t i = blockIdx.x * int64_t(NT) + threadIdx.x, packs = a.n[3] / N;
   if (i >= all) return;
   const Place p = all <= 0xffffffffll ? place_of<uint32_t>(a, uint32_t(i), uint32_t(packs), N)
@@ -66,7 +69,8 @@ template <class T, int N> __global__ void __launch_bounds__(NT) copy_packs(CopyS
 }
 
 /// Grid: n0 x n1 x tile of axis 2 x tile of axis 3. x is dense along axis 2, y along axis 3.
-template <class T> __global__ void __launch_bounds__(NT) copy_transposed(CopyStrided<T> a) {
+template <class T>
+__global__ void __launch_bounds__(NT) copy_transposed(CopyStrided<T> a) {
   __shared__ T tile[kTile][kTile + 1];
   const int64_t tiles2 = ceil_div(a.n[2], kTile), tiles3 = ceil_div(a.n[3], kTile);
   const int64_t block = blockIdx.x, i3 = block % tiles3 * kTile, i2 = block / tiles3 % tiles2 * kTile;
@@ -85,14 +89,16 @@ template <class T> __global__ void __launch_bounds__(NT) copy_transposed(CopyStr
 }
 
 /// True where packs of N elements are whole and aligned on both sides.
-template <class T, int N> bool packs_fit(const CopyStrided<T>& c) {
+template <class T, int N>
+bool packs_fit(const CopyStrided<T>& c) {
   bool fit = c.x_stride[3] == 1 && c.y_stride[3] == 1 && whole_packs<T>(c.n[3], {c.x, c.y});
   for (int d = 0; d < 3; ++d) fit = fit && c.x_stride[d] % N == 0 && c.y_stride[d] % N == 0;
   return fit;
 }
 
 /// Swaps the axis along which x is dense with axis 2; false where there is none of some length.
-template <class T> bool can_transpose(CopyStrided<T>& c) {
+template <class T>
+bool can_transpose(CopyStrided<T>& c) {
   if (c.y_stride[3] != 1 || c.x_stride[3] == 1 || c.n[3] < kTile / 2) return false;
   for (int d = 2; d >= 0; --d) {
     if (c.x_stride[d] != 1 || c.n[d] < kTile / 2) continue;
@@ -104,7 +110,8 @@ template <class T> bool can_transpose(CopyStrided<T>& c) {
 
 }  // namespace
 
-template <class T> void run(Stream& s, const CopyStrided<T>& a) {
+template <class T>
+void run(Stream& s, const CopyStrided<T>& a) {
   constexpr int N = kPack<T>;
   CopyStrided<T> c = simplify(a);
   const int64_t all = c.n[0] * c.n[1] * c.n[2] * c.n[3];

@@ -16,7 +16,8 @@ __device__ inline float combine(Binary op, float a, float b) {
 }
 
 /// Elements [i, i + N) of all; single elements at the end. y may be a or b.
-template <class T, int N> __global__ void __launch_bounds__(NT) combine_flat(Elementwise<T> a) {
+template <class T, int N>
+__global__ void __launch_bounds__(NT) combine_flat(Elementwise<T> a) {
   const int64_t i = (blockIdx.x * int64_t(NT) + threadIdx.x) * N;
   if (i + N <= a.n) {
     Pack<T, N> x = load_pack<N>(a.a + i), z = {};
@@ -43,7 +44,8 @@ __global__ void __launch_bounds__(NT) cast_flat(const T* x, To* y, int64_t n) {
   for (int64_t j = i; j < n; ++j) y[j] = down<To>(up(x[j]));
 }
 
-template <class T, int N> __global__ void __launch_bounds__(NT) fill_flat(Fill<T> a) {
+template <class T, int N>
+__global__ void __launch_bounds__(NT) fill_flat(Fill<T> a) {
   const int64_t i = (blockIdx.x * int64_t(NT) + threadIdx.x) * N;
   const T value = down<T>(a.value);
   if (i + N <= a.n) {
@@ -55,7 +57,8 @@ template <class T, int N> __global__ void __launch_bounds__(NT) fill_flat(Fill<T
   for (int64_t j = i; j < a.n; ++j) a.y[j] = value;
 }
 
-template <class T, class To> void cast_to(Stream& s, const Cast<T>& a) {
+template <class T, class To>
+void cast_to(Stream& s, const Cast<T>& a) {
   constexpr int N = sizeof(T) == 4 && sizeof(To) == 4 ? 4 : 8;
   To* y = static_cast<To*>(a.y);
   if (aligned16(a.x) && aligned16(y)) launch(s, cast_flat<T, To, N>, ceil_div(a.n, NT * N), NT, 0, a.x, y, a.n);
@@ -64,18 +67,21 @@ template <class T, class To> void cast_to(Stream& s, const Cast<T>& a) {
 
 }  // namespace
 
-template <class T> void run(Stream& s, const Elementwise<T>& a) {
+template <class T>
+void run(Stream& s, const Elementwise<T>& a) {
   constexpr int N = kPack<T>;
   if (whole_packs<T>(0, {a.a, a.b, a.y})) launch(s, combine_flat<T, N>, ceil_div(a.n, NT * N), NT, 0, a);
   else launch(s, combine_flat<T, 1>, ceil_div(a.n, NT), NT, 0, a);
 }
-template <class T> void run(Stream& s, const Cast<T>& a) {
+template <class T>
+void run(Stream& s, const Cast<T>& a) {
   if (a.to == DType::f32) return cast_to<T, float>(s, a);
   if (a.to == DType::bf16) return cast_to<T, bf16>(s, a);
   if (a.to == DType::f16) return cast_to<T, f16>(s, a);
   throw Error(std::string("cast: to type ") + name_of(a.to) + ", a device has f32, bf16 and f16");
 }
-template <class T> void run(Stream& s, const Fill<T>& a) {
+template <class T>
+void run(Stream& s, const Fill<T>& a) {
   constexpr int N = kPack<T>;
   if (aligned16(a.y)) launch(s, fill_flat<T, N>, ceil_div(a.n, NT * N), NT, 0, a);
   else launch(s, fill_flat<T, 1>, ceil_div(a.n, NT), NT, 0, a);

@@ -63,14 +63,14 @@ __global__ void mask_padding(PaddingMask<float> a) {
     mask.v[i] = begin + i < end && n >= a.lengths[b];
     if (++n == a.N) n = 0, ++b;
   }
-  if (end - begin == kMaskBytes && aligned16(a.mask))
-    store_pack(a.mask + begin, mask);
+  if (end - begin == kMaskBytes && aligned16(a.mask)) store_pack(a.mask + begin, mask);
   else
     for (int64_t i = begin; i < end; ++i) a.mask[i] = mask.v[i - begin];
 }
 
 /// A group of lanes writes one row of y; packs of N elements.
-template <class T, int N> __global__ void __launch_bounds__(NT) look_up(EmbeddingFwd<T> a, int log2) {
+template <class T, int N>
+__global__ void __launch_bounds__(NT) look_up(EmbeddingFwd<T> a, int log2) {
   const Lanes at = split_block<NT>(log2);
   const int64_t r = blockIdx.x * int64_t(at.groups) + at.group;
   if (r >= a.R) return;
@@ -86,21 +86,25 @@ template <class T, int N> __global__ void __launch_bounds__(NT) look_up(Embeddin
   }
 }
 
-template <class T, int N> void launch_look_up(Stream& s, const EmbeddingFwd<T>& a) {
+template <class T, int N>
+void launch_look_up(Stream& s, const EmbeddingFwd<T>& a) {
   const int log2 = lanes_log2(ceil_div(a.D, N));
   launch(s, look_up<T, N>, ceil_div(a.R, NT >> log2), NT, 0, a, log2);
 }
 
 }  // namespace
 
-template <class T> void run(Stream& s, const Positions<T>& a) {
+template <class T>
+void run(Stream& s, const Positions<T>& a) {
   const int64_t chunks = ceil_div(a.N, kChunk);
   launch(s, number_tokens, a.B * chunks, NT, 0, a, chunks);
 }
-template <class T> void run(Stream& s, const PaddingMask<T>& a) {
+template <class T>
+void run(Stream& s, const PaddingMask<T>& a) {
   launch(s, mask_padding, ceil_div(a.B * a.N, NT * kMaskBytes), NT, 0, a);
 }
-template <class T> void run(Stream& s, const EmbeddingFwd<T>& a) {
+template <class T>
+void run(Stream& s, const EmbeddingFwd<T>& a) {
   if (a.D == 0) return;
   if (whole_packs<T>(a.D, {a.table, a.add, a.y})) return launch_look_up<T, kPack<T>>(s, a);
   launch_look_up<T, 1>(s, a);

@@ -14,7 +14,7 @@ constexpr int NT = 128;
 constexpr int64_t kChunk = 64;    // sorted rows of one piece
 constexpr int kMinLanesLog2 = 3;  // of a chunk, so that a block has 16 chunks at most
 constexpr int kBlockRows = (NT >> kMinLanesLog2) * int(kChunk);
-constexpr int kTile = 128;        // columns of a block of the second pass
+constexpr int kTile = 128;  // columns of a block of the second pass
 
 /// Parts of the workspace.
 struct Pieces {
@@ -24,7 +24,8 @@ struct Pieces {
   const int32_t* rows;  // [R]: sorted; rows_a or rows_b
   int64_t chunks, bytes;
 };
-template <class T> Pieces divide(const EmbeddingBwd<T>& a) {
+template <class T>
+Pieces divide(const EmbeddingBwd<T>& a) {
   Pieces p;
   const int64_t sort = sort_chunks(a.R);
   p.chunks = ceil_div(a.R, kChunk);
@@ -45,23 +46,25 @@ template <class T> Pieces divide(const EmbeddingBwd<T>& a) {
 
 /// Grid: 2048 ids. A device can't throw: an id outside the table makes the gradient of row 0 NaN, and the run
 /// stops with "not finite" as for any other NaN. Blocks that meet one write the same.
-template <class T> __global__ void check_ids(EmbeddingBwd<T> a) {
+template <class T>
+__global__ void check_ids(EmbeddingBwd<T> a) {
   __shared__ int32_t buf[kSortWarps];
   const int64_t begin = blockIdx.x * kSortRows, end = min(begin + kSortRows, a.R);
   int32_t bad = 0, total;
-  for (int64_t i = begin + threadIdx.x; i < end; i += kSortThreads)
-    bad += a.ids[i] < 0 || a.ids[i] >= a.V;
+  for (int64_t i = begin + threadIdx.x; i < end; i += kSortThreads) bad += a.ids[i] < 0 || a.ids[i] >= a.V;
   block_running_sum<kSortThreads>(bad, buf, &total);
   if (total == 0) return;
   for (int64_t d = threadIdx.x; d < a.D; d += kSortThreads) a.dtable[d] = bits_float(0x7fc00000u);
 }
 
-template <int N> __device__ inline void add_scaled(float* to, float scale, const float* sum) {
+template <int N>
+__device__ inline void add_scaled(float* to, float scale, const float* sum) {
   Pack<float, N> p = load_pack<N>(to);
   for (int i = 0; i < N; ++i) p.v[i] += scale * sum[i];
   store_pack(to, p);
 }
-template <int N> __device__ inline void keep(float* to, const float* sum) {
+template <int N>
+__device__ inline void keep(float* to, const float* sum) {
   Pack<float, N> p;
   for (int i = 0; i < N; ++i) p.v[i] = sum[i];
   store_pack(to, p);
@@ -127,7 +130,8 @@ __device__ inline int64_t last_chunk(const Pieces& p, int64_t c, int32_t key) {
 }
 
 /// Grid: chunk x tile of 128 columns. The block of the chunk where an id starts adds its pieces in all later ones.
-template <class T> __global__ void __launch_bounds__(256) add_pieces(EmbeddingBwd<T> a, Pieces p, int64_t tiles) {
+template <class T>
+__global__ void __launch_bounds__(256) add_pieces(EmbeddingBwd<T> a, Pieces p, int64_t tiles) {
   __shared__ float buf[256 * (kTile / 32)];
   const int64_t c = blockIdx.x / tiles, first = blockIdx.x % tiles * kTile;
   const int32_t key = p.last[c];
@@ -140,7 +144,8 @@ template <class T> __global__ void __launch_bounds__(256) add_pieces(EmbeddingBw
   if (threadIdx.x < kTile && col < a.D) a.dtable[key * a.D + col] += a.scale * (pieces[a.D + col] + sum);
 }
 
-template <class T, int N> void launch_sums(Stream& s, const EmbeddingBwd<T>& a, const Pieces& p) {
+template <class T, int N>
+void launch_sums(Stream& s, const EmbeddingBwd<T>& a, const Pieces& p) {
   int log2 = lanes_log2(ceil_div(a.D, N));
   if (log2 < kMinLanesLog2) log2 = kMinLanesLog2;
   const int64_t tiles = ceil_div(a.D, N << log2);
@@ -149,7 +154,8 @@ template <class T, int N> void launch_sums(Stream& s, const EmbeddingBwd<T>& a, 
 
 }  // namespace
 
-template <class T> void run(Stream& s, const EmbeddingBwd<T>& a) {
+template <class T>
+void run(Stream& s, const EmbeddingBwd<T>& a) {
   if (a.R == 0 || a.D == 0) return;
   Pieces p = divide(a);
   SortPass sort = {a.ids, nullptr, nullptr, p.counts, p.totals, a.R, a.V, sort_chunks(a.R), a.pad, 0};
@@ -160,7 +166,8 @@ template <class T> void run(Stream& s, const EmbeddingBwd<T>& a) {
   const int64_t tiles = ceil_div(a.D, kTile);
   launch(s, add_pieces<T>, p.chunks * tiles, 256, 0, a, p, tiles);
 }
-template <class T> int64_t workspace(const EmbeddingBwd<T>& a) {
+template <class T>
+int64_t workspace(const EmbeddingBwd<T>& a) {
   EmbeddingBwd<T> nowhere = a;
   nowhere.workspace = nullptr;
   return a.R == 0 || a.D == 0 ? 0 : divide(nowhere).bytes;

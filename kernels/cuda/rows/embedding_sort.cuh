@@ -18,7 +18,7 @@ struct SortPass {
   int32_t *counts, *totals;   // [256, chunks], [256]
   int64_t R, V, chunks;       // chunks of kSortRows rows
   int32_t pad;
-  int shift;                  // lowest bit of the digit
+  int shift;  // lowest bit of the digit
 };
 
 /// Where the id sorts: padding and ids outside the table after all others, as V.

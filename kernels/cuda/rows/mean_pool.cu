@@ -13,7 +13,8 @@ constexpr int NT = 256;
 SELENE_HD int64_t rows_per_sum(int64_t N) { return N > 64 * 1024 ? ceil_div(N, 1024) : 64; }
 
 /// Rows of example b that count; A: MeanPoolFwd, MeanPoolBwd.
-template <class A> __device__ inline int64_t rows_used(const A& a, int64_t b) {
+template <class A>
+__device__ inline int64_t rows_used(const A& a, int64_t b) {
   const int64_t wanted = a.lengths != nullptr ? a.lengths[b] : a.length != nullptr ? *a.length : a.N;
   return min(wanted, a.N);
 }
@@ -52,7 +53,8 @@ __global__ void __launch_bounds__(NT) mean_of_sums(MeanPoolFwd<T> a, int64_t chu
 }
 
 /// A group of lanes writes one row of dx.
-template <class T, int N> __global__ void __launch_bounds__(NT) spread_mean(MeanPoolBwd<T> a, int log2) {
+template <class T, int N>
+__global__ void __launch_bounds__(NT) spread_mean(MeanPoolBwd<T> a, int log2) {
   const Lanes at = split_block<NT>(log2);
   const int64_t r = blockIdx.x * int64_t(at.groups) + at.group, b = r / a.N;
   if (r >= a.B * a.N) return;
@@ -68,30 +70,35 @@ template <class T, int N> __global__ void __launch_bounds__(NT) spread_mean(Mean
   }
 }
 
-template <class T, int N> void launch_sums(Stream& s, const MeanPoolFwd<T>& a, int64_t chunks) {
+template <class T, int N>
+void launch_sums(Stream& s, const MeanPoolFwd<T>& a, int64_t chunks) {
   const int log2 = lanes_log2(ceil_div(a.D, N));
   const int64_t tiles = ceil_div(a.D, N << log2);
   launch(s, sum_rows_used<T, N>, a.B * chunks * tiles, NT, 0, a, chunks, tiles, log2);
 }
-template <class T, int N> void launch_spread(Stream& s, const MeanPoolBwd<T>& a) {
+template <class T, int N>
+void launch_spread(Stream& s, const MeanPoolBwd<T>& a) {
   const int log2 = lanes_log2(ceil_div(a.D, N));
   launch(s, spread_mean<T, N>, ceil_div(a.B * a.N, NT >> log2), NT, 0, a, log2);
 }
 
 }  // namespace
 
-template <class T> void run(Stream& s, const MeanPoolFwd<T>& a) {
+template <class T>
+void run(Stream& s, const MeanPoolFwd<T>& a) {
   const int64_t chunks = ceil_div(a.N, rows_per_sum(a.N)), tiles = ceil_div(a.D, 32);
   if (whole_packs<T>(a.D, {a.x})) launch_sums<T, kPack<T>>(s, a, chunks);
   else launch_sums<T, 1>(s, a, chunks);
   launch(s, mean_of_sums<T>, a.B * tiles, NT, 0, a, chunks, tiles);
 }
-template <class T> void run(Stream& s, const MeanPoolBwd<T>& a) {
+template <class T>
+void run(Stream& s, const MeanPoolBwd<T>& a) {
   if (a.D == 0) return;
   if (whole_packs<T>(a.D, {a.dy, a.dx})) return launch_spread<T, kPack<T>>(s, a);
   launch_spread<T, 1>(s, a);
 }
-template <class T> int64_t workspace(const MeanPoolFwd<T>& a) {
+template <class T>
+int64_t workspace(const MeanPoolFwd<T>& a) {
   return a.B * ceil_div(a.N, rows_per_sum(a.N)) * a.D * int64_t(sizeof(float));
 }
 

@@ -14,7 +14,8 @@ constexpr int NT = 256;
 SELENE_HD int64_t rows_per_sum(int64_t R) { return R > 128 * 1024 ? ceil_div(R, 1024) : 128; }
 
 /// A group of lanes writes one row of y.
-template <class T, int N> __global__ void __launch_bounds__(NT) pixel_rows(PixelFwd<T> a, int log2) {
+template <class T, int N>
+__global__ void __launch_bounds__(NT) pixel_rows(PixelFwd<T> a, int log2) {
   const Lanes at = split_block<NT>(log2);
   const int64_t r = blockIdx.x * int64_t(at.groups) + at.group;
   if (r >= a.R) return;
@@ -31,7 +32,8 @@ template <class T, int N> __global__ void __launch_bounds__(NT) pixel_rows(Pixel
 }
 
 /// dx: a warp takes the inner product of one row of dy with w.
-template <class T, int N> __global__ void __launch_bounds__(NT) pixel_dx(PixelBwd<T> a) {
+template <class T, int N>
+__global__ void __launch_bounds__(NT) pixel_dx(PixelBwd<T> a) {
   const Lanes at = split_block<NT>(5);
   const int64_t r = blockIdx.x * int64_t(at.groups) + at.group;
   if (r >= a.R) return;
@@ -72,11 +74,13 @@ __global__ void __launch_bounds__(NT) pixel_sums(PixelBwd<T> a, int64_t tiles, i
   sums[c] = w, sums[a.D + c] = b;
 }
 
-template <class T, int N> void launch_rows(Stream& s, const PixelFwd<T>& a) {
+template <class T, int N>
+void launch_rows(Stream& s, const PixelFwd<T>& a) {
   const int log2 = lanes_log2(ceil_div(a.D, N));
   launch(s, pixel_rows<T, N>, ceil_div(a.R, NT >> log2), NT, 0, a, log2);
 }
-template <class T, int N> void launch_gradients(Stream& s, const PixelBwd<T>& a) {
+template <class T, int N>
+void launch_gradients(Stream& s, const PixelBwd<T>& a) {
   const int log2 = lanes_log2(ceil_div(a.D, N));
   const int64_t tiles = ceil_div(a.D, N << log2);
   if (a.dx != nullptr) launch(s, pixel_dx<T, N>, ceil_div(a.R, NT / 32), NT, 0, a);
@@ -85,18 +89,21 @@ template <class T, int N> void launch_gradients(Stream& s, const PixelBwd<T>& a)
 
 }  // namespace
 
-template <class T> void run(Stream& s, const PixelFwd<T>& a) {
+template <class T>
+void run(Stream& s, const PixelFwd<T>& a) {
   if (a.D == 0) return;
   if (whole_packs<T>(a.D, {a.w, a.b, a.add, a.y})) return launch_rows<T, kPack<T>>(s, a);
   launch_rows<T, 1>(s, a);
 }
-template <class T> void run(Stream& s, const PixelBwd<T>& a) {
+template <class T>
+void run(Stream& s, const PixelBwd<T>& a) {
   if (a.R == 0) return;
   if (whole_packs<T>(a.D, {a.w, a.dy})) launch_gradients<T, kPack<T>>(s, a);
   else launch_gradients<T, 1>(s, a);
   add_block_sums(s, a.workspace, ceil_div(a.R, rows_per_sum(a.R)), 2 * a.D, {a.dw, a.db, a.D});
 }
-template <class T> int64_t workspace(const PixelBwd<T>& a) {
+template <class T>
+int64_t workspace(const PixelBwd<T>& a) {
   return ceil_div(a.R, rows_per_sum(a.R)) * 2 * a.D * int64_t(sizeof(float));
 }
 

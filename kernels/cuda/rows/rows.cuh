@@ -9,7 +9,8 @@
 namespace selene::cuda {
 
 /// True where rows of n elements are whole 16-byte packs in every one of these arrays (null: not used).
-template <class T> bool whole_packs(int64_t n, std::initializer_list<const void*> arrays) {
+template <class T>
+bool whole_packs(int64_t n, std::initializer_list<const void*> arrays) {
   for (const void* p : arrays)
     if (!aligned16(p)) return false;
   return n % kPack<T> == 0;
@@ -26,7 +27,8 @@ inline int lanes_log2(int64_t n) {
 struct Lanes {
   int lane, lanes, group, groups;
 };
-template <int NT> __device__ inline Lanes split_block(int log2) {
+template <int NT>
+__device__ inline Lanes split_block(int log2) {
   const int t = int(threadIdx.x);
   return {t & ((1 << log2) - 1), 1 << log2, t >> log2, NT >> log2};
 }
@@ -47,11 +49,12 @@ __device__ inline float sum_groups(const float* x, const Lanes& at, float* buf) 
   return sum;
 }
 
-/// Sum over `count` rows, `stride` apart, of columns first to first + (Q << log2) - 1 (below D) of p, by a block of 256
-/// threads: 256 >> log2 runs of neighbouring rows, then the runs in order. In thread t < Q << log2: of column first + t.
+/// Sum over `count` rows, `stride` apart, of columns first to first + (Q << log2) - 1 (below D) of p, by a block of
+/// 256 threads: 256 >> log2 runs of neighbouring rows, then the runs in order. In thread t < Q << log2: of column
+/// first + t.
 template <int Q>
-__device__ inline float sum_rows(const float* p, int64_t count, int64_t stride, int64_t first, int64_t D,
-                                 float* buf, int log2 = 5) {  // buf: [256 * Q] shared
+__device__ inline float sum_rows(const float* p, int64_t count, int64_t stride, int64_t first, int64_t D, float* buf,
+                                 int log2 = 5) {  // buf: [256 * Q] shared
   const Lanes at = split_block<256>(log2);
   const int64_t run = ceil_div(count, at.groups), begin = at.group * run, end = min(begin + run, count);
   float sum[Q] = {};
@@ -65,7 +68,8 @@ __device__ inline float sum_rows(const float* p, int64_t count, int64_t stride, 
 }
 
 /// Sum of x over the threads before this one, and over all of them in *total. Ends with a barrier.
-template <int NT> __device__ inline int32_t block_running_sum(int32_t x, int32_t* buf, int32_t* total) {
+template <int NT>
+__device__ inline int32_t block_running_sum(int32_t x, int32_t* buf, int32_t* total) {
   const int lane = int(threadIdx.x) % 32, warp = int(threadIdx.x) / 32;  // buf: [NT/32] shared
   int32_t sum = x;
   for (int o = 1; o < 32; o <<= 1) {

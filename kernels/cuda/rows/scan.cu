@@ -10,8 +10,8 @@ namespace selene::cuda {
 namespace {
 
 constexpr int NT = 128;
-constexpr int kAhead = 4;             // loads that are in flight before the first store: y may be x
-constexpr int64_t kLineInner = 16;    // below: a warp along the axis instead of a thread for each column
+constexpr int kAhead = 4;           // loads that are in flight before the first store: y may be x
+constexpr int64_t kLineInner = 16;  // below: a warp along the axis instead of a thread for each column
 
 /// Length of a chunk: 128, or a power of two that gives 512 chunks at most.
 SELENE_HD int64_t chunk_length(int64_t N) {
@@ -21,7 +21,8 @@ SELENE_HD int64_t chunk_length(int64_t N) {
 }
 
 /// One chunk of one line or column of packs; i counts in the direction of the sum.
-template <class T> struct ChunkOf {
+template <class T>
+struct ChunkOf {
   int64_t base, begin, end, place;  // element of n = 0; first and last i of the chunk; its place in the workspace
   __device__ int64_t at(const CumulativeSum<T>& a, int64_t i) const {
     return base + (a.reverse ? a.N - 1 - i : i) * a.inner;
@@ -64,7 +65,8 @@ __global__ void __launch_bounds__(NT) sum_lines(CumulativeSum<T> a, int64_t chun
 }
 
 /// A thread for each column of the workspace: sums of chunks become sums of all chunks before.
-template <class T> __global__ void __launch_bounds__(NT) scan_sums(CumulativeSum<T> a, int64_t chunks) {
+template <class T>
+__global__ void __launch_bounds__(NT) scan_sums(CumulativeSum<T> a, int64_t chunks) {
   const int64_t column = blockIdx.x * int64_t(NT) + threadIdx.x;
   if (column >= a.outer * a.inner) return;
   float* sums = a.workspace + column / a.inner * chunks * a.inner + column % a.inner;
@@ -124,7 +126,8 @@ __global__ void __launch_bounds__(NT) run_lines(CumulativeSum<T> a, int64_t chun
   }
 }
 
-template <class T, int N> void launch_columns(Stream& s, const CumulativeSum<T>& a, int64_t chunks) {
+template <class T, int N>
+void launch_columns(Stream& s, const CumulativeSum<T>& a, int64_t chunks) {
   const int64_t tasks = a.outer * chunks * (a.inner / N), blocks = ceil_div(tasks, NT);
   if (chunks > 1) {
     launch(s, sum_columns<T, N>, blocks, NT, 0, a, chunks, tasks);
@@ -132,7 +135,8 @@ template <class T, int N> void launch_columns(Stream& s, const CumulativeSum<T>&
   }
   launch(s, run_columns<T, N>, blocks, NT, 0, a, chunks, tasks);
 }
-template <class T> void launch_lines(Stream& s, const CumulativeSum<T>& a, int64_t chunks) {
+template <class T>
+void launch_lines(Stream& s, const CumulativeSum<T>& a, int64_t chunks) {
   const int64_t tasks = a.outer * chunks * a.inner, blocks = ceil_div(tasks, NT / 32);
   if (chunks > 1) {
     launch(s, sum_lines<T>, blocks, NT, 0, a, chunks, tasks);
@@ -143,13 +147,15 @@ template <class T> void launch_lines(Stream& s, const CumulativeSum<T>& a, int64
 
 }  // namespace
 
-template <class T> void run(Stream& s, const CumulativeSum<T>& a) {
+template <class T>
+void run(Stream& s, const CumulativeSum<T>& a) {
   const int64_t chunks = ceil_div(a.N, chunk_length(a.N));
   if (a.inner < kLineInner) return launch_lines(s, a, chunks);
   if (whole_packs<T>(a.inner, {a.x, a.y})) return launch_columns<T, kPack<T>>(s, a, chunks);
   launch_columns<T, 1>(s, a, chunks);
 }
-template <class T> int64_t workspace(const CumulativeSum<T>& a) {
+template <class T>
+int64_t workspace(const CumulativeSum<T>& a) {
   const int64_t chunks = ceil_div(a.N, chunk_length(a.N));
   return chunks > 1 ? a.outer * chunks * a.inner * int64_t(sizeof(float)) : 0;
 }
