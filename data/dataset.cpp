@@ -64,7 +64,7 @@ Dataset DatasetBuilder::finish(const Kind& kind, const std::string& name) {
     if (s >= kind.symbol_names.size())
       throw Error(fmt::format("{}: raw symbol {}, wanted one of {}", name, s, kind.symbol_names.size()));
   for (const int32_t label : labels_)
-    if (label != no_label && (label < 0 || size_t(label) >= kind.class_names.size()))
+    if (label != kNoLabel && (label < 0 || size_t(label) >= kind.class_names.size()))
       throw Error(fmt::format("{}: label {}, wanted 0 to {}", name, label, kind.class_names.size() - 1));
   const auto kept = std::make_shared<const DatasetBuilder>(std::move(*this));
   *this = DatasetBuilder();

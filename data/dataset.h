@@ -52,7 +52,7 @@ struct Kind {
 const Kind& kind_named(std::string_view name);
 const std::vector<Kind>& kinds();
 
-constexpr int32_t no_label = -100;  // of an example whose class is not known (somebody's own text); no loss counts it
+constexpr int32_t kNoLabel = -100;  // of an example whose class is not known (somebody's own text); no loss counts it
 
 /// Examples as columns, of which the last has a row for each example. Those of labelled kinds are `symbols` u8, row i
 /// x towers + t for tower t of example i, and `labels` i32. Copies share the memory.
@@ -65,7 +65,7 @@ struct Dataset {
 
   /// Error where there is none of that name.
   const Column& column(std::string_view name) const;
-  /// Of labelled kinds: class indices or no_label; all symbols; symbols before each row.
+  /// Of labelled kinds: class indices or kNoLabel; all symbols; symbols before each row.
   std::span<const int32_t> labels() const { return columns.at(1).all<int32_t>(); }
   std::span<const uint8_t> symbols() const { return columns.at(0).all<uint8_t>(); }
   std::span<const int64_t> offsets() const { return columns.at(0).offsets; }

@@ -20,11 +20,11 @@ namespace fs = std::filesystem;
 namespace selene::data {
 namespace {
 
-const char* const description = "dataset.json";
-constexpr uint64_t largest_description = uint64_t(1) << 27;  // bytes
+const char* const kDescription = "dataset.json";
+constexpr uint64_t kLargestDescription = uint64_t(1) << 27;  // bytes
 // In the folder itself: its parent may not be writable, or another file system.
-const char* const partial_name = ".selene-partial";
-const char* const replaced = "replaced.json";  // in there: the description of the set that is being replaced
+const char* const kPartialName = ".selene-partial";
+const char* const kReplaced = "replaced.json";  // in there: the description of the set that is being replaced
 
 /// What tells that the files of a folder are others than before: their number, bytes and latest time. What is made
 /// below it does not count.
@@ -35,7 +35,7 @@ std::string state_of(const std::string& from, const fs::path& made) {
     check_stop();
     const bool clutter = is_clutter(it->path().filename().string());
     if (it->is_directory() &&
-        (clutter || fs::exists(it->path() / description) || fs::weakly_canonical(it->path()) == made))
+        (clutter || fs::exists(it->path() / kDescription) || fs::weakly_canonical(it->path()) == made))
       it.disable_recursion_pending();
     if (!it->is_regular_file() || clutter) continue;
     ++files, bytes += int64_t(it->file_size()), latest = std::max(latest, it->last_write_time());
@@ -65,7 +65,7 @@ bool is_whole(const fs::path& path) {
 /// What a description says. Error for one that prepare_folder does not write.
 Description described_in(const fs::path& file) {
   Description d;
-  d.json = parse_json(read_regular_file(file.string(), largest_description, "a data set's facts"), file.string());
+  d.json = parse_json(read_regular_file(file.string(), kLargestDescription, "a data set's facts"), file.string());
   try {
     d.kind = d.json.get<std::string>("kind");
     if (!d.json.at("options").members()) throw Error("its \"options\" are no object");
@@ -93,7 +93,7 @@ std::set<std::string> listed_in(const fs::path& file) {
 std::set<std::string> names_in(const fs::path& folder) {
   std::set<std::string> names;
   for (const auto& entry : fs::directory_iterator(folder))
-    if (const std::string name = entry.path().filename().string(); name != partial_name && !is_clutter(name))
+    if (const std::string name = entry.path().filename().string(); name != kPartialName && !is_clutter(name))
       names.insert(name);
   return names;
 }
@@ -103,10 +103,10 @@ std::set<std::string> names_in(const fs::path& folder) {
 bool already_there(const FolderPlan& plan, const fs::path& folder) {
   const std::set<std::string> there = names_in(folder);
   if (there.empty()) return false;
-  if (!fs::exists(folder / description))
+  if (!fs::exists(folder / kDescription))
     throw Error(fmt::format("{}: holds files but no {}, wanted prepared data or a new or empty folder",
-                            folder.string(), description));
-  const Description found = described_in(folder / description);
+                            folder.string(), kDescription));
+  const Description found = described_in(folder / kDescription);
   if (found.kind != plan.kind)
     throw Error(fmt::format("{}: holds data of kind {}, wanted {} or a new folder", folder.string(),
                             shown(found.kind), plan.kind));
@@ -122,9 +122,9 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
     throw Error(fmt::format(
         "{}: holds a {} data set made with other options or from other files, or not all of it (see {}); --force "
         "replaces it",
-        folder.string(), plan.kind, description));
+        folder.string(), plan.kind, kDescription));
   for (const std::string& name : there)
-    if (name != description && !found.files.contains(name))
+    if (name != kDescription && !found.files.contains(name))
       throw Error(
           fmt::format("{}: does not belong to the data set; move it away before --force", (folder / name).string()));
   return false;
@@ -133,25 +133,25 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
 /// Gives a data set that is whole in the temporary folder its place. Killed on the way, it goes on when it is called
 /// again: what has its place already is no longer in the temporary folder, and the description comes last.
 void move_to_place(const fs::path& folder) {
-  const fs::path partial = folder / partial_name;
-  const std::set<std::string> old = listed_in(partial / replaced), now = listed_in(partial / description);
+  const fs::path partial = folder / kPartialName;
+  const std::set<std::string> old = listed_in(partial / kReplaced), now = listed_in(partial / kDescription);
   for (const std::string& name : names_in(folder))
     if (old.contains(name) && !now.contains(name)) fs::remove_all(folder / name);
   for (const std::string& name : names_in(partial)) {
-    if (name == description || name == replaced) continue;
+    if (name == kDescription || name == kReplaced) continue;
     fs::remove_all(folder / name);
     fs::rename(partial / name, folder / name);
   }
   sync_folder(folder.string());
-  fs::rename(partial / description, folder / description);
+  fs::rename(partial / kDescription, folder / kDescription);
   fs::remove_all(partial);
   sync_folder(folder.string());
 }
 
 /// Ends what a killed run has begun: a set that was whole and on its way gets its place, anything less is removed.
 void end_killed_run(const fs::path& folder) {
-  const fs::path partial = folder / partial_name;
-  if (fs::exists(partial / description) && !fs::exists(folder / description)) move_to_place(folder);
+  const fs::path partial = folder / kPartialName;
+  if (fs::exists(partial / kDescription) && !fs::exists(folder / kDescription)) move_to_place(folder);
   else fs::remove_all(partial);
 }
 
@@ -171,7 +171,7 @@ class Partial {
     if (is_new_) fs::remove(folder_, ignored);  // does nothing where it is not empty
   }
   fs::path make() {
-    fs::create_directory(made_ = folder_ / partial_name);
+    fs::create_directory(made_ = folder_ / kPartialName);
     return made_;
   }
   void keep() { made_.clear(); }
@@ -220,7 +220,7 @@ void write_description(const FolderPlan& plan, const fs::path& folder, const std
   }
   if (!splits.is_null()) j.set("splits", splits);
   j.update(parse_json(facts, "facts"));
-  write_durably((folder / description).string(), j.dump(2) + "\n");
+  write_durably((folder / kDescription).string(), j.dump(2) + "\n");
 }
 
 /// What is told of the folder is told of the name that it was given by.
@@ -228,7 +228,7 @@ std::string as_given(std::string text, const FolderPlan& plan) {
   std::error_code none;
   const std::string folder = fs::weakly_canonical(fs::absolute(plan.folder, none), none).string();
   if (folder.empty()) return text;
-  for (const std::string& inside : {folder + "/" + partial_name, folder})
+  for (const std::string& inside : {folder + "/" + kPartialName, folder})
     for (size_t at = 0; (at = text.find(inside, at)) != text.npos; at += plan.folder.size())
       text.replace(at, inside.size(), plan.folder);
   return text;
@@ -254,11 +254,11 @@ std::string facts_json(const Dataset& d) {
   return facts.dump();
 }
 
-Description read_description(const std::string& folder) { return described_in(fs::path(folder) / description); }
+Description read_description(const std::string& folder) { return described_in(fs::path(folder) / kDescription); }
 
 void need_whole(const std::string& folder) {
   std::error_code ignored;
-  if (fs::exists(fs::path(folder) / partial_name, ignored) && !fs::exists(fs::path(folder) / description, ignored))
+  if (fs::exists(fs::path(folder) / kPartialName, ignored) && !fs::exists(fs::path(folder) / kDescription, ignored))
     throw Error(
         fmt::format("{}: is not whole: selene-prepare still works on it, or was killed; in that case give its "
                     "command once more",
@@ -270,14 +270,14 @@ Prepared prepare_folder(const FolderPlan& plan, const std::function<std::string(
     const fs::path folder = place_of(plan);
     Partial partial(folder);
     if (already_there(plan, folder)) return Prepared::already_there;
-    const bool replace = fs::exists(folder / description);
+    const bool replace = fs::exists(folder / kDescription);
     const fs::path made = partial.make();
     write_description(plan, made, write(made.string()));
     if (!replace && !names_in(folder).empty())
       throw Error(
           fmt::format("{}: another process has made it meanwhile; nothing was kept of this one", folder.string()));
     partial.keep();  // from here on a killed run's set is whole, and the next one gives it its place
-    if (replace) fs::rename(folder / description, made / replaced);
+    if (replace) fs::rename(folder / kDescription, made / kReplaced);
     move_to_place(folder);
     if (partial.is_new()) sync_folder(folder.parent_path().string());
     return Prepared::made;

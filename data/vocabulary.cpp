@@ -14,9 +14,9 @@
 namespace selene::data {
 namespace {
 
-constexpr int32_t luna_pad = 1, luna_eos = 2, luna_unknown = 3, luna_first = 4;
+constexpr int32_t kLunaPad = 1, kLunaEos = 2, kLunaUnknown = 3, kLunaFirst = 4;
 
-int32_t luna_size(int64_t symbols) { return int32_t(round_up(luna_first + symbols, 8) + 1); }
+int32_t luna_size(int64_t symbols) { return int32_t(round_up(kLunaFirst + symbols, 8) + 1); }
 
 void set_luna(Vocabulary& v, const Dataset& train) {
   const size_t K = train.kind->symbol_names.size();
@@ -27,12 +27,12 @@ void set_luna(Vocabulary& v, const Dataset& train) {
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     return count[a] != count[b] ? count[a] > count[b] : train.kind->symbol_names[a] < train.kind->symbol_names[b];
   });
-  v.pad = luna_pad, v.eos = luna_eos, v.unknown = luna_unknown;
-  v.ids.assign(K, luna_unknown);
-  int32_t next = luna_first;
+  v.pad = kLunaPad, v.eos = kLunaEos, v.unknown = kLunaUnknown;
+  v.ids.assign(K, kLunaUnknown);
+  int32_t next = kLunaFirst;
   for (size_t s : order)
     if (count[s] > 0) v.ids[s] = next++;
-  v.size = luna_size(next - luna_first);
+  v.size = luna_size(next - kLunaFirst);
   v.cls_id = v.size - 1;
 }
 
@@ -62,13 +62,13 @@ void check(const Vocabulary& v) {
     set_lra(wanted);
   } else {
     std::set<int32_t> used(v.ids.begin(), v.ids.end());
-    used.erase(luna_unknown);
+    used.erase(kLunaUnknown);
     const auto K = int32_t(used.size());
-    if (K > 0 && (*used.begin() != luna_first || *used.rbegin() != luna_first + K - 1))
+    if (K > 0 && (*used.begin() != kLunaFirst || *used.rbegin() != kLunaFirst + K - 1))
       throw Error("vocabulary: ids of frame luna are not 4, 5, ... without gaps");
-    if (std::count(v.ids.begin(), v.ids.end(), luna_unknown) + K != int64_t(v.ids.size()))
+    if (std::count(v.ids.begin(), v.ids.end(), kLunaUnknown) + K != int64_t(v.ids.size()))
       throw Error("vocabulary: two symbols have the same id");
-    wanted.pad = luna_pad, wanted.eos = luna_eos, wanted.unknown = luna_unknown;
+    wanted.pad = kLunaPad, wanted.eos = kLunaEos, wanted.unknown = kLunaUnknown;
     wanted.size = luna_size(K), wanted.cls_id = wanted.size - 1;
   }
   if (v != wanted) throw Error(fmt::format("vocabulary: ids do not follow frame {}", name_of(v.frame)));

@@ -33,7 +33,7 @@ struct Source {
 using Arrows = std::map<std::string, std::set<std::string>>;
 
 // What a layer may include beside itself; a layer that is not listed may include anything.
-const Arrows allowed = {
+const Arrows kAllowed = {
     {"kernels", {}},
     {"engine", {"kernels"}},
     {"autograd", {"kernels", "engine"}},
@@ -44,7 +44,7 @@ const Arrows allowed = {
 };
 // The same inside a layer: what a room may include beside itself. A room that is not listed is in nobody's way: all
 // of its layer may include it, and it may include all.
-const Arrows rooms = {
+const Arrows kRooms = {
     // The contracts (kernels/*.h) know no code that keeps them. The shim and the kernels it runs know each other.
     {"kernels", {}},
     {"kernels/cpu", {"kernels"}},
@@ -77,7 +77,7 @@ const Arrows rooms = {
     {"train/run", {"train/recipe", "train/folder", "train/parallel", "train/step", "train/tasks", "train/measure"}},
 };
 // Single arrows against the rule, each with its reason.
-const Arrows exceptions = {
+const Arrows kExceptions = {
     {"data/kinds.cpp",  // the table of all kinds of data
      {"data/lra/listops/listops.h", "data/lra/own_examples.h", "data/text/characters.h"}},
     {"data/lra/own_examples.cpp", {"data/lra/listops/listops.h"}},  // reads examples of every kind
@@ -85,16 +85,16 @@ const Arrows exceptions = {
     {"train/recipe/check.cpp", {"train/tasks/measures.h"}},         // their measures of another,
     {"train/report/run_data.cpp", {"train/tasks/measures.h"}},      // and what a report begins with
 };
-const std::set<std::string> layers = {"kernels", "engine", "autograd", "models", "data", "train", "tools", "tests"};
+const std::set<std::string> kLayers = {"kernels", "engine", "autograd", "models", "data", "train", "tools", "tests"};
 // Slow to compile, or an implementation's own business: only in .cpp files. tests/support/catch.h is the one
 // exception.
-const std::vector<std::string> not_in_headers = {"spdlog/", "yaml-cpp/", "nlohmann/", "CLI/",
-                                                 "oneapi/", "dnnl",      "catch2/",   "fmt/"};
+const std::vector<std::string> kNotInHeaders = {"spdlog/", "yaml-cpp/", "nlohmann/", "CLI/",
+                                                "oneapi/", "dnnl",      "catch2/",   "fmt/"};
 // Texts that others wrote go through one reader of each format, which keeps its limits.
-const std::map<std::string, std::string> one_place = {{"nlohmann/", "data/io/json.cpp"},
+const std::map<std::string, std::string> kOnePlace = {{"nlohmann/", "data/io/json.cpp"},
                                                       {"yaml-cpp/", "train/recipe/tree.cpp"}};
-const std::vector<std::string> cuda = {"cuda", "cublas", "cudnn", "nccl", "mma.h"};
-constexpr int longest_file = 400;
+const std::vector<std::string> kCuda = {"cuda", "cublas", "cudnn", "nccl", "mma.h"};
+constexpr int kLongestFile = 400;
 
 bool starts_with_any(const std::string& text, const std::vector<std::string>& starts) {
   return std::any_of(starts.begin(), starts.end(), [&](const std::string& s) { return text.rfind(s, 0) == 0; });
@@ -133,7 +133,7 @@ std::vector<Source> sources() {
   const fs::path root = SELENE_SOURCE_ROOT;
   const std::set<std::string> kinds = {".h", ".cpp", ".cu", ".cuh", ".py", ".sh"};
   std::vector<Source> all;
-  for (const std::string& layer : layers)
+  for (const std::string& layer : kLayers)
     for (const auto& entry : fs::recursive_directory_iterator(root / layer)) {
       if (!entry.is_regular_file() || !kinds.count(entry.path().extension())) continue;
       std::ifstream text(entry.path());
@@ -153,22 +153,22 @@ std::string namespace_of(const Source& s) {
 // One line for each thing that is against the rules.
 std::vector<std::string> complaints(const Source& s) {
   std::vector<std::string> found;
-  const auto inside = rooms.find(room_of(s.path)), own = exceptions.find(s.path);
+  const auto inside = kRooms.find(room_of(s.path)), own = kExceptions.find(s.path);
   for (const Include& i : s.includes) {
     const std::string place = s.path + ":" + std::to_string(i.line) + ": includes " + i.name,
                       to = first_folder(i.name), room = room_of(i.name);
-    const auto rule = allowed.find(s.layer);
-    if (layers.count(to) && to != s.layer && rule != allowed.end() && !rule->second.count(to))
+    const auto rule = kAllowed.find(s.layer);
+    if (kLayers.count(to) && to != s.layer && rule != kAllowed.end() && !rule->second.count(to))
       found.push_back(place + ", which is not below " + s.layer);
-    if (to == s.layer && rooms.count(room) && inside != rooms.end() && room != inside->first &&
-        !inside->second.count(room) && (own == exceptions.end() || !own->second.count(i.name)))
+    if (to == s.layer && kRooms.count(room) && inside != kRooms.end() && room != inside->first &&
+        !inside->second.count(room) && (own == kExceptions.end() || !own->second.count(i.name)))
       found.push_back(place + ", which is not below " + inside->first);
-    if (s.header && s.path != "tests/support/catch.h" && starts_with_any(i.name, not_in_headers))
+    if (s.header && s.path != "tests/support/catch.h" && starts_with_any(i.name, kNotInHeaders))
       found.push_back(place + ", which belongs into a .cpp file");
-    for (const auto& [library, file] : one_place)
+    for (const auto& [library, file] : kOnePlace)
       if (s.layer != "tests" && s.path != file && i.name.rfind(library, 0) == 0)
         found.push_back(place + ", which belongs into " + file + " alone");
-    if (s.layer != "kernels" && starts_with_any(i.name, cuda)) found.push_back(place + ", CUDA outside of kernels/");
+    if (s.layer != "kernels" && starts_with_any(i.name, kCuda)) found.push_back(place + ", CUDA outside of kernels/");
     if (fs::path(i.name).filename() == "pch.h") found.push_back(place + ", which the build does");
     if (i.name.rfind("../", 0) == 0 || i.name.rfind("./", 0) == 0)
       found.push_back(place + ", wanted a path from the root");
@@ -176,7 +176,7 @@ std::vector<std::string> complaints(const Source& s) {
   for (const std::string& name : s.namespaces)
     if (const std::string wanted = namespace_of(s); !wanted.empty() && name != wanted)
       found.push_back(s.path + ": is in " + name + ", wanted " + wanted);
-  if (s.lines > longest_file)
+  if (s.lines > kLongestFile)
     found.push_back(s.path + ": has " + std::to_string(s.lines) + " lines, at most 400 are wanted");
   return found;
 }
@@ -194,14 +194,14 @@ TEST_CASE("sources include only what is below them, and files stay short") {
   for (const Source& s : all) {
     lines[s.layer] += s.lines;
     for (const std::string& complaint : complaints(s)) FAIL_CHECK(complaint);
-    const auto own = exceptions.find(s.path);
-    if (own == exceptions.end()) continue;
+    const auto own = kExceptions.find(s.path);
+    if (own == kExceptions.end()) continue;
     for (const std::string& name : own->second) {
       INFO(s.path << " is allowed to include " << name << " and does not");
       CHECK(std::any_of(s.includes.begin(), s.includes.end(), [&](const Include& i) { return i.name == name; }));
     }
   }
-  for (const std::string& layer : layers) {
+  for (const std::string& layer : kLayers) {
     CHECK(lines[layer] > 0);
     std::cout << layer << ": " << lines[layer] << " lines\n";
   }

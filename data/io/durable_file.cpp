@@ -21,9 +21,9 @@ namespace selene::data {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::string_view SUFFIX = ".selene-tmp";
-constexpr size_t COLLECTED = 65536;   // bytes that are worth a call
-constexpr size_t LONGEST_NAME = 255;  // bytes, of the file systems in use
+constexpr std::string_view kSuffix = ".selene-tmp";
+constexpr size_t kCollected = 65536;  // bytes that are worth a call
+constexpr size_t kLongestName = 255;  // bytes, of the file systems in use
 
 std::string reason(int error) { return std::generic_category().message(error); }
 
@@ -37,17 +37,17 @@ std::string temporary_name(const std::string& path) {
   static std::atomic<uint64_t> counter{0};
   const fs::path p(path);
   std::string name = p.filename().string();
-  if (name.size() > LONGEST_NAME / 2) name = "long";  // the longer one would be refused where the name itself is not
-  return (p.parent_path() / fmt::format(".{}.{}-{}{}", name, getpid(), counter++, SUFFIX)).string();
+  if (name.size() > kLongestName / 2) name = "long";  // the longer one would be refused where the name itself is not
+  return (p.parent_path() / fmt::format(".{}.{}-{}{}", name, getpid(), counter++, kSuffix)).string();
 }
 
 bool is_temporary_name(const std::string& name) {
-  return name.size() > SUFFIX.size() && name[0] == '.' && name.ends_with(SUFFIX);
+  return name.size() > kSuffix.size() && name[0] == '.' && name.ends_with(kSuffix);
 }
 
 /// Whether the process that gave a temporary name has ended, as far as this machine knows.
 bool writer_is_gone(const std::string& name) {
-  const std::string rest = name.substr(0, name.size() - SUFFIX.size());
+  const std::string rest = name.substr(0, name.size() - kSuffix.size());
   const long number = std::strtol(rest.c_str() + rest.rfind('.') + 1, nullptr, 10);
   return number > 0 && kill(pid_t(number), 0) != 0 && errno == ESRCH;
 }
@@ -102,11 +102,11 @@ void DurableFile::fail(const std::string& what, int error) const {
 }
 
 void DurableFile::write(const void* data, size_t size) {
-  if (collected_.size() + size > COLLECTED) {
+  if (collected_.size() + size > kCollected) {
     write_out(collected_.data(), collected_.size());
     collected_.clear();
   }
-  if (size > COLLECTED) write_out(static_cast<const char*>(data), size);
+  if (size > kCollected) write_out(static_cast<const char*>(data), size);
   else collected_.append(static_cast<const char*>(data), size);
 }
 
@@ -172,7 +172,7 @@ std::string link_target(const std::string& folder, const std::string& name) {
   const fs::path path = fs::path(folder) / name;
   std::error_code error;
   if (const fs::path target = fs::read_symlink(path, error); !error) return target.string();
-  if (!fs::is_regular_file(path, error) || fs::file_size(path, error) > LONGEST_NAME + 1) return "";
+  if (!fs::is_regular_file(path, error) || fs::file_size(path, error) > kLongestName + 1) return "";
   std::ifstream file(path, std::ios::binary);
   std::string target(std::istreambuf_iterator<char>(file), {});
   if (target.ends_with('\n')) target.pop_back();

@@ -23,8 +23,8 @@ using namespace std::string_view_literals;
 
 namespace {
 
-constexpr uint64_t largest_png = uint64_t(1) << 30;  // bytes
-constexpr uint64_t most_pixels = uint64_t(1) << 26;
+constexpr uint64_t kLargestPng = uint64_t(1) << 30;  // bytes
+constexpr uint64_t kMostPixels = uint64_t(1) << 26;
 
 /// Error unless the fields of an image fit together.
 void check_image(const Image& image, const char* where) {
@@ -83,8 +83,8 @@ void check_header(std::span<const uint8_t> bytes, const std::string& name) {
     return uint64_t(bytes[at]) << 24 | uint64_t(bytes[at + 1]) << 16 | uint64_t(bytes[at + 2]) << 8 | bytes[at + 3];
   };
   const uint64_t width = number(16), height = number(20), depth = bytes[24], colour = bytes[25];
-  if (width * height == 0 || width * height > most_pixels)
-    throw Error(fmt::format("{}: {} x {} pixels, wanted 1 to {}", name, width, height, most_pixels));
+  if (width * height == 0 || width * height > kMostPixels)
+    throw Error(fmt::format("{}: {} x {} pixels, wanted 1 to {}", name, width, height, kMostPixels));
   const bool small = depth == 1 || depth == 2 || depth == 4;
   const bool known = colour == 0 || colour == 2 || colour == 3 || colour == 4 || colour == 6;
   const bool fits = depth == 8 || (depth == 16 && colour != 3) || (small && (colour == 0 || colour == 3));
@@ -114,7 +114,7 @@ class PngReader {
   bool begin() {
     if (!info_ || setjmp(png_jmpbuf(png_))) return false;
     png_set_read_fn(png_, &source_, take_bytes);
-    png_set_user_limits(png_, most_pixels, most_pixels);
+    png_set_user_limits(png_, kMostPixels, kMostPixels);
     png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
     png_read_info(png_, info_);
     if (png_get_color_type(png_, info_) == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png_);
@@ -174,7 +174,7 @@ Image read_png(std::span<const uint8_t> bytes, const std::string& name) {
 }
 
 Image read_png(const std::string& path) {
-  const std::string bytes = read_regular_file(path, largest_png, "a PNG file");
+  const std::string bytes = read_regular_file(path, kLargestPng, "a PNG file");
   return read_png({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, path);
 }
 

@@ -12,7 +12,7 @@
 namespace selene::data {
 namespace {
 
-constexpr size_t most_values = size_t(1) << 24;
+constexpr size_t kMostValues = size_t(1) << 24;
 
 /// Walks over a text and tells how far it is: the library's events have no place.
 struct Cursor {
@@ -146,7 +146,7 @@ class JsonBuilder {
 
  private:
   bool add(Json value) {
-    if (++values_ > most_values) fail(fmt::format("more than {} values, wanted less", most_values));
+    if (++values_ > kMostValues) fail(fmt::format("more than {} values, wanted less", kMostValues));
     if (open_.empty()) root = std::move(value);
     else if (auto* list = std::get_if<Json::List>(&open_.back().value_)) list->push_back(std::move(value));
     else std::get<Json::Members>(open_.back().value_).back().second = std::move(value);

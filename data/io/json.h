@@ -87,12 +87,12 @@ template <>
 Json::List Json::get<Json::List>(std::string_view name) const;
 
 /// Lists and objects within each other.
-constexpr int deepest_json = 32;
+constexpr int kDeepestJson = 32;
 
 /// Reads one JSON text; `name` stands in messages. Error ("name:line:column: what was found, what was wanted") for
 /// what is no JSON, for an object with two members of one name, for deeper nesting, and for more than 2^24 values.
 /// Takes time and memory in proportion to the text.
-Json parse_json(std::string_view text, const std::string& name, int deepest = deepest_json);
+Json parse_json(std::string_view text, const std::string& name, int deepest = kDeepestJson);
 
 /// A string as JSON, with its quotes.
 std::string quoted_json(std::string_view text);

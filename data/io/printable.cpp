@@ -8,18 +8,18 @@
 namespace selene::data {
 namespace {
 
-constexpr size_t longest_shown = 60;  // bytes
+constexpr size_t kLongestShown = 60;  // bytes
 
 struct Block {
   char32_t first, last;
 };
 // What looks like nothing, like a plain space or like other text (Unicode 15: general categories Cc, Cf, Zs, Zl, Zp,
 // and the fillers); the space itself is visible.
-constexpr Block hidden[] = {{0, 0x1f},        {0x7f, 0xa0},       {0xad, 0xad},      {0x34f, 0x34f},
-                            {0x61c, 0x61c},   {0x115f, 0x1160},   {0x1680, 0x1680},  {0x17b4, 0x17b5},
-                            {0x180e, 0x180e}, {0x2000, 0x200f},   {0x2028, 0x202f},  {0x205f, 0x206f},
-                            {0x3000, 0x3000}, {0x3164, 0x3164},   {0xfeff, 0xfeff},  {0xffa0, 0xffa0},
-                            {0xfff9, 0xfffb}, {0x1d173, 0x1d17a}, {0xe0000, 0xe007f}};
+constexpr Block kHidden[] = {{0, 0x1f},        {0x7f, 0xa0},       {0xad, 0xad},      {0x34f, 0x34f},
+                             {0x61c, 0x61c},   {0x115f, 0x1160},   {0x1680, 0x1680},  {0x17b4, 0x17b5},
+                             {0x180e, 0x180e}, {0x2000, 0x200f},   {0x2028, 0x202f},  {0x205f, 0x206f},
+                             {0x3000, 0x3000}, {0x3164, 0x3164},   {0xfeff, 0xfeff},  {0xffa0, 0xffa0},
+                             {0xfff9, 0xfffb}, {0x1d173, 0x1d17a}, {0xe0000, 0xe007f}};
 
 std::string escape(const Character& c) {
   if (c.code == '\n') return "\\n";
@@ -34,7 +34,7 @@ std::string escape(const Character& c) {
 bool Character::visible() const {
   if (code < 0x7f) return code >= 0x20;
   const auto within = [this](const Block& b) { return code >= b.first && code <= b.last; };
-  return valid && std::none_of(std::begin(hidden), std::end(hidden), within);
+  return valid && std::none_of(std::begin(kHidden), std::end(kHidden), within);
 }
 
 Character first_character(std::string_view text) {
@@ -68,7 +68,7 @@ std::string printable(std::string_view text, std::string_view kept) {
 
 std::string shown_bare(std::string_view text) {
   std::string out;
-  while (!text.empty() && out.size() < longest_shown) {
+  while (!text.empty() && out.size() < kLongestShown) {
     const size_t bytes = first_character(text).bytes;
     out += printable(text.substr(0, bytes));
     text.remove_prefix(bytes);

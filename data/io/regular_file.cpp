@@ -14,7 +14,7 @@
 namespace selene::data {
 namespace {
 
-constexpr size_t step = size_t(1) << 20;  // bytes; beyond what the system said, as files grow
+constexpr size_t kStep = size_t(1) << 20;  // bytes; beyond what the system said, as files grow
 
 struct Descriptor {
   int file;
@@ -53,7 +53,7 @@ std::string read_regular_file(const std::string& path, uint64_t largest, const c
     size += size_t(n);
     need_at_most(path, size, largest, wanted);
     if (n == 0) break;
-    if (size == text.size()) text.resize(size + step);
+    if (size == text.size()) text.resize(size + kStep);
   }
   text.resize(size);
   return text;

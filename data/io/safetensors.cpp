@@ -17,12 +17,12 @@
 namespace selene::data {
 namespace {
 
-constexpr uint64_t MAX_HEADER = 100'000'000;  // bytes; the limit of the reference implementation
-constexpr int deepest_header = 3;             // levels: all, a tensor, a list
-constexpr DType DTYPES[] = {DType::f32, DType::f16, DType::bf16, DType::f64, DType::i32, DType::i64, DType::u8};
+constexpr uint64_t kMaxHeader = 100'000'000;  // bytes; the limit of the reference implementation
+constexpr int kDeepestHeader = 3;             // levels: all, a tensor, a list
+constexpr DType kDtypes[] = {DType::f32, DType::f16, DType::bf16, DType::f64, DType::i32, DType::i64, DType::u8};
 
 std::optional<DType> dtype_named(const std::string& name) {
-  for (DType t : DTYPES)
+  for (DType t : kDtypes)
     if (name == safetensors_name(t)) return t;
   return std::nullopt;
 }
@@ -135,14 +135,14 @@ void SafetensorsFile::read() {
   if (size() < 8)
     throw Error(fmt::format("{}: has {} bytes, wanted at least the 8 of the header length", path_, size()));
   take(&length, 8);
-  if (length < 2 || length > MAX_HEADER || length > size() - 8)
+  if (length < 2 || length > kMaxHeader || length > size() - 8)
     throw Error(
         fmt::format("{}: header length {} does not fit a file of {} bytes: truncated, or not a safetensors file",
                     path_, length, size()));
   header_.resize(8 + length);
   take(header_.data(), header_.size());
   if (header_[8] != '{') throw Error(fmt::format("{}: header is not a JSON object", path_));
-  const Json header = parse_json(std::string_view(header_).substr(8), path_ + ": header", deepest_header);
+  const Json header = parse_json(std::string_view(header_).substr(8), path_ + ": header", kDeepestHeader);
   for (const auto& [name, info] : *header.members()) {
     check_name(path_, name);
     if (name != "__metadata__") {

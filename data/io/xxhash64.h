@@ -10,7 +10,7 @@ namespace selene::data {
 
 class XxHash64 {
  public:
-  explicit XxHash64(uint64_t seed = 0) : seed_(seed), lanes_{seed + P1 + P2, seed + P2, seed, seed - P1} {}
+  explicit XxHash64(uint64_t seed = 0) : seed_(seed), lanes_{seed + kP1 + kP2, seed + kP2, seed, seed - kP1} {}
 
   /// Takes `size` more bytes; how the bytes are cut into calls does not change the digest.
   void update(const void* data, size_t size) {
@@ -31,25 +31,25 @@ class XxHash64 {
 
   /// The hash of everything taken so far; more may follow.
   uint64_t digest() const {
-    uint64_t h = seed_ + P5;
+    uint64_t h = seed_ + kP5;
     if (total_ >= 32) {
       h = std::rotl(lanes_[0], 1) + std::rotl(lanes_[1], 7) + std::rotl(lanes_[2], 12) + std::rotl(lanes_[3], 18);
-      for (uint64_t lane : lanes_) h = (h ^ round(0, lane)) * P1 + P4;
+      for (uint64_t lane : lanes_) h = (h ^ round(0, lane)) * kP1 + kP4;
     }
     h += total_;
     const uint8_t *p = rest_, *end = rest_ + held_;
-    for (; end - p >= 8; p += 8) h = std::rotl(h ^ round(0, word<uint64_t>(p)), 27) * P1 + P4;
-    if (end - p >= 4) h = std::rotl(h ^ (word<uint32_t>(p) * P1), 23) * P2 + P3, p += 4;
-    for (; p < end; ++p) h = std::rotl(h ^ (*p * P5), 11) * P1;
-    h = (h ^ (h >> 33)) * P2;
-    h = (h ^ (h >> 29)) * P3;
+    for (; end - p >= 8; p += 8) h = std::rotl(h ^ round(0, word<uint64_t>(p)), 27) * kP1 + kP4;
+    if (end - p >= 4) h = std::rotl(h ^ (word<uint32_t>(p) * kP1), 23) * kP2 + kP3, p += 4;
+    for (; p < end; ++p) h = std::rotl(h ^ (*p * kP5), 11) * kP1;
+    h = (h ^ (h >> 33)) * kP2;
+    h = (h ^ (h >> 29)) * kP3;
     return h ^ (h >> 32);
   }
 
  private:
   static_assert(std::endian::native == std::endian::little);
-  static constexpr uint64_t P1 = 0x9E3779B185EBCA87u, P2 = 0xC2B2AE3D27D4EB4Fu, P3 = 0x165667B19E3779F9u,
-                            P4 = 0x85EBCA77C2B2AE63u, P5 = 0x27D4EB2F165667C5u;
+  static constexpr uint64_t kP1 = 0x9E3779B185EBCA87u, kP2 = 0xC2B2AE3D27D4EB4Fu, kP3 = 0x165667B19E3779F9u,
+                            kP4 = 0x85EBCA77C2B2AE63u, kP5 = 0x27D4EB2F165667C5u;
 
   template <class T>
   static uint64_t word(const uint8_t* p) {
@@ -57,7 +57,7 @@ class XxHash64 {
     std::memcpy(&value, p, sizeof value);
     return value;
   }
-  static uint64_t round(uint64_t lane, uint64_t input) { return std::rotl(lane + input * P2, 31) * P1; }
+  static uint64_t round(uint64_t lane, uint64_t input) { return std::rotl(lane + input * kP2, 31) * kP1; }
   void stripe(const uint8_t* p) {
     for (int i = 0; i < 4; ++i) lanes_[i] = round(lanes_[i], word<uint64_t>(p + 8 * i));
     held_ = 0;

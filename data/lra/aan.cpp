@@ -19,18 +19,18 @@
 namespace selene::data {
 namespace {
 
-constexpr size_t columns = 5;
-constexpr int64_t watch_every = 256;  // pairs
+constexpr size_t kColumns = 5;
+constexpr int64_t kWatchEvery = 256;  // pairs
 
 /// The columns of a line; Error for another number of them.
-std::array<std::string_view, columns> split(std::string_view line) {
-  std::array<std::string_view, columns> found;
+std::array<std::string_view, kColumns> split(std::string_view line) {
+  std::array<std::string_view, kColumns> found;
   size_t begin = 0;
-  for (size_t c = 0; c < columns; ++c) {
+  for (size_t c = 0; c < kColumns; ++c) {
     const size_t end = line.find('\t', begin);
-    if ((end == line.npos) != (c == columns - 1))
+    if ((end == line.npos) != (c == kColumns - 1))
       throw Error(fmt::format("{} columns, wanted {}: label, id1, id2, text1, text2",
-                              1 + std::count(line.begin(), line.end(), '\t'), columns));
+                              1 + std::count(line.begin(), line.end(), '\t'), kColumns));
     found[c] = line.substr(begin, end - begin);
     begin = end + 1;
   }
@@ -66,7 +66,7 @@ Dataset read_aan(std::istream& in, const std::string& name, int64_t max_bytes, c
   };
   Lines lines(in, name);
   for (std::string line; lines.next(line);) {
-    if (builder.examples() % watch_every == 0) tell(builder.examples());
+    if (builder.examples() % kWatchEvery == 0) tell(builder.examples());
     try {
       append_aan(line, max_bytes, builder);
     } catch (const Error& e) {

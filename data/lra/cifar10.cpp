@@ -15,9 +15,9 @@
 namespace selene::data {
 namespace {
 
-constexpr size_t pixels = 32 * 32, record = 1 + 3 * pixels;  // bytes
-constexpr int64_t official_bytes = 10'000 * int64_t(record);
-constexpr size_t watch_every = 1'000;  // images
+constexpr size_t kPixels = 32 * 32, kRecord = 1 + 3 * kPixels;  // bytes
+constexpr int64_t kOfficialBytes = 10'000 * int64_t(kRecord);
+constexpr size_t kWatchEvery = 1'000;  // images
 
 std::vector<std::string> files_of(const std::string& folder, std::string_view part) {
   std::vector<std::string> names;
@@ -34,10 +34,10 @@ std::vector<uint8_t> read_batch(const std::string& path) {
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) throw Error(fmt::format("{}: cannot be opened: {}", path, std::strerror(errno)));
   const int64_t size = int64_t(in.tellg());
-  if (size <= 0 || size % int64_t(record) != 0)
+  if (size <= 0 || size % int64_t(kRecord) != 0)
     throw Error(
         fmt::format("{}: {} bytes, wanted {} or another multiple of {}: a class and 3072 colour values a record",
-                    path, size, official_bytes, record));
+                    path, size, kOfficialBytes, kRecord));
   std::vector<uint8_t> bytes(size_t(size), 0);
   in.seekg(0);
   if (!in.read(reinterpret_cast<char*>(bytes.data()), size))
@@ -49,14 +49,14 @@ std::vector<uint8_t> read_batch(const std::string& path) {
 
 Dataset read_cifar10(const std::string& folder, std::string_view part, const Watch& watch) {
   DatasetBuilder builder;
-  std::array<uint8_t, pixels> row;
+  std::array<uint8_t, kPixels> row;
   for (const std::string& path : files_of(folder, part)) {
     const std::vector<uint8_t> bytes = read_batch(path);
-    for (size_t i = 0; i < bytes.size() / record; ++i) {
-      if (watch && i % watch_every == 0) watch(builder.examples(), 0, fmt::format("images of {}", part));
-      const uint8_t *label = bytes.data() + i * record, *rgb = label + 1;
+    for (size_t i = 0; i < bytes.size() / kRecord; ++i) {
+      if (watch && i % kWatchEvery == 0) watch(builder.examples(), 0, fmt::format("images of {}", part));
+      const uint8_t *label = bytes.data() + i * kRecord, *rgb = label + 1;
       if (*label > 9) throw Error(fmt::format("{}: record {}: class {}, wanted 0 to 9", path, i + 1, *label));
-      for (size_t p = 0; p < pixels; ++p) row[p] = grey(rgb[p], rgb[pixels + p], rgb[2 * pixels + p]);
+      for (size_t p = 0; p < kPixels; ++p) row[p] = grey(rgb[p], rgb[kPixels + p], rgb[2 * kPixels + p]);
       builder.add_row(row);
       builder.add_label(*label);
     }

@@ -23,14 +23,14 @@ namespace selene::data {
 namespace {
 
 // Small files on a disk cost waiting, not work: so many readers, each with so many files, wait at the same time.
-constexpr size_t readers = 8, block = 64;
+constexpr size_t kReaders = 8, kBlock = 64;
 using Bytes = std::vector<uint8_t>;
 
 struct Side {
   const char* folder;
   int32_t label, lowest, highest;  // class; ratings
 };
-constexpr Side sides[] = {{"neg", 0, 1, 4}, {"pos", 1, 7, 10}};
+constexpr Side kSides[] = {{"neg", 0, 1, 4}, {"pos", 1, 7, 10}};
 
 struct File {
   int32_t id = 0, rating = 0;
@@ -129,7 +129,7 @@ std::vector<Bytes> read_block(std::span<const File> files) {
 Imdb read_imdb(const std::string& folder, std::string_view part, const Watch& watch) {
   if (part != "train" && part != "test") throw Error(fmt::format("part '{}', wanted train or test", part));
   std::vector<File> files;
-  for (const Side& side : sides) {
+  for (const Side& side : kSides) {
     auto more = list_side(fs::path(folder) / part / side.folder, side);
     std::move(more.begin(), more.end(), std::back_inserter(files));
   }
@@ -138,12 +138,12 @@ Imdb read_imdb(const std::string& folder, std::string_view part, const Watch& wa
   const auto tell = [&](size_t done) {
     if (watch) watch(int64_t(done), int64_t(files.size()), fmt::format("reviews of {}", part));
   };
-  for (size_t first = 0; first < files.size(); first += readers * block) {
+  for (size_t first = 0; first < files.size(); first += kReaders * kBlock) {
     tell(first);
     std::vector<std::future<std::vector<Bytes>>> work;
-    for (size_t i = first; i < std::min(files.size(), first + readers * block); i += block)
+    for (size_t i = first; i < std::min(files.size(), first + kReaders * kBlock); i += kBlock)
       work.push_back(std::async(std::launch::async | std::launch::deferred, read_block,
-                                std::span(files).subspan(i, std::min(block, files.size() - i))));
+                                std::span(files).subspan(i, std::min(kBlock, files.size() - i))));
     size_t i = first;
     for (auto& texts : work)
       for (const Bytes& text : texts.get()) {

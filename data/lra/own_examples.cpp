@@ -18,7 +18,7 @@
 namespace selene::data {
 namespace {
 
-constexpr uint64_t largest_file = uint64_t(1) << 31;  // bytes
+constexpr uint64_t kLargestFile = uint64_t(1) << 31;  // bytes
 
 std::span<const uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
@@ -32,7 +32,7 @@ Dataset read_image(const std::string& path, const Kind& kind, int64_t side) {
                     side > 0 ? fmt::format("the model was trained on {} x {}", side, side) : "wanted a square"));
   DatasetBuilder data;
   data.add_row(image.pixels);
-  data.add_label(no_label);
+  data.add_label(kNoLabel);
   return data.finish(kind, path);
 }
 
@@ -40,7 +40,7 @@ Dataset read_image(const std::string& path, const Kind& kind, int64_t side) {
 
 void add_text(std::string_view line, const Kind& kind, DatasetBuilder& data) {
   const size_t tab = line.find('\t');
-  int32_t label = no_label;
+  int32_t label = kNoLabel;
   if (tab != line.npos) {
     const auto& names = kind.class_names;
     const auto name = std::find(names.begin(), names.end(), line.substr(0, tab));
@@ -65,7 +65,7 @@ void add_pair(std::string_view line, const Kind&, DatasetBuilder& data) {
     if (text.empty()) throw Error("an empty text");
     data.add_row(bytes_of(text));
   }
-  data.add_label(no_label);
+  data.add_label(kNoLabel);
 }
 
 void add_expression(std::string_view line, const Kind&, DatasetBuilder& data) {
@@ -106,7 +106,7 @@ Dataset read_own(std::istream& in, const std::string& name, const Kind& kind) {
 
 Dataset read_own(const std::string& path, const Kind& kind, int64_t side) {
   if (kind.image) return read_image(path, kind, side);
-  std::istringstream lines(read_regular_file(path, largest_file, "examples (- is stdin)"));
+  std::istringstream lines(read_regular_file(path, kLargestFile, "examples (- is stdin)"));
   return read_own(lines, path, kind);
 }
 

@@ -12,7 +12,7 @@ namespace selene::data {
 ///  text: one text a line; text after "negative TAB" or "positive TAB" has that label; no other TAB.
 ///  retrieval: two texts a line, a TAB between them; or the official form of five columns, whose label is taken.
 ///  image, pathfinder: one PNG file.
-/// Without a label the example gets no_label. `side`: pixels of an image's side, 0: any. Error with name and line for
+/// Without a label the example gets kNoLabel. `side`: pixels of an image's side, 0: any. Error with name and line for
 /// anything else, such as a CR that ends no line.
 Dataset read_own(const std::string& path, const Kind& kind, int64_t side);
 /// The same from a stream of lines, for the kinds that are text; `name` stands in messages.

@@ -78,10 +78,10 @@ std::string word(int64_t number) {
   return text;
 }
 
-constexpr uint32_t common_words = 400;
+constexpr uint32_t kCommonWords = 400;
 /// Words of low numbers are more frequent, as in a language.
 std::string common_word(PhiloxStream& random) {
-  return word(std::min(random.below(common_words), random.below(common_words)));
+  return word(std::min(random.below(kCommonWords), random.below(kCommonWords)));
 }
 
 /// Counts the examples of a whole stand-in for its watch.
@@ -100,7 +100,7 @@ class Counter {
 
 // Reviews.
 
-const char* const judgements[2][12] = {
+const char* const kJudgements[2][12] = {
     {"awful", "boring", "terrible", "worst", "bad", "dull", "waste", "poor", "stupid", "horrible", "lame", "mess"},
     {"great", "wonderful", "excellent", "best", "good", "moving", "superb", "lovely", "perfect", "brilliant", "fun",
      "gem"}};
@@ -125,7 +125,7 @@ std::string review(PhiloxStream random, int label) {
   uint32_t left = 0;  // words of the sentence
   while (text.size() < length) {
     std::string next = common_word(random);
-    if (random.below(8) == 0) next = judgements[random.below(4) > 0 ? label : 1 - label][random.below(12)];
+    if (random.below(8) == 0) next = kJudgements[random.below(4) > 0 ? label : 1 - label][random.below(12)];
     const bool begins = left == 0;
     if (begins) left = 4 + random.below(12), next[0] = char(next[0] - 'a' + 'A');
     if (begins && !text.empty()) text += random.below(6) == 0 ? ".<br /><br />" : ". ";
@@ -150,7 +150,7 @@ void write_reviews(const fs::path& folder, int64_t part, int64_t count, uint64_t
 
 // Images.
 
-constexpr int side = 32;
+constexpr int kSide = 32;
 
 /// Whether a pixel belongs to the shape; u and v count from its middle.
 bool inside(int shape, int u, int v, int size) {
@@ -160,9 +160,9 @@ bool inside(int shape, int u, int v, int size) {
     case 1:
       return std::abs(u) <= size && std::abs(v) <= size;  // square
     case 2:
-      return ((v + 2 * side) / (size / 2 + 1)) % 2 == 0;  // horizontal stripes
+      return ((v + 2 * kSide) / (size / 2 + 1)) % 2 == 0;  // horizontal stripes
     case 3:
-      return ((u + 2 * side) / (size / 2 + 1)) % 2 == 0;  // vertical stripes
+      return ((u + 2 * kSide) / (size / 2 + 1)) % 2 == 0;  // vertical stripes
     default:
       return u + v < 0;  // half, cut along a diagonal
   }
@@ -172,11 +172,11 @@ std::string image_record(PhiloxStream random) {
   const int label = int(random.below(10)), sign = label % 2 == 0 ? 1 : -1;
   const int size = 6 + int(random.below(5)), x = 12 + int(random.below(8)), y = 12 + int(random.below(8));
   std::string record(1, char(label));
-  record.reserve(1 + 3 * side * side);
+  record.reserve(1 + 3 * kSide * kSide);
   for (int colour = 0; colour < 3; ++colour) {
     const int ground = 108 + int(random.below(41)), step = sign * (50 + int(random.below(31)));
-    for (int row = 0; row < side; ++row)
-      for (int column = 0; column < side; ++column) {
+    for (int row = 0; row < kSide; ++row)
+      for (int column = 0; column < kSide; ++column) {
         const int noise = int(random.below(49)) - 24;
         record += char(uint8_t(ground + noise + (inside(label / 2, column - x, row - y, size) ? step : 0)));
       }
@@ -195,7 +195,7 @@ void write_batch(const fs::path& path, int64_t part, int64_t count, uint64_t see
 
 // Pairs of articles.
 
-constexpr uint32_t subjects = 16, subject_words = 12;
+constexpr uint32_t kSubjects = 16, kSubjectWords = 12;
 
 /// An article as Python prints its bytes: in double quotes where it has an apostrophe.
 std::string article(PhiloxStream& random, uint32_t subject) {
@@ -204,7 +204,7 @@ std::string article(PhiloxStream& random, uint32_t subject) {
   std::string text = apostrophe ? "b\"the author's " : "b'";
   while (text.size() < length) {
     const bool rare = random.below(6) == 0;
-    text += rare ? word(common_words + subject * subject_words + random.below(subject_words)) : common_word(random);
+    text += rare ? word(kCommonWords + subject * kSubjectWords + random.below(kSubjectWords)) : common_word(random);
     const uint32_t behind = random.below(64);
     text += behind == 0 ? " \\xe2\\x80\\x93 " : behind < 6 ? "\\n" : behind < 10 ? ". " : " ";
   }
@@ -217,8 +217,8 @@ void write_pairs(const fs::path& path, int64_t part, int64_t count, uint64_t see
     counter.add();
     PhiloxStream random = stream(seed, pairs_of, part, i);
     const bool related = i % 2 == 1;
-    const uint32_t first = random.below(subjects);
-    const uint32_t second = related ? first : (first + 1 + random.below(subjects - 1)) % subjects;
+    const uint32_t first = random.below(kSubjects);
+    const uint32_t second = related ? first : (first + 1 + random.below(kSubjects - 1)) % kSubjects;
     const uint32_t id1 = random.below(1'000'000), id2 = random.below(1'000'000);
     const std::string text1 = article(random, first), text2 = article(random, second);
     file.write(fmt::format("{}\tP{:06}\tP{:06}\t{}\t{}\n", related ? "1.0" : "0.0", id1, id2, text1, text2));

@@ -15,8 +15,8 @@
 namespace selene::data {
 namespace {
 
-constexpr uint64_t largest_file = uint64_t(1) << 31;  // bytes
-constexpr int64_t shown_characters = 200;
+constexpr uint64_t kLargestFile = uint64_t(1) << 31;  // bytes
+constexpr int64_t kShownCharacters = 200;
 
 /// The code point that begins at `at`, which moves behind it; -1 for what is no UTF-8 (RFC 3629).
 int32_t next_character(std::string_view text, size_t& at) {
@@ -54,7 +54,7 @@ struct Texts {
 Texts read_texts(const std::vector<std::string>& paths) {
   Texts read;
   for (const std::string& path : paths) {
-    const std::string text = read_regular_file(path, largest_file, "text");
+    const std::string text = read_regular_file(path, kLargestFile, "text");
     XxHash64 hash;
     hash.update(text.data(), text.size());
     read.texts.push_back(decode_text(text, path));
@@ -156,7 +156,7 @@ std::string character_text(const Dataset& data, int64_t example) {
   const auto& offsets = data.columns.at(1).offsets;
   const int64_t length = offsets[size_t(example) + 1] - offsets[size_t(example)];
   std::string text;
-  for (const int32_t symbol : text_symbols(data, example, 0, std::min(length, shown_characters)))
+  for (const int32_t symbol : text_symbols(data, example, 0, std::min(length, kShownCharacters)))
     append_utf8(text, symbol ? characters[size_t(symbol) - 1] : 0xfffd);
   return printable(text);
 }

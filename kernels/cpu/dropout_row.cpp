@@ -25,11 +25,11 @@ void step_scalar(const Site& s, const uint64_t* block, uint16_t* bits) {
 // Each 64-bit lane holds one 32-bit word of one counter; only the low half counts until the end. Four independent
 // groups of four counters hide the latency of the multiplications.
 __attribute__((target("avx2"))) void step_avx2(const Site& s, const uint64_t* block, uint16_t* bits) {
-  constexpr int kGroups = kStep / 4;
+  constexpr int groups = kStep / 4;
   const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m1 = _mm256_set1_epi64x(0xCD9E8D57);
   const __m256i low = _mm256_set1_epi64x(0xffffffff);
-  __m256i c0[kGroups], c1[kGroups], c2[kGroups], c3[kGroups];
-  for (int g = 0; g < kGroups; ++g) {
+  __m256i c0[groups], c1[groups], c2[groups], c3[groups];
+  for (int g = 0; g < groups; ++g) {
     c0[g] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 4 * g));
     c1[g] = _mm256_srli_epi64(c0[g], 32), c2[g] = _mm256_set1_epi64x(s.c2), c3[g] = _mm256_set1_epi64x(s.c3);
   }
@@ -37,14 +37,14 @@ __attribute__((target("avx2"))) void step_avx2(const Site& s, const uint64_t* bl
   for (uint32_t r = 0; r < 10; ++r) {
     const __m256i key0 = _mm256_set1_epi64x(s.key0 + r * 0x9E3779B9u);
     const __m256i key1 = _mm256_set1_epi64x(s.key1 + r * 0xBB67AE85u);
-    for (int g = 0; g < kGroups; ++g) {
+    for (int g = 0; g < groups; ++g) {
       const __m256i p0 = _mm256_mul_epu32(c0[g], m0), p1 = _mm256_mul_epu32(c2[g], m1);
       c0[g] = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), _mm256_xor_si256(c1[g], key0));
       c2[g] = _mm256_xor_si256(_mm256_srli_epi64(p0, 32), _mm256_xor_si256(c3[g], key1));
       c1[g] = p1, c3[g] = p0;
     }
   }
-  for (int g = 0; g < kGroups; ++g) {
+  for (int g = 0; g < groups; ++g) {
     const __m256i w01 = _mm256_or_si256(_mm256_and_si256(c0[g], low), _mm256_slli_epi64(c1[g], 32));
     const __m256i w23 = _mm256_or_si256(_mm256_and_si256(c2[g], low), _mm256_slli_epi64(c3[g], 32));
     const __m256i even = _mm256_unpacklo_epi64(w01, w23), odd = _mm256_unpackhi_epi64(w01, w23);

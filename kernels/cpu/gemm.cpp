@@ -210,7 +210,7 @@ class Blocks {
   Blocks(const Gemm& g, const T* a, const T* b, Out* c, const T* bias, bool direct_a, bool direct_b)
       : g_(g), a_(a), b_(b), c_(c), bias_(bias), direct_a_(direct_a), direct_b_(direct_b) {
     thread_local Scratch scratch;
-    constexpr int64_t a_size = BK * (BM + skew) + BM * skew, b_size = BK * (BN + skew) + BN * skew;
+    constexpr int64_t a_size = BK * (BM + kSkew) + BM * kSkew, b_size = BK * (BN + kSkew) + BN * kSkew;
     fa_ = static_cast<float*>(scratch.at_least(sizeof(float) * (a_size + b_size + BM * BN + BN)));
     fb_ = fa_ + a_size, fc_ = fb_ + b_size, fbias_ = fc_ + BM * BN;
   }
@@ -242,12 +242,12 @@ class Blocks {
 
  private:
   static constexpr int64_t BM = 256, BN = 256, BK = 256;
-  static constexpr int64_t skew = 16;  // elements: keeps the rows of a block out of each other's cache sets
+  static constexpr int64_t kSkew = 16;  // elements: keeps the rows of a block out of each other's cache sets
 
   static const float* load(const T* from, int64_t from_ld, float* to, int64_t rows, int64_t columns, bool direct) {
     if constexpr (std::is_same_v<T, float>)
       if (direct) return from;
-    convert(from, from_ld, to, columns + skew, rows, columns);
+    convert(from, from_ld, to, columns + kSkew, rows, columns);
     return to;
   }
   void load_a(int64_t m, int64_t k, int64_t rows) {
@@ -263,8 +263,8 @@ class Blocks {
   void product(int64_t n, int64_t m, int64_t k, int64_t rows, float* c, int64_t ldc) {
     Gemm part;
     part.M = std::min(rows, g_.M - m), part.N = std::min(BN, g_.N - n), part.K = std::min(BK, g_.K - k);
-    part.lda = direct_a_ ? g_.lda : (g_.trans_a ? part.M : part.K) + skew;
-    part.ldb = direct_b_ ? g_.ldb : (g_.trans_b ? part.K : part.N) + skew;
+    part.lda = direct_a_ ? g_.lda : (g_.trans_a ? part.M : part.K) + kSkew;
+    part.ldb = direct_b_ ? g_.ldb : (g_.trans_b ? part.K : part.N) + kSkew;
     part.ldc = ldc, part.trans_a = g_.trans_a, part.trans_b = g_.trans_b, part.accumulate = g_.accumulate || k > 0;
     run_onednn(part, block_a_, block_b_, c, bias_ && k == 0 ? fbias_ : nullptr);
   }

@@ -18,8 +18,8 @@ struct Plan {
   int64_t per_task;  // tiles x chunks that one task takes, so that tiny products are not launched singly
 };
 
-constexpr int64_t wanted_tasks = 32;  // keeps the threads of a small machine evenly busy
-constexpr int64_t least_work =
+constexpr int64_t kWantedTasks = 32;  // keeps the threads of a small machine evenly busy
+constexpr int64_t kLeastWork =
     2 << 20;  // floating-point operations of a task, about 20 us: below it, cutting costs more
 
 // Halves an extent, to a multiple of 16 so that no vector is cut.
@@ -36,7 +36,7 @@ Plan make_plan(int64_t M, int64_t N, int64_t K, int64_t batch) {
   };
   const auto work = [&] { return 2 * p.tile_m * p.tile_n * std::max<int64_t>(K, 1); };
   const auto shrink = [&](int64_t& extent, int64_t least) {
-    while (tiles < wanted_tasks && half(extent) >= least && half(extent) < extent && work() >= 2 * least_work)
+    while (tiles < kWantedTasks && half(extent) >= least && half(extent) < extent && work() >= 2 * kLeastWork)
       extent = half(extent), count();
   };
   count();
@@ -50,7 +50,7 @@ Plan make_plan(int64_t M, int64_t N, int64_t K, int64_t batch) {
   shrink(p.tile_n, 128);
   shrink(p.tile_n, 64);
   shrink(p.tile_m, 32);
-  p.per_task = std::clamp<int64_t>(least_work / work(), 1, std::max<int64_t>(1, tiles / wanted_tasks));
+  p.per_task = std::clamp<int64_t>(kLeastWork / work(), 1, std::max<int64_t>(1, tiles / kWantedTasks));
   return p;
 }
 
@@ -111,7 +111,7 @@ void combine_chunks(const Matmul<T>& a, const Plan& p) {
   });
 }
 
-constexpr int64_t block_rows = 128, strip_columns = 2048;  // of one piece of a column sum
+constexpr int64_t kBlockRows = 128, kStripColumns = 2048;  // of one piece of a column sum
 
 template <class T>
 SELENE_CLONES void sum_block(const T* x, int64_t stride, int64_t rows, int64_t columns, Acc<T>* sum) {
@@ -180,16 +180,16 @@ void cpu::run(Stream& s, const Matmul<T>& a) {
 
 template <class T>
 int64_t cpu::workspace(const ColumnSum<T>& a) {
-  return ceil_div(a.R, block_rows) * a.C * int64_t(sizeof(Acc<T>));
+  return ceil_div(a.R, kBlockRows) * a.C * int64_t(sizeof(Acc<T>));
 }
 
 template <class T>
 void cpu::run(Stream&, const ColumnSum<T>& a) {
-  const int64_t blocks = ceil_div(a.R, block_rows), strips = ceil_div(a.C, strip_columns);
+  const int64_t blocks = ceil_div(a.R, kBlockRows), strips = ceil_div(a.C, kStripColumns);
   if (blocks == 0 || strips == 0) return;
   parallel_for(blocks * strips, [&](int64_t i) {
-    const int64_t r = i / strips * block_rows, c = i % strips * strip_columns;
-    sum_block(a.x + r * a.C + c, a.C, std::min(block_rows, a.R - r), std::min(strip_columns, a.C - c),
+    const int64_t r = i / strips * kBlockRows, c = i % strips * kStripColumns;
+    sum_block(a.x + r * a.C + c, a.C, std::min(kBlockRows, a.R - r), std::min(kStripColumns, a.C - c),
               a.workspace + i / strips * a.C + c);
   });
   add_blocks(a.workspace, a.C, blocks, a.C, a.y);

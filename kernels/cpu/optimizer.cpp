@@ -56,8 +56,8 @@ SELENE_CLONES void adam_range(const Adam<T>& a, const AdamStep<Acc<T>>& k, int64
 
 template <class T>
 void cpu::run(Stream&, const SumSquares<T>& a) {
-  constexpr int64_t kBlocks = 4;  // of one task
-  parallel_ranges(ceil_div(a.n, kNormBlock), kBlocks, [&](int64_t first, int64_t last) {
+  constexpr int64_t blocks = 4;  // of one task
+  parallel_ranges(ceil_div(a.n, kNormBlock), blocks, [&](int64_t first, int64_t last) {
     for (int64_t block = first; block < last; ++block)
       a.partial[block] = sum_squares(a.x + block * kNormBlock, std::min(kNormBlock, a.n - block * kNormBlock));
   });

@@ -28,28 +28,29 @@ __device__ inline A warp_max(A x) {
   return x;
 }
 
-/// Sum over a block of NT threads, the same bits in every thread. Ends with a barrier: buf may be reused at once.
-template <int NT, class A>
-__device__ inline A block_sum(A x, A* buf) {  // buf: [NT/32] shared
-  static_assert(NT % 32 == 0 && NT <= 1024, "whole warps");
+/// Sum over a block of Threads threads, the same bits in every thread. Ends with a barrier: buf may be reused at
+/// once.
+template <int Threads, class A>
+__device__ inline A block_sum(A x, A* buf) {  // buf: [Threads/32] shared
+  static_assert(Threads % 32 == 0 && Threads <= 1024, "whole warps");
   x = warp_sum(x);
   if (threadIdx.x % 32 == 0) buf[threadIdx.x / 32] = x;
   __syncthreads();
   x = buf[0];
-  for (int w = 1; w < NT / 32; ++w) x += buf[w];
+  for (int w = 1; w < Threads / 32; ++w) x += buf[w];
   __syncthreads();
   return x;
 }
 
-/// Maximum over a block of NT threads, like block_sum; NaN if any thread's is.
-template <int NT, class A>
-__device__ inline A block_max(A x, A* buf) {  // buf: [NT/32] shared
-  static_assert(NT % 32 == 0 && NT <= 1024, "whole warps");
+/// Maximum over a block of Threads threads, like block_sum; NaN if any thread's is.
+template <int Threads, class A>
+__device__ inline A block_max(A x, A* buf) {  // buf: [Threads/32] shared
+  static_assert(Threads % 32 == 0 && Threads <= 1024, "whole warps");
   x = warp_max(x);
   if (threadIdx.x % 32 == 0) buf[threadIdx.x / 32] = x;
   __syncthreads();
   x = buf[0];
-  for (int w = 1; w < NT / 32; ++w) x = max_or_nan(x, buf[w]);
+  for (int w = 1; w < Threads / 32; ++w) x = max_or_nan(x, buf[w]);
   __syncthreads();
   return x;
 }

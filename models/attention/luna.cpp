@@ -67,7 +67,7 @@ void check(const ModelConfig& c, const Need& need) {
        fmt::format("model.dim is {}, wanted a multiple of model.luna.pack_heads ({})", c.dim, pack_heads(c)));
 }
 
-constexpr std::string_view CODE = "Luna release of 2021";
+constexpr std::string_view kCode = "Luna release of 2021";
 
 }  // namespace
 
@@ -87,11 +87,11 @@ Mechanism luna() {
                     .min = 0,
                     .max = 65536,
                     .help = "heads of the pack attention; 0: model.heads, which are those of the unpack attention",
-                    .source = CODE},
+                    .source = kCode},
                    {.name = "dynamic_projection",
                     .initial = true,
                     .help = "cut P to the longest row of a batch and mask the rows of P after an example's length",
-                    .source = CODE},
+                    .source = kCode},
                    {.name = "contextual_p",
                     .initial = true,
                     .help = "each layer takes P from the one before; false: each layer owns its P",
@@ -99,7 +99,7 @@ Mechanism luna() {
                    {.name = "tie_kv",
                     .initial = false,
                     .help = "key and value share a matrix inside each of the two attentions",
-                    .source = CODE}},
+                    .source = kCode}},
           .make = made<Luna>,
           .packed = packed,
           .check = check,

@@ -185,7 +185,7 @@ TEST_CASE("dataset: rows, labels and symbols are those of the kind") {
     return message_of([&] { d.finish(kind_named("listops"), "made"); });
   };
   CHECK(message(2, 2, 14, 9).empty());
-  CHECK(message(2, 2, 14, no_label).empty());
+  CHECK(message(2, 2, 14, kNoLabel).empty());
   CHECK(message_of([] {
           DatasetBuilder d;
           d.add_row({});

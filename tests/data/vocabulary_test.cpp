@@ -25,7 +25,7 @@ Dataset make(const std::vector<std::string>& expressions) {
 }
 
 // 7 six times; 3, [MAX, ] twice; [SM and 1 once.
-const Dataset train = make({"[MAX 7 7 3 [SM 7 1 ] ]", "7", "7", "[MAX 7 3 ]"});
+const Dataset kTrain = make({"[MAX 7 7 3 [SM 7 1 ] ]", "7", "7", "[MAX 7 3 ]"});
 Ids raw(const char* text) {
   const auto symbols = parse_listops(text);
   return {symbols.begin(), symbols.end()};
@@ -35,7 +35,7 @@ int id(const Vocabulary& v, const char* symbol) { return v.frame_row(raw(symbol)
 }  // namespace
 
 TEST_CASE("vocabulary: luna's dictionary") {
-  const Vocabulary v = build_vocabulary(train, Frame::luna);
+  const Vocabulary v = build_vocabulary(kTrain, Frame::luna);
   // Frequencies: 7 six, ] three, 3 and [MAX two, 1 and [SM one; ties by text, where digits come before [.
   CHECK(v.ids == Ids{3, 8, 3, 6, 3, 3, 3, 4, 3, 3, 3, 7, 3, 9, 5});
   CHECK(v.size == 17);  // 4 + 6 = 10, up to 16, and CLS
@@ -61,7 +61,7 @@ TEST_CASE("vocabulary: 256 symbols give Luna's 265") {
 
 TEST_CASE("vocabulary: luna frames are cut to max_length, tail first") {
   const Ids symbols = raw("[MAX 7 3 ]");
-  const Vocabulary v = build_vocabulary(train, Frame::luna), bare = build_vocabulary(train, Frame::luna, false);
+  const Vocabulary v = build_vocabulary(kTrain, Frame::luna), bare = build_vocabulary(kTrain, Frame::luna, false);
   CHECK(v.framed_length(4) == 6);
   CHECK(v.frame_row(symbols, 6) == Ids{16, 7, 4, 6, 5, 2});
   CHECK(v.frame_row(symbols, 5) == Ids{16, 7, 4, 6, 5});  // only </s> is lost
@@ -76,7 +76,7 @@ TEST_CASE("vocabulary: luna frames are cut to max_length, tail first") {
 }
 
 TEST_CASE("vocabulary: the lra frame is the plain form") {
-  const Vocabulary v = build_vocabulary(train, Frame::lra);
+  const Vocabulary v = build_vocabulary(kTrain, Frame::lra);
   CHECK(v.size == 17);
   CHECK(v.pad == 0);
   CHECK(v.unknown == 16);
@@ -88,15 +88,15 @@ TEST_CASE("vocabulary: the lra frame is the plain form") {
 }
 
 TEST_CASE("vocabulary: examples that are cut are counted") {
-  const Vocabulary luna = build_vocabulary(train, Frame::luna), lra = build_vocabulary(train, Frame::lra);
-  CHECK(luna.count_cut(train, 11) == 0);  // the longest has 9 symbols, CLS and EOS
-  CHECK(luna.count_cut(train, 10) == 1);
-  CHECK(luna.count_cut(train, 5) == 2);
-  CHECK(luna.count_cut(train, 2) == 4);
-  CHECK(lra.count_cut(train, 9) == 0);
-  CHECK(lra.count_cut(train, 8) == 1);
-  const Kind two{"pairs", train.kind->symbol_names, train.kind->class_names, 2, false};
-  Dataset pairs = train;
+  const Vocabulary luna = build_vocabulary(kTrain, Frame::luna), lra = build_vocabulary(kTrain, Frame::lra);
+  CHECK(luna.count_cut(kTrain, 11) == 0);  // the longest has 9 symbols, CLS and EOS
+  CHECK(luna.count_cut(kTrain, 10) == 1);
+  CHECK(luna.count_cut(kTrain, 5) == 2);
+  CHECK(luna.count_cut(kTrain, 2) == 4);
+  CHECK(lra.count_cut(kTrain, 9) == 0);
+  CHECK(lra.count_cut(kTrain, 8) == 1);
+  const Kind two{"pairs", kTrain.kind->symbol_names, kTrain.kind->class_names, 2, false};
+  Dataset pairs = kTrain;
   pairs.kind = &two, pairs.columns[1] = pairs.columns[1].first(2);
   CHECK(lra.count_cut(pairs, 3) == 2);
   CHECK(lra.count_cut(pairs, 4) == 1);
@@ -105,7 +105,7 @@ TEST_CASE("vocabulary: examples that are cut are counted") {
 TEST_CASE("vocabulary: JSON there and back") {
   for (const Frame frame : {Frame::luna, Frame::lra})
     for (const bool cls : {true, false}) {
-      const Vocabulary v = build_vocabulary(train, frame, cls);
+      const Vocabulary v = build_vocabulary(kTrain, frame, cls);
       CHECK(vocabulary_from_json(v.to_json()) == v);
     }
   CHECK(frame_named("lra") == Frame::lra);
@@ -113,7 +113,7 @@ TEST_CASE("vocabulary: JSON there and back") {
 }
 
 TEST_CASE("vocabulary: JSON that no vocabulary gives is refused") {
-  const auto good = nlohmann::json::parse(build_vocabulary(train, Frame::luna).to_json());
+  const auto good = nlohmann::json::parse(build_vocabulary(kTrain, Frame::luna).to_json());
   const auto message = [&](const char* key, const nlohmann::json& value) {
     auto j = good;
     j[key] = value;

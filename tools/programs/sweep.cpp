@@ -49,7 +49,7 @@ void declare(CLI::App& app, Arguments& a) {
       });
   app.add_option("--recipes", a.options.recipes, "names of the grid's recipes; all");
   app.add_option("--models", a.options.models, "names of the grid's models; all");
-  app.add_option("--seeds", a.seeds, "seeds 1 to N in place of the grid's")->check(whole(1, train::most_seeds));
+  app.add_option("--seeds", a.seeds, "seeds 1 to N in place of the grid's")->check(whole(1, train::kMostSeeds));
   app.add_option("--set", a.options.sets, "key=value of the recipe, for every cell; repeatable")
       ->take_all()
       ->allow_extra_args(false);

@@ -19,8 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 using data::SafetensorsFile;
 
-constexpr const char* VERSION = "2";
-constexpr std::string_view PREFIX = "update-", SUFFIX = ".safetensors";
+constexpr const char* kVersion = "2";
+constexpr std::string_view kPrefix = "update-", kSuffix = ".safetensors";
 
 std::optional<int64_t> whole_number(std::string_view text) {
   int64_t value = 0;
@@ -30,14 +30,15 @@ std::optional<int64_t> whole_number(std::string_view text) {
 }
 
 std::optional<int64_t> update_of_name(const std::string& name) {
-  if (!name.starts_with(PREFIX) || !name.ends_with(SUFFIX) || name.size() <= PREFIX.size() + SUFFIX.size()) return {};
-  return whole_number(std::string_view(name).substr(PREFIX.size(), name.size() - PREFIX.size() - SUFFIX.size()));
+  if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix) || name.size() <= kPrefix.size() + kSuffix.size())
+    return {};
+  return whole_number(std::string_view(name).substr(kPrefix.size(), name.size() - kPrefix.size() - kSuffix.size()));
 }
 
 /// The caller's strings and the format's own, without the checksum.
 data::Metadata with_own_keys(const std::string& path, int64_t update, const data::Metadata& metadata) {
   data::Metadata all = metadata;
-  const data::Metadata own{{"format_version", VERSION}, {"update", std::to_string(update)}};
+  const data::Metadata own{{"format_version", kVersion}, {"update", std::to_string(update)}};
   for (const auto& [key, value] : own)
     if (!all.emplace(key, value).second)
       throw Error(fmt::format("{}: metadata \"{}\" belongs to the checkpoint format", path, key));
@@ -48,7 +49,7 @@ data::Metadata with_own_keys(const std::string& path, int64_t update, const data
 
 const std::string& Checkpoint::metadata(const std::string& key) const { return data::metadata_string(file, key); }
 
-std::string checkpoint_name(int64_t update) { return fmt::format("{}{:08}{}", PREFIX, update, SUFFIX); }
+std::string checkpoint_name(int64_t update) { return fmt::format("{}{:08}{}", kPrefix, update, kSuffix); }
 
 std::string write_checkpoint(const std::string& folder, int64_t update, std::span<const data::TensorBytes> tensors,
                              const data::Metadata& metadata) {
@@ -71,11 +72,11 @@ int64_t verify_checkpoint(const SafetensorsFile& file) {
   if (!is_checkpoint(file))
     throw Error(fmt::format("{}: is not a Selene checkpoint: no \"format_version\" in its metadata", file.path()));
   const std::string& version = data::metadata_string(file, "format_version");
-  if (version != VERSION)
+  if (version != kVersion)
     throw Error(
         fmt::format("{}: checkpoint format is version {:.40}, this program reads version {} and converts none; "
                     "train again, or use the version of Selene that wrote it",
-                    file.path(), version, VERSION));
+                    file.path(), version, kVersion));
   data::verify_checksum(file);
   const std::string& update = data::metadata_string(file, "update");
   const auto number = whole_number(update);

@@ -20,9 +20,9 @@
 namespace selene::train {
 namespace {
 
-constexpr size_t most_names = 100;                    // each gets a curve; a run has some fifteen
-constexpr int64_t most_problems = 20;                 // that are said one by one
-constexpr uint64_t largest_file = uint64_t(1) << 32;  // bytes; some ten million rows
+constexpr size_t kMostNames = 100;                    // each gets a curve; a run has some fifteen
+constexpr int64_t kMostProblems = 20;                 // that are said one by one
+constexpr uint64_t kLargestFile = uint64_t(1) << 32;  // bytes; some ten million rows
 
 Error failed(const std::string& path, const char* what) {
   return Error(fmt::format("{}: cannot {}: {}", path, what, std::strerror(errno)));
@@ -56,7 +56,7 @@ void write_all(int fd, std::string_view bytes, const std::string& path) {
 }
 
 std::string read_text(const std::string& path) {
-  return data::read_regular_file(path, largest_file, "lines of metrics");
+  return data::read_regular_file(path, kLargestFile, "lines of metrics");
 }
 
 /// Calls line(number from 1, text without its end, whether it had an end) for each line that is not empty.
@@ -121,16 +121,16 @@ MetricsFile read_metrics(const std::string& path) {
     try {
       MetricsRow row = parse_row(line);
       for (const Metric& m : row.values)
-        if (names.size() < most_names) names.insert(m.name);
-        else if (!names.count(m.name)) throw Error(fmt::format("has metrics beyond the first {}", most_names));
+        if (names.size() < kMostNames) names.insert(m.name);
+        else if (!names.count(m.name)) throw Error(fmt::format("has metrics beyond the first {}", kMostNames));
       file.rows.push_back(std::move(row));
     } catch (const Error& error) {
-      if (ended && ++bad <= most_problems) file.problems.push_back(fmt::format("{}:{}: {}", path, n, error.what()));
+      if (ended && ++bad <= kMostProblems) file.problems.push_back(fmt::format("{}:{}: {}", path, n, error.what()));
       file.cut = file.cut || !ended;
     }
   });
-  if (bad > most_problems)
-    file.problems.push_back(fmt::format("{}: {} more lines that cannot be used", path, bad - most_problems));
+  if (bad > kMostProblems)
+    file.problems.push_back(fmt::format("{}: {} more lines that cannot be used", path, bad - kMostProblems));
   return file;
 }
 

@@ -7,7 +7,7 @@
 namespace selene::train {
 namespace {
 
-constexpr const char* INTRO = R"(# Recipes
+constexpr const char* kIntro = R"(# Recipes
 
 <!-- Printed by `selene-train --describe` from train/recipe/schema.cpp; a test keeps this file current. -->
 
@@ -46,7 +46,7 @@ std::string allowed(const Key& key) {
 
 std::string describe_markdown() {
   const Recipe defaults;
-  std::string out = INTRO;
+  std::string out = kIntro;
   const Key* last = nullptr;
   for (const Key& key : schema()) {
     if (!last || section_of(*last) != section_of(key)) {

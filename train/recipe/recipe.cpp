@@ -16,12 +16,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t MOST_FILES = 32;  // of one recipe
+constexpr size_t kMostFiles = 32;  // of one recipe
 
 /// The file's text; `place` says which line led to it.
 std::string read_file(const std::string& path, const std::string& place) {
   try {
-    return data::read_regular_file(path, largest_recipe, "a recipe");
+    return data::read_regular_file(path, kLargestRecipe, "a recipe");
   } catch (const Error& e) {
     throw Error(place + e.what());
   }
@@ -66,8 +66,8 @@ class Composition {
   }
 
   void merge(const std::string& path, const std::string& real, const std::string& place) {
-    if (read_.size() == MOST_FILES)
-      throw Error(fmt::format("{}more than {} recipes extend each other, wanted fewer", place, MOST_FILES));
+    if (read_.size() == kMostFiles)
+      throw Error(fmt::format("{}more than {} recipes extend each other, wanted fewer", place, kMostFiles));
     names_.push_back(path), open_.push_back(real), read_.push_back(real);
     const Document document = read_document(read_file(path, place), path);
     std::vector<std::string> parents;

@@ -85,7 +85,7 @@ struct Recipe {
 };
 
 /// Bytes of the longest text that is read as a recipe.
-constexpr uint64_t largest_recipe = largest_tree;
+constexpr uint64_t kLargestRecipe = kLargestTree;
 
 /// Reads recipe files and merges them in order, each with its parents (`extends: FILE` or a list of files, relative
 /// to the file that says it) before it; what comes later replaces what was before, and a parent of several

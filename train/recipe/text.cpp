@@ -8,14 +8,14 @@
 namespace selene::train {
 namespace {
 
-constexpr size_t LONGEST_GUESS = 64;  // bytes; longer names get no suggestion
-constexpr size_t MOST_SLIPS = 3;      // edits; further away is no likely slip
+constexpr size_t kLongestGuess = 64;  // bytes; longer names get no suggestion
+constexpr size_t kMostSlips = 3;      // edits; further away is no likely slip
 
 /// Insertions, deletions, replacements and swaps of neighbours (optimal string alignment distance). Lengths that lie
-/// further apart than MOST_SLIPS need no table: the answer is at least that.
+/// further apart than kMostSlips need no table: the answer is at least that.
 size_t edit_distance(std::string_view a, std::string_view b) {
   const size_t lengths = std::max(a.size(), b.size()) - std::min(a.size(), b.size());
-  if (lengths > MOST_SLIPS) return lengths;
+  if (lengths > kMostSlips) return lengths;
   std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
   for (size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
   for (size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
@@ -47,10 +47,10 @@ size_t name_distance(std::string_view name, std::string_view known) {
 }  // namespace
 
 std::string suggest_key(std::string_view name) {
-  if (name.size() > LONGEST_GUESS) return "";
+  if (name.size() > kLongestGuess) return "";
   if (name == "data.task") return " (did you mean data.kind?)";  // its older name
   std::string_view nearest;
-  size_t best = std::clamp<size_t>(last_part(name).size() / 3, 2, MOST_SLIPS) + 1;
+  size_t best = std::clamp<size_t>(last_part(name).size() / 3, 2, kMostSlips) + 1;
   const auto offer = [&](std::string_view known) {
     const size_t distance = name_distance(name, known);
     if (distance < best) best = distance, nearest = known;

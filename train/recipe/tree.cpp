@@ -21,7 +21,7 @@ using data::shown_bare;
 
 namespace {
 
-constexpr size_t DEEPEST = 8;  // levels; a real recipe has 2
+constexpr size_t kDeepest = 8;  // levels; a real recipe has 2
 
 std::string place_of(const std::string& origin, const YAML::Mark& mark) {
   return mark.is_null() ? origin : fmt::format("{}:{}:{}", origin, mark.line + 1, mark.column + 1);
@@ -70,8 +70,8 @@ class Builder : public YAML::EventHandler {
   }
   void open(Node::Kind kind, const YAML::Mark& mark, const std::string& tag) {
     check_tag(mark, tag);
-    if (open_.size() >= DEEPEST)
-      fail(mark, fmt::format("nested more than {} levels deep, wanted at most 3", DEEPEST));
+    if (open_.size() >= kDeepest)
+      fail(mark, fmt::format("nested more than {} levels deep, wanted at most 3", kDeepest));
     open_.push_back(at({.kind = kind}, mark));
   }
   void close() {
@@ -92,8 +92,8 @@ class Builder : public YAML::EventHandler {
 /// yaml-cpp takes byte 4 for the end of the text, and other control characters (UTF-16 has them too) have no place
 /// here.
 void check_bytes(std::string_view text, const std::string& origin, const std::string& what) {
-  if (text.size() > largest_tree)
-    throw Error(fmt::format("{}: more than {} bytes, wanted a {}", origin, largest_tree, what));
+  if (text.size() > kLargestTree)
+    throw Error(fmt::format("{}: more than {} bytes, wanted a {}", origin, kLargestTree, what));
   const char* form = text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff") ? " (the text is UTF-16)" : "";
   int line = 1, column = 1;
   for (const char c : text) {

@@ -10,7 +10,7 @@
 namespace selene::train {
 
 /// Bytes of the longest text that is read.
-constexpr uint64_t largest_tree = 65536;
+constexpr uint64_t kLargestTree = 65536;
 
 struct Node {
   enum Kind { null, scalar, list, map } kind = null;

@@ -13,7 +13,7 @@
 namespace selene::train {
 namespace {
 
-constexpr const char* YAML_WORDS[] = {"null", "Null", "NULL", "true", "false", "yes", "no", "on", "off", "y", "n"};
+constexpr const char* kYamlWords[] = {"null", "Null", "NULL", "true", "false", "yes", "no", "on", "off", "y", "n"};
 
 [[noreturn]] void fail(const std::string& place, const Key& key, const std::string& found,
                        const std::string& wanted) {
@@ -89,7 +89,7 @@ bool plain(std::string_view text) {
     return letter(c) || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '/' || c == '-';
   };
   if (text.empty() || !letter(text[0]) || !std::all_of(text.begin(), text.end(), inside)) return false;
-  return std::find(std::begin(YAML_WORDS), std::end(YAML_WORDS), text) == std::end(YAML_WORDS);
+  return std::find(std::begin(kYamlWords), std::end(kYamlWords), text) == std::end(kYamlWords);
 }
 
 std::string quote(const std::string& text) {

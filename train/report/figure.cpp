@@ -16,10 +16,10 @@ namespace selene::train {
 namespace {
 
 // Lengths in SVG units.
-constexpr double WIDTH = 860, HEIGHT = 580, LEFT = 64, RIGHT = 30, TOP = 72, BOTTOM = 96;
-constexpr double RADIUS = 34;            // of memory 1: the Transformer's
-constexpr double LETTER = 7, LINE = 15;  // width of a letter and height of a line of the labels
-constexpr const char *OURS = "#2563eb", *PAPER = "#8a5a00";
+constexpr double kWidth = 860, kHeight = 580, kLeft = 64, kRight = 30, kTop = 72, kBottom = 96;
+constexpr double kRadius = 34;             // of memory 1: the Transformer's
+constexpr double kLetter = 7, kLine = 15;  // width of a letter and height of a line of the labels
+constexpr const char *kOurs = "#2563eb", *kPaper = "#8a5a00";
 
 struct Axis {
   double low = 0, high = 1, from = 0, to = 0;
@@ -39,7 +39,7 @@ struct Circle {
   }
 };
 
-double radius_of(double memory) { return std::max(2.5, RADIUS * std::sqrt(memory)); }
+double radius_of(double memory) { return std::max(2.5, kRadius * std::sqrt(memory)); }
 
 std::string length_text(int64_t length) {
   return length % 1024 == 0 ? fmt::format("{}K", length / 1024) : with_commas(length);
@@ -117,44 +117,44 @@ void fit(const Figure& f, Axis& x, Axis& y) {
   for (const FigurePoint& p : f.points)
     fastest = std::max(fastest, p.speed), low = std::min(low, p.accuracy), high = std::max(high, p.accuracy);
   const double room = std::max(1.0, 0.12 * (high - low));
-  x = {0, 1.16 * fastest, LEFT, WIDTH - RIGHT};
-  y = {std::max(0.0, low - room), std::min(100.0, high + room), HEIGHT - BOTTOM, TOP};
+  x = {0, 1.16 * fastest, kLeft, kWidth - kRight};
+  y = {std::max(0.0, low - room), std::min(100.0, high + room), kHeight - kBottom, kTop};
 }
 
 std::string axes(const Figure& f, const Axis& x, const Axis& y) {
   std::string text;
   for (const double t : nice_ticks(y.low, y.high, 6))
     text += fmt::format(R"(<path class="grid" d="M{} {:.1f}H{}"/><text class="end" x="{}" y="{:.1f}">{}</text>)",
-                        LEFT, y.position(t), WIDTH - RIGHT, LEFT - 8, y.position(t) + 4, tick_label(t));
+                        kLeft, y.position(t), kWidth - kRight, kLeft - 8, y.position(t) + 4, tick_label(t));
   for (const double t : nice_ticks(x.low, x.high, 7))
     text += fmt::format(R"(<path class="axis" d="M{0:.1f} {1}v5"/><text class="mid" x="{0:.1f}" y="{2}">{3}</text>)",
-                        x.position(t), HEIGHT - BOTTOM, HEIGHT - BOTTOM + 20, tick_label(t));
-  text += fmt::format(R"(<path class="axis" d="M{} {}V{}H{}"/>)", LEFT, TOP, HEIGHT - BOTTOM, WIDTH - RIGHT);
+                        x.position(t), kHeight - kBottom, kHeight - kBottom + 20, tick_label(t));
+  text += fmt::format(R"(<path class="axis" d="M{} {}V{}H{}"/>)", kLeft, kTop, kHeight - kBottom, kWidth - kRight);
   text += fmt::format(
       R"(<text class="mid" x="{}" y="{}">speed: steps per second relative to the Transformer, {} tokens</text>)",
-      (LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 42, length_text(f.length));
+      (kLeft + kWidth - kRight) / 2, kHeight - kBottom + 42, length_text(f.length));
   return text +
          fmt::format(
              R"svg(<text class="mid" transform="translate(18 {}) rotate(-90)">accuracy, %: mean of {}</text>)svg",
-             (TOP + HEIGHT - BOTTOM) / 2, escape_html(f.task_titles));
+             (kTop + kHeight - kBottom) / 2, escape_html(f.task_titles));
 }
 
 std::string circle_text(const Circle& c, bool ours) {
   return fmt::format(R"(<circle cx="{:.1f}" cy="{:.1f}" r="{:.1f}" stroke="{}" fill="{}" fill-opacity="{}"/>)", c.x,
-                     c.y, c.r, ours ? OURS : PAPER, ours ? OURS : "none", ours ? "0.55" : "0");
+                     c.y, c.r, ours ? kOurs : kPaper, ours ? kOurs : "none", ours ? "0.55" : "0");
 }
 
-Box around(double x, double y, double width) { return {x - width / 2, y - LINE / 2, x + width / 2, y + LINE / 2}; }
+Box around(double x, double y, double width) { return {x - width / 2, y - kLine / 2, x + width / 2, y + kLine / 2}; }
 
 // Around its circle, near before far, where it hides no other label and the fewest circles.
 Box place_label(const Circle& own, double width, const std::vector<Circle>& circles, const std::vector<Box>& labels) {
-  const Box frame{LEFT, TOP - 14, WIDTH, HEIGHT - BOTTOM};
+  const Box frame{kLeft, kTop - 14, kWidth, kHeight - kBottom};
   Box best = around(own.x + own.r + 4 + width / 2, own.y, width);
   double least = 1e30;
   for (double away = 3; away < 110; away += 6)
     for (int turn = 0; turn < 16; ++turn) {
       const double angle = turn * M_PI / 8, dx = std::cos(angle), dy = std::sin(angle);
-      const Box box = around(own.x + dx * (own.r + away + width / 2), own.y + dy * (own.r + away + LINE / 2), width);
+      const Box box = around(own.x + dx * (own.r + away + width / 2), own.y + dy * (own.r + away + kLine / 2), width);
       if (box.left < frame.left || box.right > frame.right || box.top < frame.top || box.bottom > frame.bottom)
         continue;
       double cost = away;
@@ -173,7 +173,7 @@ std::string points_text(const Figure& f, const Axis& x, const Axis& y) {
   std::string text, names;
   for (size_t i = 0; i < circles.size(); ++i) {
     const FigurePoint& p = f.points[i];
-    const Box b = place_label(circles[i], LETTER * double(p.label.size()), circles, labels);
+    const Box b = place_label(circles[i], kLetter * double(p.label.size()), circles, labels);
     labels.push_back(b);
     text += fmt::format("<g>{}<title>{}: speed {:.2f}, accuracy {:.2f} %, memory {:.2f}</title></g>",
                         circle_text(circles[i], p.ours), escape_html(p.label), p.speed, p.accuracy, p.memory);
@@ -186,16 +186,16 @@ std::string points_text(const Figure& f, const Axis& x, const Axis& y) {
                            circles[i].x + on * (lx - circles[i].x), circles[i].y + on * (ly - circles[i].y), lx, ly);
     }
     names += fmt::format(R"(<text class="mid" x="{:.1f}" y="{:.1f}" style="fill:{}">{}</text>)",
-                         (b.left + b.right) / 2, b.bottom - 4, p.ours ? OURS : PAPER, escape_html(p.label));
+                         (b.left + b.right) / 2, b.bottom - 4, p.ours ? kOurs : kPaper, escape_html(p.label));
   }
   return text + names;
 }
 
 std::string legend(const Figure& f) {
-  std::string text = circle_text({LEFT + 10, 30, 7}, false) + circle_text({LEFT + 250, 30, 7}, true);
+  std::string text = circle_text({kLeft + 10, 30, 7}, false) + circle_text({kLeft + 250, 30, 7}, true);
   text += fmt::format(R"(<text x="{}" y="34">Ma et al. 2021, Tables 1 and 2</text><text x="{}" y="34">ours</text>)",
-                      LEFT + 24, LEFT + 264);
-  double at = LEFT + 350;
+                      kLeft + 24, kLeft + 264);
+  double at = kLeft + 350;
   text += fmt::format(R"(<text x="{}" y="34">area = peak memory:</text>)", at);
   at += 140;
   for (const double memory : {0.1, 0.25, 0.5}) {
@@ -205,15 +205,15 @@ std::string legend(const Figure& f) {
     text += fmt::format(R"(<text x="{:.1f}" y="34">{}</text>)", at + radius_of(memory) + 4, memory);
     at += radius_of(memory) + 44;
   }
-  double y = HEIGHT - BOTTOM + 62;
+  double y = kHeight - kBottom + 62;
   for (const std::string& problem : f.problems) {
-    text += fmt::format(R"(<text class="note" x="{}" y="{}">{}</text>)", LEFT, y, escape_html(problem));
+    text += fmt::format(R"(<text class="note" x="{}" y="{}">{}</text>)", kLeft, y, escape_html(problem));
     y += 14;
   }
   return text;
 }
 
-constexpr const char* STYLE = R"(
+constexpr const char* kStyle = R"(
 text{font:12px system-ui,sans-serif;fill:#333}
 .mid{text-anchor:middle}
 .end{text-anchor:end}
@@ -250,13 +250,13 @@ Figure figure_of(const std::vector<LraRun>& runs, const std::vector<StepTime>& a
 std::string figure_svg(const Figure& f) {
   Axis x, y;
   fit(f, x, y);
-  const double height = HEIGHT + 14 * std::max(0.0, double(f.problems.size()) - 2);
+  const double height = kHeight + 14 * std::max(0.0, double(f.problems.size()) - 2);
   return fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" height=\"{1}\" role=\"img\" "
       "aria-label=\"Accuracy against speed\">\n<style>{2}</style>\n<rect width=\"{0}\" height=\"{1}\" "
       "fill=\"#fff\"/>\n"
       "{3}\n{4}\n{5}\n</svg>\n",
-      WIDTH, height, STYLE, axes(f, x, y), points_text(f, x, y), legend(f));
+      kWidth, height, kStyle, axes(f, x, y), points_text(f, x, y), legend(f));
 }
 
 }  // namespace selene::train

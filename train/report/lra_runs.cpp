@@ -20,10 +20,10 @@ namespace {
 namespace fs = std::filesystem;
 using Keys = std::vector<std::pair<std::string, std::string>>;
 
-constexpr uint64_t largest_notes = uint64_t(1) << 20;  // bytes
-constexpr const char* status_names[] = {"done", "failed", "no data", "unfinished"};
+constexpr uint64_t kLargestNotes = uint64_t(1) << 20;  // bytes
+constexpr const char* kStatusNames[] = {"done", "failed", "no data", "unfinished"};
 // Keys of a recipe in which the runs of a cell may differ.
-constexpr const char* free_keys[] = {"name",
+constexpr const char* kFreeKeys[] = {"name",
                                      "description",
                                      "train.seed",
                                      "train.threads",
@@ -65,15 +65,15 @@ void take_recipe(LraRun& run, const Paper& paper) {
 }
 
 RunStatus status_named(const std::string& name) {
-  for (size_t i = 0; i < std::size(status_names); ++i)
-    if (name == status_names[i]) return RunStatus(i);
+  for (size_t i = 0; i < std::size(kStatusNames); ++i)
+    if (name == kStatusNames[i]) return RunStatus(i);
   throw Error(fmt::format("status is {}, wanted done, failed, no data or unfinished", data::shown(name)));
 }
 
 void take_notes(LraRun& run, const std::string& path) {
   try {
     const data::Json j =
-        data::parse_json(data::read_regular_file(path, largest_notes, "what selene-sweep writes"), "JSON");
+        data::parse_json(data::read_regular_file(path, kLargestNotes, "what selene-sweep writes"), "JSON");
     run.status = status_named(j.get<std::string>("status"));
     run.task = j.get<std::string>("task"), run.model = j.get<std::string>("model"), run.p = j.get<bool>("p");
     run.seed = j.get<int64_t>("seed"), run.stand_in = j.get<bool>("stand_in");
@@ -90,7 +90,7 @@ void take_notes(LraRun& run, const std::string& path) {
 std::string difference(const LraRun& a, const LraRun& b) {
   if (a.keys.empty() || b.keys.empty()) return "";  // one has not begun
   for (const auto& [key, value] : a.keys) {
-    if (std::find(std::begin(free_keys), std::end(free_keys), key) != std::end(free_keys)) continue;
+    if (std::find(std::begin(kFreeKeys), std::end(kFreeKeys), key) != std::end(kFreeKeys)) continue;
     const std::string* other = find(b.keys, key);
     if (!other || *other != value)
       return fmt::format("{} is {} in {} and {} in {}", key, value, a.folder, other ? *other : "unset", b.folder);

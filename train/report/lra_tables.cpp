@@ -14,7 +14,7 @@ namespace {
 
 using Strings = std::vector<std::string>;
 
-const char* const missing = "–";
+const char* const kMissing = "–";
 
 void add_once(Strings& list, const std::string& value) {
   if (!value.empty() && std::find(list.begin(), list.end(), value) == list.end()) list.push_back(value);
@@ -29,7 +29,7 @@ std::string head(const Strings& columns) {
 }
 
 std::string number(double value, int digits) {
-  return std::isfinite(value) ? fmt::format("{:.{}f}", value, digits) : missing;
+  return std::isfinite(value) ? fmt::format("{:.{}f}", value, digits) : kMissing;
 }
 
 std::string seeds_text(const LraCell& cell) {
@@ -50,7 +50,7 @@ std::string ours(const LraCell& cell) {
                        cell.seeds > 1 ? fmt::format(" ± {:.2f}", 100 * cell.deviation) : "", seeds_text(cell));
   if (cell.count(RunStatus::failed)) return "failed";
   if (cell.count(RunStatus::no_data)) return "no data";
-  return cell.runs.empty() ? missing : "unfinished";
+  return cell.runs.empty() ? kMissing : "unfinished";
 }
 
 /// Mean over the first `count` cells where every one of them is there.
@@ -58,7 +58,7 @@ std::string average_of(const std::vector<LraCell>& cells, size_t count) {
   double sum = 0;
   bool stand_in = false, other_recipe = false;
   for (size_t i = 0; i < count; ++i) {
-    if (!cells[i].seeds) return missing;
+    if (!cells[i].seeds) return kMissing;
     sum += cells[i].mean;
     stand_in = stand_in || cells[i].stand_in, other_recipe = other_recipe || cells[i].other_recipe;
   }
@@ -204,13 +204,13 @@ double paper_ratio(const std::vector<double> PaperModel::*column, const Paper& p
                    int64_t length) {
   const PaperModel* m = paper.model(model);
   const std::optional<size_t> at = paper.length_index(length);
-  return m && at ? (m->*column)[*at] : no_number;
+  return m && at ? (m->*column)[*at] : kNoNumber;
 }
 
 std::string ratio_text(const StepTimes& times, const std::string& model, int64_t length,
                        std::optional<double> ratio) {
   if (ratio) return fmt::format("{:.2f}", *ratio);
-  return times.at(model, length).failed ? "failed" : missing;
+  return times.at(model, length).failed ? "failed" : kMissing;
 }
 
 std::string ratios(const StepTimes& times, const Paper& paper) {
@@ -238,10 +238,11 @@ std::string absolutes(const StepTimes& times, const Paper& paper) {
     for (const std::string& model : times.models) {
       const StepSummary s = times.at(model, n), base = times.at("transformer", n);
       if (!s.rounds) continue;
-      text += row(
-          {paper.model_title(model), fmt::format("{}", n), fmt::format("{}", s.batch), fmt::format("{}", s.rounds),
-           number(s.median_ms, 1), number(s.best_ms, 1), fmt::format("{:.3g}", 1e3 / s.median_ms),
-           base.rounds ? number(base.best_ms / s.best_ms, 2) : missing, number(s.slab_mib, 1), number(s.rss_mib, 1)});
+      text +=
+          row({paper.model_title(model), fmt::format("{}", n), fmt::format("{}", s.batch),
+               fmt::format("{}", s.rounds), number(s.median_ms, 1), number(s.best_ms, 1),
+               fmt::format("{:.3g}", 1e3 / s.median_ms), base.rounds ? number(base.best_ms / s.best_ms, 2) : kMissing,
+               number(s.slab_mib, 1), number(s.rss_mib, 1)});
     }
   return text;
 }
@@ -257,7 +258,7 @@ std::string accuracy_table(const std::vector<LraRun>& runs, const Paper& paper) 
   TaskRows rows(runs, paper, tasks, {"model"}, "average of five");
   for (const std::string& model : models_of(runs, paper)) {
     const PaperModel* m = paper.model(model);
-    rows.add({paper.model_title(model)}, model, false, m ? m->average : no_number);
+    rows.add({paper.model_title(model)}, model, false, m ? m->average : kNoNumber);
   }
   return fmt::format(
       "# Table 1: Long Range Arena\n\nTest accuracy in percent: the paper's / ours, mean ± standard deviation "

@@ -30,7 +30,7 @@ std::vector<PaperTask> tasks_of(const Node* node, const std::string& name) {
 /// `count` numbers; NaN for each where the row does not have them.
 std::vector<double> row_of(Fields& fields, const char* key, size_t count) {
   const Node* node = fields.find(key);
-  if (!node) return std::vector<double>(count, no_number);
+  if (!node) return std::vector<double>(count, kNoNumber);
   const std::vector<double> row = numbers_of(*node, fields.name_of(key));
   if (row.size() != count)
     throw Error(fmt::format("{}: {} has {} numbers, wanted {}", node->place, fields.name_of(key), row.size(), count));
@@ -69,7 +69,7 @@ Paper parse_paper(const std::string& text, const std::string& path) {
 }  // namespace
 
 Paper load_paper(const std::string& path) {
-  return parse_paper(data::read_regular_file(path, largest_tree, "the numbers of a paper (recipes/paper)"), path);
+  return parse_paper(data::read_regular_file(path, kLargestTree, "the numbers of a paper (recipes/paper)"), path);
 }
 
 const PaperModel* Paper::model(std::string_view key) const {
@@ -92,22 +92,22 @@ std::string Paper::model_title(std::string_view key) const {
 
 double Paper::accuracy(std::string_view key, std::string_view task, bool p) const {
   const PaperModel* m = model(key);
-  if (!m) return no_number;
+  if (!m) return kNoNumber;
   if (p) {
     const auto at = std::find(pooling_tasks.begin(), pooling_tasks.end(), task);
-    return at == pooling_tasks.end() ? no_number : m->accuracy_p[size_t(at - pooling_tasks.begin())];
+    return at == pooling_tasks.end() ? kNoNumber : m->accuracy_p[size_t(at - pooling_tasks.begin())];
   }
   const size_t t = task_index(tasks, task);
-  return t < tasks.size() ? m->accuracy[t] : no_number;
+  return t < tasks.size() ? m->accuracy[t] : kNoNumber;
 }
 
 double Paper::average(const PaperModel& model, const std::vector<std::string>& of) const {
   double sum = 0;
   for (const std::string& task : of) {
     const size_t t = task_index(tasks, task);
-    sum += t < tasks.size() ? model.accuracy[t] : no_number;
+    sum += t < tasks.size() ? model.accuracy[t] : kNoNumber;
   }
-  return of.empty() ? no_number : sum / double(of.size());
+  return of.empty() ? kNoNumber : sum / double(of.size());
 }
 
 std::optional<size_t> Paper::length_index(int64_t length) const {

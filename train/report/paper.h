@@ -10,14 +10,14 @@
 
 namespace selene::train {
 
-constexpr double no_number = std::numeric_limits<double>::quiet_NaN();  // where the paper has none
+constexpr double kNoNumber = std::numeric_limits<double>::quiet_NaN();  // where the paper has none
 
 /// One model; NaN where a table does not have it.
 struct PaperModel {
   std::string key;                 // as a recipe's file is called; empty: a number of others that no recipe repeats
   std::string title;               // as printed
   std::vector<double> accuracy;    // percent, of the tasks
-  double average = no_number;      // percent, as printed
+  double average = kNoNumber;      // percent, as printed
   std::vector<double> speed;       // steps per second over the Transformer's, at the lengths
   std::vector<double> memory;      // peak bytes over the Transformer's
   std::vector<double> accuracy_p;  // percent, of the pooling tasks, with P as the sentence vector

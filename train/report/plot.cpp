@@ -12,11 +12,11 @@ namespace selene::train {
 namespace {
 
 // Lengths in SVG units. At this width the text is readable on a phone without zooming.
-constexpr double WIDTH = 440, HEIGHT = 250, LEFT = 50, RIGHT = 24, TOP = 10, BOTTOM = 38;
-constexpr double LARGEST = 1e300;  // beyond it differences overflow: treated as not finite
-constexpr size_t MOST_POINTS = 2000;
+constexpr double kWidth = 440, kHeight = 250, kLeft = 50, kRight = 24, kTop = 10, kBottom = 38;
+constexpr double kLargest = 1e300;  // beyond it differences overflow: treated as not finite
+constexpr size_t kMostPoints = 2000;
 
-bool usable(double v) { return std::abs(v) <= LARGEST; }  // false for NaN
+bool usable(double v) { return std::abs(v) <= kLargest; }  // false for NaN
 
 struct Range {
   double low = std::numeric_limits<double>::infinity(), high = -low;
@@ -46,7 +46,7 @@ Range ranges_of(const Plot& plot, bool y_axis) {
 }
 
 Axis x_axis(const Plot& plot) {
-  Axis axis{ranges_of(plot, false), LEFT, WIDTH - RIGHT, false, {}};
+  Axis axis{ranges_of(plot, false), kLeft, kWidth - kRight, false, {}};
   // Runs begin at 0, and a first row at update 100 should not look like a beginning.
   if (axis.range.low > 0 && axis.range.low < 0.3 * axis.range.high) axis.range.low = 0;
   axis.ticks = nice_ticks(axis.range.low, axis.range.high, 5);
@@ -54,7 +54,7 @@ Axis x_axis(const Plot& plot) {
 }
 
 Axis y_axis(const Plot& plot) {
-  Axis axis{ranges_of(plot, true), HEIGHT - BOTTOM, TOP, false, {}};
+  Axis axis{ranges_of(plot, true), kHeight - kBottom, kTop, false, {}};
   Range& r = axis.range;
   axis.log = r.low > 0 && r.high / r.low > 100 && !plot.percent;
   if (axis.log) {
@@ -73,9 +73,9 @@ Axis y_axis(const Plot& plot) {
 /// Indices of the points to draw: all, or of each stretch those with the lowest and the highest y, so that peaks
 /// stay, and a gap.
 std::vector<size_t> thinned(const Series& s) {
-  const size_t n = s.x.size(), stretches = MOST_POINTS / 2;
+  const size_t n = s.x.size(), stretches = kMostPoints / 2;
   std::vector<size_t> kept;
-  if (n <= MOST_POINTS) {
+  if (n <= kMostPoints) {
     for (size_t i = 0; i < n; ++i) kept.push_back(i);
     return kept;
   }
@@ -129,13 +129,13 @@ std::string grid(const Axis& x, const Axis& y, const Plot& plot) {
   std::string text;
   for (double t : y.ticks)
     text += fmt::format(R"(<path class="grid" d="M{0} {1:.1f}H{2}"/><text class="y" x="{3}" y="{4:.1f}">{5}</text>)",
-                        LEFT, y.position(t), WIDTH - RIGHT, LEFT - 6, y.position(t) + 4, y_text(plot, t));
+                        kLeft, y.position(t), kWidth - kRight, kLeft - 6, y.position(t) + 4, y_text(plot, t));
   for (double t : x.ticks)
     text += fmt::format(R"(<path class="axis" d="M{0:.1f} {1}v4"/><text class="x" x="{0:.1f}" y="{2}">{3}</text>)",
-                        x.position(t), HEIGHT - BOTTOM, HEIGHT - BOTTOM + 17, tick_label(t));
-  text += fmt::format(R"(<path class="axis" d="M{} {}V{}H{}"/>)", LEFT, TOP, HEIGHT - BOTTOM, WIDTH - RIGHT);
+                        x.position(t), kHeight - kBottom, kHeight - kBottom + 17, tick_label(t));
+  text += fmt::format(R"(<path class="axis" d="M{} {}V{}H{}"/>)", kLeft, kTop, kHeight - kBottom, kWidth - kRight);
   return text +
-         fmt::format(R"(<text class="x" x="{}" y="{}">updates</text>)", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5);
+         fmt::format(R"(<text class="x" x="{}" y="{}">updates</text>)", (kLeft + kWidth - kRight) / 2, kHeight - 5);
 }
 
 }  // namespace
@@ -215,11 +215,11 @@ std::string escape_html(std::string_view text) {
 }
 
 std::string svg(const Plot& plot) {
-  std::string text =
-      fmt::format(R"(<svg viewBox="0 0 {} {}" role="img" aria-label="{}">)", WIDTH, HEIGHT, escape_html(plot.title));
+  std::string text = fmt::format(R"(<svg viewBox="0 0 {} {}" role="img" aria-label="{}">)", kWidth, kHeight,
+                                 escape_html(plot.title));
   if (ranges_of(plot, true).empty())
     return text +
-           fmt::format(R"(<text class="x" x="{}" y="{}">no finite values</text></svg>)", WIDTH / 2, HEIGHT / 2);
+           fmt::format(R"(<text class="x" x="{}" y="{}">no finite values</text></svg>)", kWidth / 2, kHeight / 2);
   const Axis x = x_axis(plot), y = y_axis(plot);
   text += grid(x, y, plot);
   for (const Series& s : plot.series)

@@ -14,23 +14,23 @@ namespace {
 
 // What says nothing about the setting. Validations do choose the checkpoint that is tested, but docs/lra.md offers
 // fewer of them as a way to save time.
-constexpr std::string_view bookkeeping[] = {"name",
-                                            "description",
-                                            "data.path",
-                                            "data.prefetch",
-                                            "train.seed",
-                                            "train.threads",
-                                            "train.log_every",
-                                            "train.validate_every",
-                                            "train.validate_examples",
-                                            "train.checkpoint_every",
-                                            "train.keep",
-                                            "train.preempt_exit_code",
-                                            "train.recompute"};
-constexpr std::string_view batch[] = {"train.batch_size", "train.accumulation"};
+constexpr std::string_view kBookkeeping[] = {"name",
+                                             "description",
+                                             "data.path",
+                                             "data.prefetch",
+                                             "train.seed",
+                                             "train.threads",
+                                             "train.log_every",
+                                             "train.validate_every",
+                                             "train.validate_examples",
+                                             "train.checkpoint_every",
+                                             "train.keep",
+                                             "train.preempt_exit_code",
+                                             "train.recompute"};
+constexpr std::string_view kBatch[] = {"train.batch_size", "train.accumulation"};
 // Beside the batch and some bookkeeping, what scaled_sets in train/sweep/cells.cpp sets.
-constexpr std::string_view scaled[] = {"train.updates", "schedule.warmup", "schedule.total", "schedule.cycle",
-                                       "schedule.decay_steps"};
+constexpr std::string_view kScaled[] = {"train.updates", "schedule.warmup", "schedule.total", "schedule.cycle",
+                                        "schedule.decay_steps"};
 
 template <size_t N>
 bool among(const std::string_view (&names)[N], std::string_view name) {
@@ -43,8 +43,8 @@ std::vector<std::string> differences(const Recipe& wanted, const Recipe& own, bo
   const bool any_batch = below_scale_1 || examples_of_update(wanted) == examples_of_update(own);
   std::vector<std::string> out;
   for (const Key& key : schema()) {
-    if (among(bookkeeping, key.name) || (any_batch && among(batch, key.name)) ||
-        (below_scale_1 && among(scaled, key.name)))
+    if (among(kBookkeeping, key.name) || (any_batch && among(kBatch, key.name)) ||
+        (below_scale_1 && among(kScaled, key.name)))
       continue;
     const std::string there = format_value(wanted, key), here = format_value(own, key);
     if (there != here) out.push_back(fmt::format("{} {} -> {}", key.name, there, here));

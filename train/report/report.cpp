@@ -14,11 +14,11 @@ namespace {
 struct Colour {
   const char *light, *dark;
 };
-constexpr Colour COLOURS[] = {{"#2563eb", "#74a9ff"}, {"#d9480f", "#ff9d5c"}, {"#2b8a3e", "#69db7c"},
-                              {"#9c36b5", "#da77f2"}, {"#0b7285", "#66d9e8"}, {"#a61e4d", "#f783ac"},
-                              {"#8f6a00", "#ffd43b"}, {"#5c5f66", "#adb5bd"}};
+constexpr Colour kColours[] = {{"#2563eb", "#74a9ff"}, {"#d9480f", "#ff9d5c"}, {"#2b8a3e", "#69db7c"},
+                               {"#9c36b5", "#da77f2"}, {"#0b7285", "#66d9e8"}, {"#a61e4d", "#f783ac"},
+                               {"#8f6a00", "#ffd43b"}, {"#5c5f66", "#adb5bd"}};
 
-constexpr const char* STYLE = R"(
+constexpr const char* kStyle = R"(
 :root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--soft:#5b6570;--line:#d8dde3;--card:#f5f7f9;--warn:#9a5b00}
 @media (prefers-color-scheme:dark){
 :root{--bg:#14171a;--fg:#e6e9ec;--soft:#9aa5b1;--line:#343b43;--card:#1e2328;--warn:#ffc078}
@@ -65,10 +65,10 @@ footer{margin-top:2.5rem;color:var(--soft);font-size:.82rem}
 std::string colours_css(size_t runs) {
   std::string light, dark;
   for (size_t i = 0; i < runs; ++i) {
-    const bool named = i < std::size(COLOURS);
+    const bool named = i < std::size(kColours);
     const int hue = int(std::fmod(137.508 * double(i), 360));
-    light += fmt::format(".c{}{{--c:{}}}", i, named ? COLOURS[i].light : fmt::format("hsl({} 70% 38%)", hue));
-    dark += fmt::format(".c{}{{--c:{}}}", i, named ? COLOURS[i].dark : fmt::format("hsl({} 75% 68%)", hue));
+    light += fmt::format(".c{}{{--c:{}}}", i, named ? kColours[i].light : fmt::format("hsl({} 70% 38%)", hue));
+    dark += fmt::format(".c{}{{--c:{}}}", i, named ? kColours[i].dark : fmt::format("hsl({} 75% 68%)", hue));
   }
   return fmt::format("{}\n@media (prefers-color-scheme:dark){{{}}}\n", light, dark);
 }
@@ -237,7 +237,7 @@ std::string html_report(const std::vector<RunData>& runs, const std::string& tit
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{0}</title>\n"
       "<style>{1}{2}</style>\n</head>\n<body>\n<h1>{0}</h1>\n",
-      escape_html(head), STYLE, colours_css(runs.size()));
+      escape_html(head), kStyle, colours_css(runs.size()));
   if (runs.size() == 1) {
     text += cards(runs[0]) + charts(runs) + details(runs[0]);
   } else {

@@ -30,7 +30,7 @@ std::string name_of(const std::string& folder) {
 void read_recipe(RunData& run) {
   const std::string path = (fs::path(run.path) / "recipe.yaml").string();
   try {
-    run.recipe = data::read_regular_file(path, largest_recipe, "a recipe");
+    run.recipe = data::read_regular_file(path, kLargestRecipe, "a recipe");
     run.keys = recipe_values(run.recipe, path);
   } catch (const Error& error) {
     run.problems.emplace_back(error.what());

@@ -13,7 +13,7 @@
 namespace selene::train {
 namespace {
 
-constexpr uint64_t largest_file = uint64_t(1) << 28;  // bytes; a line has some hundred
+constexpr uint64_t kLargestFile = uint64_t(1) << 28;  // bytes; a line has some hundred
 
 // Into `value` if the line has the key.
 void take(const data::Json& j, const char* key, std::string& value) {
@@ -69,7 +69,7 @@ void need_batch(const StepTimes& times, const std::string& model, int64_t length
 }  // namespace
 
 std::vector<StepTime> load_step_times(const std::string& path) {
-  std::istringstream in(data::read_regular_file(path, largest_file, "lines of selene-bench step --json"));
+  std::istringstream in(data::read_regular_file(path, kLargestFile, "lines of selene-bench step --json"));
   std::vector<StepTime> times;
   int64_t number = 0;
   for (std::string line; std::getline(in, line);) {

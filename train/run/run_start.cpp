@@ -232,7 +232,7 @@ std::optional<RunResult> finished_before(const Recipe& recipe, const RunOptions&
   std::error_code none;
   if (options.dry_run || options.resume != "auto" || !fs::exists(metrics, none)) return std::nullopt;
   const std::string written = folder + "/recipe.yaml";
-  if (!fs::exists(written, none) || data::read_regular_file(written, largest_recipe, "a recipe") != to_yaml(recipe))
+  if (!fs::exists(written, none) || data::read_regular_file(written, kLargestRecipe, "a recipe") != to_yaml(recipe))
     return std::nullopt;
   const RunCheckpoints all = find_checkpoints(folder + "/checkpoints");
   if (!all.newest || !all.refused.empty()) return std::nullopt;

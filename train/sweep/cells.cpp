@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
 
-constexpr int64_t most_tokens = 16384;  // of an update below scale 1
+constexpr int64_t kMostTokens = 16384;  // of an update below scale 1
 
 void append(Strings& list, const Strings& more) { list.insert(list.end(), more.begin(), more.end()); }
 
@@ -37,7 +37,7 @@ Strings scaled_sets(const Recipe& r, double scale, int64_t valid) {
   add("schedule.total", r.schedule.total, warmup + 1);
   add("schedule.cycle", r.schedule.cycle, 1);
   add("schedule.decay_steps", r.schedule.decay_steps, 1);
-  append(sets, {fmt::format("train.batch_size={}", std::max<int64_t>(1, std::min(examples, most_tokens / tokens))),
+  append(sets, {fmt::format("train.batch_size={}", std::max<int64_t>(1, std::min(examples, kMostTokens / tokens))),
                 "train.accumulation=1", fmt::format("train.validate_every={}", updates),
                 fmt::format("train.validate_examples={}", valid),
                 fmt::format("train.checkpoint_every={}", std::max<int64_t>(1, updates / 2)),
@@ -136,7 +136,7 @@ CellFolder look_into(const Cell& cell) {
   std::error_code ignored;
   if (!fs::exists(recipe, ignored) || !fs::exists(metrics, ignored)) return {CellState::fresh, "was interrupted"};
   try {
-    const Recipe had = parse_recipe(data::read_regular_file(recipe, largest_recipe, "a recipe"), recipe);
+    const Recipe had = parse_recipe(data::read_regular_file(recipe, kLargestRecipe, "a recipe"), recipe);
     const Recipe wanted = parse_recipe(cell.resolved, cell.title);
     if (const Strings keys = changed_keys(had, wanted); !keys.empty())
       return {CellState::broken_off, fmt::format("the folder has the run of another recipe ({})", join(keys, ", "))};

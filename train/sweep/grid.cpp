@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
 
 Node read_file(const std::string& path) {
-  return read_tree(data::read_regular_file(path, largest_tree, "a grid"), path, "grid");
+  return read_tree(data::read_regular_file(path, kLargestTree, "a grid"), path, "grid");
 }
 
 /// The choices of a word.
@@ -142,8 +142,8 @@ class Reader {
       need_once(seeds, "seeds", grid_.seeds);
     } else {
       const int64_t count = whole_of(seeds, "seeds", 1);
-      if (count > most_seeds)
-        throw Error(fmt::format("{}: seeds is {}, wanted at most {}", seeds.place, count, most_seeds));
+      if (count > kMostSeeds)
+        throw Error(fmt::format("{}: seeds is {}, wanted at most {}", seeds.place, count, kMostSeeds));
       grid_.seeds = first_seeds(count);
     }
     if (const Node* node = fields.find("data")) read_data(file_of(*node, "data"), fields);

@@ -41,7 +41,7 @@ struct Grid {
   std::vector<std::string> write;              // table1, table2, table3, figure1
 };
 
-constexpr int64_t most_seeds = 1'000'000;
+constexpr int64_t kMostSeeds = 1'000'000;
 /// 1 to `count`.
 std::vector<int64_t> first_seeds(int64_t count);
 

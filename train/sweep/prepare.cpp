@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
 
-constexpr uint64_t largest_facts = uint64_t(1) << 24;  // bytes of dataset.json
+constexpr uint64_t kLargestFacts = uint64_t(1) << 24;  // bytes of dataset.json
 
 bool is_there(const std::string& path) {
   std::error_code ignored;
@@ -91,7 +91,7 @@ class Preparation {
                                                       {"test", whole ? 0 : source.test},
                                                       {"seed", 1}};
     try {
-      const data::Json facts = data::parse_json(data::read_regular_file(path, largest_facts, "JSON"), path);
+      const data::Json facts = data::parse_json(data::read_regular_file(path, kLargestFacts, "JSON"), path);
       for (const auto& [option, value] : wanted)
         if (facts.at("options").get<int64_t>(option) != value)
           result.why =

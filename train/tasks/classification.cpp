@@ -21,7 +21,7 @@ class ClassifierModel : public TaskModel {
       : classifier_(config, size.symbols, size.classes, parameters, context, compute), smoothing_(label_smoothing) {}
   Result loss(Tape& tape, const DeviceBatch& batch, const Tensor& sums) const override {
     const Var logits = classifier_.forward(tape, towers_of(batch, classifier_.config())).logits;
-    return {cross_entropy(tape, logits, batch.at("labels"), smoothing_, data::no_label, sums), logits};
+    return {cross_entropy(tape, logits, batch.at("labels"), smoothing_, data::kNoLabel, sums), logits};
   }
 
  private:

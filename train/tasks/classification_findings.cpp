@@ -33,7 +33,7 @@ class PredictionFile {
   }
   void add(int64_t example, int32_t label, const Answer& answer) {
     const std::string line =
-        fmt::format("{}\t{}\t{}\t{:.4f}\t{}\n", example + 1, label == data::no_label ? "" : std::to_string(label),
+        fmt::format("{}\t{}\t{}\t{:.4f}\t{}\n", example + 1, label == data::kNoLabel ? "" : std::to_string(label),
                     answer.label, answer.probability, set_.kind->text(set_, example));
     file_.write(line.data(), line.size());
   }

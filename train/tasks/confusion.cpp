@@ -27,7 +27,7 @@ Confusion::Confusion(const data::Dataset& data)
     : data_(data), counts_(size_t(data.classes()), std::vector<int64_t>(size_t(data.classes()), 0)) {}
 
 void Confusion::add(int64_t example, int32_t label, int32_t answer) {
-  if (label == data::no_label) return;
+  if (label == data::kNoLabel) return;
   ++counts_[size_t(label)][size_t(answer)];
   lengths_.emplace_back(data_.length(example), label == answer);
 }

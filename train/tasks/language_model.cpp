@@ -24,7 +24,7 @@ class CausalModel : public TaskModel {
               Context& context, DType compute)
       : model_(config, {symbols, -1}, parameters, context, compute), smoothing_(label_smoothing) {}
   Result loss(Tape& tape, const DeviceBatch& batch, const Tensor& sums) const override {
-    return {model_.loss(tape, batch.at("tokens"), batch.at("lengths"), batch.at("next"), smoothing_, data::no_label,
+    return {model_.loss(tape, batch.at("tokens"), batch.at("lengths"), batch.at("next"), smoothing_, data::kNoLabel,
                         sums),
             {}};
   }
@@ -67,7 +67,7 @@ void pad_blocks(const std::vector<data::Example>& examples, data::Batch& batch) 
     lengths.integers.push_back(int32_t(e.targets.size()));
     batch.tokens += int64_t(e.targets.size());
     tokens.integers.resize(lengths.integers.size() * N, 0);
-    next.integers.resize(lengths.integers.size() * N, data::no_label);
+    next.integers.resize(lengths.integers.size() * N, data::kNoLabel);
   }
   batch.inputs = {std::move(tokens), std::move(lengths)}, batch.targets = {std::move(next)};
   batch.sample_size = double(batch.tokens);

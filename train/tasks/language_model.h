@@ -18,7 +18,7 @@ class LanguageModelling : public Task {
   static std::unique_ptr<Task> reopen(const Recipe& recipe, const data::Metadata& facts, const std::string& path);
   static std::unique_ptr<Task> imagine(const Recipe& recipe, int64_t symbols, int64_t longest);
 
-  /// Inputs "tokens" i32[B, N], "lengths" i32[B]; target "next" i32[B, N], no_label where nothing is to be said.
+  /// Inputs "tokens" i32[B, N], "lengths" i32[B]; target "next" i32[B, N], kNoLabel where nothing is to be said.
   std::unique_ptr<TaskModel> build(Parameters& parameters, Context& context, DType compute,
                                    bool recompute) const override;
   data::Batch shape(int64_t B, int64_t N) const override;

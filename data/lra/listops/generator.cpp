@@ -16,7 +16,7 @@
 namespace selene::data {
 namespace {
 
-constexpr int64_t chunk = 2048;  // draws of one task; the result does not depend on it
+constexpr int64_t kChunk = 2048;  // draws of one task; the result does not depend on it
 
 class Sampler {
  public:
@@ -32,7 +32,7 @@ class Sampler {
     const int arguments = 2 + int(stream_.below(uint32_t(options_.max_args - 1)));
     const size_t place = symbols.size();
     if (!append(listops_min)) return -1;  // which operator is drawn behind the arguments
-    uint8_t values[max_args_limit];
+    uint8_t values[kMaxArgsLimit];
     for (int k = 0; k < arguments; ++k) {
       const int value = node(depth + 1);
       if (value < 0) return -1;
@@ -45,7 +45,7 @@ class Sampler {
 
   std::vector<uint8_t> symbols;
 
-  static constexpr int max_args_limit = 100, max_depth_limit = 100;
+  static constexpr int kMaxArgsLimit = 100, kMaxDepthLimit = 100;
 
  private:
   bool append(uint8_t s) {
@@ -69,7 +69,7 @@ int64_t longest_tree(const ListopsOptions& o) {
 using Drawn = std::vector<std::pair<int64_t, ListopsTree>>;
 Drawn draw_chunk(const ListopsOptions& o, int64_t first) {
   Drawn drawn;
-  for (int64_t i = first; i < first + chunk; ++i) {
+  for (int64_t i = first; i < first + kChunk; ++i) {
     check_stop();
     if (auto tree = draw_listops(o, uint64_t(i))) drawn.emplace_back(i, std::move(*tree));
   }
@@ -80,7 +80,7 @@ Drawn draw_chunk(const ListopsOptions& o, int64_t first) {
   throw Error(fmt::format(
       "listops: {} different examples after {} draws and none in the last {}, wanted {}: lengths {} to {} with "
       "depth {} and {} arguments are too rare or have too few trees",
-      p.examples, p.draws, listops_give_up, count, o.min_length, o.max_length, o.max_depth, o.max_args));
+      p.examples, p.draws, kListopsGiveUp, count, o.min_length, o.max_length, o.max_depth, o.max_args));
 }
 
 }  // namespace
@@ -99,8 +99,8 @@ void check_listops_options(const ListopsOptions& o) {
   };
   within("max_length", o.max_length, 1, 1'000'000'000);
   within("min_length", o.min_length, 1, o.max_length);
-  within("max_depth", o.max_depth, 1, Sampler::max_depth_limit);
-  within("max_args", o.max_args, 2, Sampler::max_args_limit);
+  within("max_depth", o.max_depth, 1, Sampler::kMaxDepthLimit);
+  within("max_args", o.max_args, 2, Sampler::kMaxArgsLimit);
   const int64_t longest = longest_tree(o);
   if (longest < o.min_length)
     throw Error(
@@ -118,13 +118,13 @@ ListopsProgress generate_listops(const ListopsOptions& options, int64_t count, i
   std::unordered_set<std::string> seen;  // the rendering is a function of the symbols, so these tell duplicates apart
   ListopsProgress progress;
   int64_t last_new = 0;  // draws up to the last new example
-  for (int64_t first = 0; progress.examples < count; first += chunk * std::max(threads, 1)) {
+  for (int64_t first = 0; progress.examples < count; first += kChunk * std::max(threads, 1)) {
     std::vector<std::future<Drawn>> work;
     for (int t = 1; t < threads; ++t)
       work.push_back(
-          std::async(std::launch::async | std::launch::deferred, draw_chunk, std::cref(options), first + t * chunk));
+          std::async(std::launch::async | std::launch::deferred, draw_chunk, std::cref(options), first + t * kChunk));
     for (int t = 0; t < std::max(threads, 1) && progress.examples < count; ++t) {
-      const int64_t end = first + (t + 1) * chunk;
+      const int64_t end = first + (t + 1) * kChunk;
       for (const auto& [draw, tree] : t == 0 ? draw_chunk(options, first) : work[size_t(t - 1)].get()) {
         progress.draws = draw + 1, ++progress.accepted;
         if (seen.emplace(tree.symbols.begin(), tree.symbols.end()).second) {
@@ -134,7 +134,7 @@ ListopsProgress generate_listops(const ListopsOptions& options, int64_t count, i
         }
       }
       if (progress.examples < count) progress.draws = end;
-      if (progress.draws - last_new >= listops_give_up) give_up(options, progress, count);
+      if (progress.draws - last_new >= kListopsGiveUp) give_up(options, progress, count);
     }
     if (watch) watch(progress);
   }

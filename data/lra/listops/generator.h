@@ -33,7 +33,7 @@ struct ListopsProgress {
           examples = 0;  // accepted: within the lengths; examples: and different from all before
 };
 
-constexpr int64_t listops_give_up = 5'000'000;  // draws without a new example after which generate_listops stops
+constexpr int64_t kListopsGiveUp = 5'000'000;  // draws without a new example after which generate_listops stops
 
 /// Throws Error, naming the option, if a value is out of range or no tree can have such a length.
 void check_listops_options(const ListopsOptions& options);
@@ -41,7 +41,7 @@ void check_listops_options(const ListopsOptions& options);
 /// Makes `count` different examples, in the order of the draws that gave them, on `threads` threads (at least 1); the
 /// result is the same for any number of threads. `take` receives each example, `watch` (may be empty) the state now
 /// and then; both run on the calling thread, and what they throw ends the generation. Throws Error for impossible
-/// options, and after listops_give_up draws without a new example.
+/// options, and after kListopsGiveUp draws without a new example.
 ListopsProgress generate_listops(const ListopsOptions& options, int64_t count, int threads,
                                  const std::function<void(const ListopsTree&)>& take,
                                  const std::function<void(const ListopsProgress&)>& watch = {});

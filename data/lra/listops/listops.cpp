@@ -18,17 +18,17 @@ namespace selene::data {
 namespace {
 
 bool is_operator(uint8_t s) { return s >= listops_min && s <= listops_sm; }
-constexpr auto spaces = [] {
+constexpr auto kSpaces = [] {
   std::array<bool, 256> table{};
   for (char c : {' ', '(', ')', '\t', '\r', '\n'}) table[uint8_t(c)] = true;
   return table;
 }();
-bool is_space(char c) { return spaces[uint8_t(c)]; }
+bool is_space(char c) { return kSpaces[uint8_t(c)]; }
 
 uint8_t symbol_of(std::string_view token) {
   if (token.size() == 1 && token[0] >= '0' && token[0] <= '9') return uint8_t(token[0] - '0');
   const auto& names = listops_symbol_names();
-  for (uint8_t s = listops_min; s < listops_symbol_count; ++s)
+  for (uint8_t s = listops_min; s < kListopsSymbolCount; ++s)
     if (token == names[s]) return s;
   throw Error(fmt::format("unknown token '{}', wanted a digit, [MIN, [MAX, [MED, [SM or ]", shown_bare(token)));
 }
@@ -113,7 +113,7 @@ std::vector<uint8_t> parse_listops(std::string_view text) {
 
 int listops_value(std::span<const uint8_t> symbols) {
   for (uint8_t s : symbols)
-    if (s >= listops_symbol_count) throw Error(fmt::format("symbol {}, wanted 0 to {}", s, listops_symbol_count - 1));
+    if (s >= kListopsSymbolCount) throw Error(fmt::format("symbol {}, wanted 0 to {}", s, kListopsSymbolCount - 1));
   check_structure(symbols);
   std::vector<uint8_t> values;                   // digits, and results of the operators already closed
   std::vector<std::pair<uint8_t, size_t>> open;  // operator, number of values before its arguments

@@ -14,7 +14,7 @@ namespace selene::data {
 
 /// Raw symbols: digit d is d, then the four operators and the closing bracket.
 enum ListopsSymbol : uint8_t { listops_min = 10, listops_max, listops_med, listops_sm, listops_close };
-constexpr int listops_symbol_count = 15;
+constexpr int kListopsSymbolCount = 15;
 
 /// "0" ... "9", "[MIN", "[MAX", "[MED", "[SM", "]": the text of each raw symbol, in their order.
 const std::vector<std::string>& listops_symbol_names();

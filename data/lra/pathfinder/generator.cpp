@@ -11,12 +11,12 @@
 namespace selene::data {
 namespace {
 
-constexpr double pi = std::numbers::pi;
-constexpr int64_t degrees = PathfinderTables::degrees;
-constexpr int taken = 77;  // a mask value from which a pixel is not free: more than 0.3 of 255
-constexpr int full = 459;  // sum of two masks from which paddles overlap: 1.8 of 255
-constexpr int lit = 26;    // of 255: more than the ripples of the filter, less than a paddle's own pixels
-constexpr int seed_tries = 3, paddle_tries = 3, distractor_tries = 5;
+constexpr double kPi = std::numbers::pi;
+constexpr int64_t kDegrees = PathfinderTables::kDegrees;
+constexpr int kTaken = 77;  // a mask value from which a pixel is not free: more than 0.3 of 255
+constexpr int kFull = 459;  // sum of two masks from which paddles overlap: 1.8 of 255
+constexpr int kLit = 26;    // of 255: more than the ripples of the filter, less than a paddle's own pixels
+constexpr int kSeedTries = 3, kPaddleTries = 3, kDistractorTries = 5;
 
 using Snake = std::vector<PathfinderPaddle>;
 
@@ -52,7 +52,7 @@ class Drawing {
   /// A distractor, unless all its tries fail.
   void distractor(std::vector<Snake>& snakes) {
     const Image before = mask_;
-    for (int attempt = 0; attempt < distractor_tries; ++attempt, mask_ = before) {
+    for (int attempt = 0; attempt < kDistractorTries; ++attempt, mask_ = before) {
       Tip tip;
       bool fits = distractor_seed(tip);
       for (int64_t i = 1; i < p_.distractor_length && fits; ++i) fits = extend(tip);
@@ -84,8 +84,8 @@ class Drawing {
   /// image that is 2 seed_distance away from the border, less what the paddle reaches.
   bool first_seed(Tip& tip) {
     const int64_t low = 2 * p_.seed_distance, high = p_.size - low;
-    for (int attempt = 0; attempt < seed_tries; ++attempt) {
-      const int64_t degree = stream_.below(degrees);
+    for (int attempt = 0; attempt < kSeedTries; ++attempt) {
+      const int64_t degree = stream_.below(kDegrees);
       const auto& [kernel, reach, usable] = t_.rooms[size_t(degree)];
       if (!usable) return false;
       const Box free{std::max<int64_t>(0, low - reach.top), std::max<int64_t>(0, low - reach.left),
@@ -99,9 +99,9 @@ class Drawing {
   }
 
   bool second_seed(Point first, Tip& tip) {
-    for (int attempt = 0; attempt < seed_tries; ++attempt) {
-      const int64_t degree = stream_.below(degrees);
-      const double side = double(stream_.below(degrees)) * pi / 180, away = double(p_.seed_distance);
+    for (int attempt = 0; attempt < kSeedTries; ++attempt) {
+      const int64_t degree = stream_.below(kDegrees);
+      const double side = double(stream_.below(kDegrees)) * kPi / 180, away = double(p_.seed_distance);
       const Point start{int64_t(std::nearbyint(double(first.y) + away * std::sin(side))),
                         int64_t(std::nearbyint(double(first.x) + away * std::cos(side)))};
       if (seed(start, degree, tip)) return true;
@@ -111,14 +111,14 @@ class Drawing {
 
   /// A free place anywhere, if at least 1 % of the image is free.
   bool distractor_seed(Tip& tip) {
-    const auto is_free = [](uint8_t v) { return v < taken; };
+    const auto is_free = [](uint8_t v) { return v < kTaken; };
     if (std::count_if(mask_.pixels.begin(), mask_.pixels.end(), is_free) * 100 < p_.size * p_.size) return false;
     Image lined = mask_;
     for (int64_t i = 0; i < p_.size; ++i)
       for (const int64_t at : {i, (p_.size - 1) * p_.size + i, i * p_.size, (i + 1) * p_.size - 1})
         lined.pixels[size_t(at)] = 255;
-    for (int attempt = 0; attempt < seed_tries; ++attempt) {
-      const int64_t degree = stream_.below(degrees);
+    for (int attempt = 0; attempt < kSeedTries; ++attempt) {
+      const int64_t degree = stream_.below(kDegrees);
       if (!t_.rooms[size_t(degree)].usable) return false;
       const Image blocked = dilate(lined, t_.rooms[size_t(degree)].kernel);
       free_.clear();
@@ -154,7 +154,7 @@ class Drawing {
       const uint8_t* b = mask_.pixels.data() + (at.y - half + y) * p_.size + at.x - half;
       for (int64_t x = x0; x < x1; ++x) most = std::max(most, int(a[x]) + int(b[x]));
     }
-    return most >= full;
+    return most >= kFull;
   }
 
   /// Adds a paddle in about the same direction. The one before it is an obstacle only from now on: it touches this
@@ -172,9 +172,9 @@ class Drawing {
       sums_[e] = total;
     }
     if (total < 1e-4) return false;
-    for (int attempt = 0; attempt < paddle_tries; ++attempt) {
+    for (int attempt = 0; attempt < kPaddleTries; ++attempt) {
       const auto chosen = std::upper_bound(sums_.begin(), sums_.end() - 1, stream_.uniform() * total);
-      const int64_t e = chosen - sums_.begin(), heading = degrees + e;
+      const int64_t e = chosen - sums_.begin(), heading = kDegrees + e;
       const Point at{pivot.y + t_.ends[size_t(e)].y, pivot.x + t_.ends[size_t(e)].x};
       const PathfinderTables::Heading& drawn = t_.headings[size_t(heading)];
       if (overlaps(drawn.segment.mask, at)) continue;
@@ -254,7 +254,7 @@ bool PathfinderGenerator::crossed_at_end(const PathfinderImage& image) const {
   for (size_t s = 0; s < 2; ++s) {
     const Image other = layer(image, 1 - s);
     for (const Point end : {image.snakes[s].front().start, image.snakes[s].back().start})
-      if (other.pixels[size_t(end.y * other.width + end.x)] >= lit) return true;
+      if (other.pixels[size_t(end.y * other.width + end.x)] >= kLit) return true;
   }
   return false;
 }

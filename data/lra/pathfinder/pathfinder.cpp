@@ -28,8 +28,8 @@ namespace fs = std::filesystem;
 namespace selene::data {
 namespace {
 
-constexpr size_t columns = 11;
-constexpr int64_t chunk = 256;  // images of one task; the result does not depend on it
+constexpr size_t kColumns = 11;
+constexpr int64_t kChunk = 256;  // images of one task; the result does not depend on it
 
 std::string metadata_path(const std::string& level_folder, int64_t batch) {
   return fmt::format("{}/metadata/{}.npy", level_folder, batch);
@@ -95,7 +95,7 @@ std::vector<std::string_view> words_of(std::string_view line) {
 /// What one line says; `image` is still below the level's folder.
 PathfinderPool::Entry entry_of(std::string_view line) {
   const auto words = words_of(line);
-  if (words.size() != columns) throw Error(fmt::format("{} columns, wanted {}", words.size(), columns));
+  if (words.size() != kColumns) throw Error(fmt::format("{} columns, wanted {}", words.size(), kColumns));
   if (words[3] != "0" && words[3] != "1") throw Error(fmt::format("label '{}', wanted 0 or 1", shown_bare(words[3])));
   const fs::path image = fs::path(words[0]) / words[1];
   if (image.is_absolute() || image.lexically_normal().string().starts_with(".."))
@@ -244,7 +244,7 @@ Dataset collect_pathfinder(const std::string& name, int64_t count, int64_t size,
       storage->labels[size_t(i)] = fill(i, symbols.subspan(size_t(i) * pixels, pixels));
     }
   };
-  work_in_rounds(count, chunk, threads, work, [&](int64_t done) {
+  work_in_rounds(count, kChunk, threads, work, [&](int64_t done) {
     if (watch) watch(done, count, name);
   });
   return labelled(name, kind_named("pathfinder"), symbols, storage->offsets, storage->labels, storage);

@@ -26,8 +26,8 @@ namespace selene::data {
 namespace {
 
 constexpr const char* kSplits[] = {"train", "valid", "test"};
-constexpr int64_t smallest_pool = 10;  // images: one for each split
-constexpr int64_t chunk = 64;          // images of one task
+constexpr int64_t kSmallestPool = 10;  // images: one for each split
+constexpr int64_t kChunk = 64;         // images of one task
 
 void check(const char* name, int64_t value, int64_t low, int64_t high) {
   if (value < low || value > high)
@@ -65,7 +65,7 @@ void write_splits(const PathfinderPlan& plan, int64_t pool, const Source& source
                   const Watch& watch) {
   std::vector<int64_t> order = seeded_order(pool, plan.split_seed, OrderOf::pathfinder);
   const int64_t n = std::min(pool, plan.count);
-  if (n < smallest_pool) throw Error(fmt::format("pathfinder: {} images, wanted at least {}", n, smallest_pool));
+  if (n < kSmallestPool) throw Error(fmt::format("pathfinder: {} images, wanted at least {}", n, kSmallestPool));
   const int64_t cuts[] = {0, n * 8 / 10, n * 9 / 10, n};
   int64_t counts[3], total = 0, before = 0;
   for (int split = 0; split < 3; ++split) {
@@ -137,7 +137,7 @@ Json write_images(const PathfinderImagesPlan& plan, const std::string& folder, c
         labels[size_t(i)] = image.label;
       }
     };
-    work_in_rounds(n, chunk, plan.threads, work, [&](int64_t done) {
+    work_in_rounds(n, kChunk, plan.threads, work, [&](int64_t done) {
       if (watch) watch(first + done, plan.count, "images");
     });
     write_pathfinder_metadata(level, batch, lines);
@@ -150,7 +150,7 @@ Json write_images(const PathfinderImagesPlan& plan, const std::string& folder, c
 }  // namespace
 
 Prepared prepare_pathfinder(const PathfinderPlan& plan, const Watch& watch) {
-  check("count", plan.count, smallest_pool, 1'000'000'000);
+  check("count", plan.count, kSmallestPool, 1'000'000'000);
   check("threads", plan.threads, 1, 1024);
   const auto caps = caps_of(plan);
   for (size_t i = 0; i < caps.size(); ++i) check(kSplits[i], caps[i], 0, plan.count);

@@ -12,7 +12,7 @@
 namespace selene::data {
 namespace {
 
-constexpr int precision = 22;  // bits behind the point of a weight
+constexpr int kPrecision = 22;  // bits behind the point of a weight
 
 void set(Image& image, int64_t y, int64_t x) {
   if (y >= 0 && y < image.height && x >= 0 && x < image.width) image.pixels[size_t(y * image.width + x)] = 255;
@@ -70,7 +70,7 @@ void draw_wide(Image& image, Point from, Point to, int64_t width) {
 double sinc(double x) { return x == 0 ? 1 : std::sin(std::numbers::pi * x) / (std::numbers::pi * x); }
 double lanczos(double x) { return std::abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0; }
 
-uint8_t rounded(int32_t sum) { return uint8_t(std::clamp(sum >> precision, 0, 255)); }
+uint8_t rounded(int32_t sum) { return uint8_t(std::clamp(sum >> kPrecision, 0, 255)); }
 
 }  // namespace
 
@@ -126,7 +126,7 @@ LanczosWeights lanczos_weights(int64_t in, int64_t out) {
       sum += weights.back();
     }
     LanczosWeights::Sample sample{first, {}};
-    for (const double w : weights) sample.weights.push_back(int32_t(half_away(w / sum * (1 << precision))));
+    for (const double w : weights) sample.weights.push_back(int32_t(half_away(w / sum * (1 << kPrecision))));
     result.samples.push_back(std::move(sample));
   }
   return result;
@@ -142,7 +142,7 @@ Image lanczos_reduce(const Image& image, const LanczosWeights& weights, Box box)
     for (int64_t x = 0; x < across.width; ++x) {
       const auto& sample = samples[size_t(box.left + x)];
       const uint8_t* from = image.pixels.data() + (first_row + y) * image.width + sample.first;
-      int32_t sum = 1 << (precision - 1);
+      int32_t sum = 1 << (kPrecision - 1);
       for (size_t k = 0; k < sample.weights.size(); ++k) sum += int32_t(from[k]) * sample.weights[k];
       across.pixels[size_t(y * across.width + x)] = rounded(sum);
     }
@@ -151,7 +151,7 @@ Image lanczos_reduce(const Image& image, const LanczosWeights& weights, Box box)
     const auto& sample = samples[size_t(box.top + y)];
     for (int64_t x = 0; x < out.width; ++x) {
       const uint8_t* from = across.pixels.data() + (sample.first - first_row) * across.width + x;
-      int32_t sum = 1 << (precision - 1);
+      int32_t sum = 1 << (kPrecision - 1);
       for (size_t k = 0; k < sample.weights.size(); ++k)
         sum += int32_t(from[int64_t(k) * across.width]) * sample.weights[k];
       out.pixels[size_t(y * out.width + x)] = rounded(sum);

@@ -13,7 +13,7 @@
 namespace selene::data {
 namespace {
 
-constexpr double pi = std::numbers::pi;
+constexpr double kPi = std::numbers::pi;
 
 /// A segment's mask cut to side 2 reach + 1 with its start one pixel behind the middle in both axes, 1 where it is
 /// full. The shift is the reference's.
@@ -52,13 +52,13 @@ bool reaches_everywhere(const Image& kernel) {
 
 }  // namespace
 
-double reversed(double angle) { return angle < 0 ? angle + pi : angle - pi; }
+double reversed(double angle) { return angle < 0 ? angle + kPi : angle - kPi; }
 
 PathfinderTables::PathfinderTables(const PathfinderParameters& parameters, int64_t m) : margin(m) {
   SegmentForm form = parameters.form;
   form.margin = m;
-  for (int64_t d = 0; d < degrees; ++d) {
-    const double angle = double(d - 180) * pi / 180;
+  for (int64_t d = 0; d < kDegrees; ++d) {
+    const double angle = double(d - 180) * kPi / 180;
     headings.push_back({angle, angle, draw_segment(form, angle)});
     const Image kernel = kernel_of(headings.back().segment.mask, form.length + m);
     rooms.push_back({kernel, reach_of(kernel), reaches_everywhere(kernel)});
@@ -78,9 +78,9 @@ PathfinderTables::PathfinderTables(const PathfinderParameters& parameters, int64
 /// The pixels on a circle, walked in steps of about a pixel's length.
 void PathfinderTables::find_ends(int64_t radius) {
   std::set<std::pair<int64_t, int64_t>> found;
-  const double r = double(radius), step = 360 / (2 * r * pi);
+  const double r = double(radius), step = 360 / (2 * r * kPi);
   for (int64_t i = 0; double(i) * step < 360; ++i) {
-    const double angle = double(i) * step * pi / 180;
+    const double angle = double(i) * step * kPi / 180;
     found.emplace(int64_t(std::floor(r * std::sin(angle))), int64_t(std::floor(r * std::cos(angle))));
   }
   for (const auto& [y, x] : found) ends.push_back({y, x});
@@ -89,8 +89,8 @@ void PathfinderTables::find_ends(int64_t radius) {
 void PathfinderTables::weigh_turns(double continuity) {
   for (const Heading& heading : headings)
     for (size_t e = 0; e < ends.size(); ++e) {
-      const double away = std::abs(headings[size_t(degrees) + e].direction - heading.direction);
-      const double turn = std::min(std::min(away, 2 * pi - away) * continuity, pi / 2);
+      const double away = std::abs(headings[size_t(kDegrees) + e].direction - heading.direction);
+      const double turn = std::min(std::min(away, 2 * kPi - away) * continuity, kPi / 2);
       weights.push_back(std::cos(turn) * std::cos(turn));
     }
 }

@@ -10,9 +10,9 @@
 namespace selene::data {
 
 /// A paddle's heading is the direction in which its snake goes on. There are few: a first paddle has a whole
-/// number of degrees, each later one ends on one of the pixels around its pivot.
+/// number of kDegrees, each later one ends on one of the pixels around its pivot.
 struct PathfinderTables {
-  static constexpr int64_t degrees = 360;  // headings of a first paddle: -180 to 179
+  static constexpr int64_t kDegrees = 360;  // headings of a first paddle: -180 to 179
 
   struct Heading {
     double direction = 0;  // radians
@@ -27,8 +27,8 @@ struct PathfinderTables {
   };
 
   int64_t margin;                 // pixels
-  std::vector<Heading> headings;  // whole degrees, then one for each end
-  std::vector<Room> rooms;        // [degrees]
+  std::vector<Heading> headings;  // whole kDegrees, then one for each end
+  std::vector<Room> rooms;        // [kDegrees]
   std::vector<Point> ends;        // where a paddle may end, seen from its pivot
   std::vector<double> weights;    // [headings, ends] preference for going straight on, before what is taken
   std::vector<Point> near;        // the disc of radius `margin`

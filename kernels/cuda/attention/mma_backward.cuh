@@ -12,18 +12,18 @@ constexpr int kMostShortChannels = 64;  // of a head that mma_short.cuh takes: r
 /// same 16 rows and take other pieces of each tile.
 template <int K, bool Keys, bool Split>
 struct BackwardShape {
-  static constexpr int own = Split ? 16 : 64, other = K > 64 && !Split ? 32 : 64;
-  static constexpr int stage = 2 * other * K;  // elements
+  static constexpr int kOwn = Split ? 16 : 64, kOther = K > 64 && !Split ? 32 : 64;
+  static constexpr int kStage = 2 * kOther * K;  // elements
   static constexpr int most(int a, int b) { return a > b ? a : b; }
   // Steps of 16 channels of which a warp keeps the fragments of y; it loads the others each time: registers.
-  static constexpr int y_steps = Keys && K > 64 ? K / 32 : K / 16;
+  static constexpr int kYSteps = Keys && K > 64 ? K / 32 : K / 16;
   // Two stages. The rows that are owned pass through the second one before it is used, but for a y that is needed
   // later; the result passes through both.
-  static constexpr int x_at = stage, y_at = x_at + (y_steps < K / 16 ? most(stage, own*K) : own * K);
-  static constexpr int tiles = most(2 * most(2 * stage, y_at + own * K), write_tile_bytes<K, Split>());
-  static constexpr int shared_bytes = tiles + 2 * 2 * other * 4;
+  static constexpr int kXAt = kStage, kYAt = kXAt + (kYSteps < K / 16 ? most(kStage, kOwn*K) : kOwn * K);
+  static constexpr int kTiles = most(2 * most(2 * kStage, kYAt + kOwn * K), write_tile_bytes<K, Split>());
+  static constexpr int kSharedBytes = kTiles + 2 * 2 * kOther * 4;
   // Blocks that a multiprocessor shall hold: sets the limit of registers.
-  static constexpr int blocks = K > 64 ? 2 : Keys ? 3 : 4;
+  static constexpr int kBlocks = K > 64 ? 2 : Keys ? 3 : 4;
 };
 
 /// Rows of one head: of queries and d_o, or of keys and values.
@@ -60,8 +60,8 @@ struct RowTerms {
 /// What a warp keeps of its 16 rows: fragments, row terms of a lane's rows g and g + 8, sums.
 template <int K, bool Keys>
 struct BackwardState {
-  static constexpr int y_steps = BackwardShape<K, Keys, false>::y_steps;
-  uint32_t x[K / 16][4], y[y_steps][4];
+  static constexpr int kYSteps = BackwardShape<K, Keys, false>::kYSteps;
+  uint32_t x[K / 16][4], y[kYSteps][4];
   const void* y_rows;  // [16, K] in shared memory, for the other steps
   RowTerm row[2];
   float d_x[K / 8][4], d_y[Keys ? K / 8 : 1][4];
@@ -79,7 +79,7 @@ __device__ inline void backward_products(const BackwardState<K, Keys>& state, co
     load_b_rows<K>(b, u, at, step);
     mma_16816<T>(s[0], state.x[step], b[0]), mma_16816<T>(s[1], state.x[step], b[1]);
     load_b_rows<K>(b, w, at, step);
-    if (step < BackwardState<K, Keys>::y_steps) {
+    if (step < BackwardState<K, Keys>::kYSteps) {
       mma_16816<T>(d_p[0], state.y[step], b[0]), mma_16816<T>(d_p[1], state.y[step], b[1]);
     } else {
       uint32_t y[4];
@@ -191,7 +191,7 @@ __device__ inline void load_own(BackwardState<K, Keys>& state, const BackwardWor
 #pragma unroll
   for (int step = 0; step < K / 16; ++step) {
     load_a<K>(state.x[step], x, row, step);
-    if (step < BackwardState<K, Keys>::y_steps) load_a<K>(state.y[step], y, row, step);
+    if (step < BackwardState<K, Keys>::kYSteps) load_a<K>(state.y[step], y, row, step);
   }
 }
 
@@ -210,7 +210,7 @@ __device__ inline void add_piece(const AttentionBwd<T>& a, int ahead, float (&s)
 template <class T, int K, bool Keys, bool Split>
 __device__ inline void gather_tile(const AttentionBwd<T>& a, int own, int n, int end, const T* u, const T* w,
                                    const float* columns, const DropoutKey& key, BackwardState<K, Keys>& state) {
-  constexpr int other = BackwardShape<K, Keys, Split>::other;
+  constexpr int other = BackwardShape<K, Keys, Split>::kOther;
   const int rows = min(other, end - n), past = int(a.Nk - a.Nq);
 #pragma unroll 1
   for (int at = Split ? int(threadIdx.x) / 32 * 16 : 0; at < rows; at += Split ? 16 * kMmaWarps : 16) {
@@ -228,12 +228,12 @@ template <class T, int K, bool Keys, bool Split>
 __device__ inline void gather_gradients(const AttentionBwd<T>& a, BackwardWork<T, K, Keys>& work, int64_t bh,
                                         T* tiles, float* columns, BackwardState<K, Keys>& state) {
   using Shape = BackwardShape<K, Keys, Split>;
-  constexpr int other = Shape::other, own = Shape::own;
+  constexpr int other = Shape::kOther, own = Shape::kOwn;
   const int row = Split ? 0 : int(threadIdx.x) / 32 * 16, me = int(threadIdx.x);
   const DropoutKey key(a.drop, bh);
   const bool one_tile = !Keys && keys_are_values(a);
   const auto fetch = [&](int n, int stage) {
-    T* tile = tiles + stage * Shape::stage;
+    T* tile = tiles + stage * Shape::kStage;
     fetch_tile<K, other>(tile, work.other.x, work.other.rows - n);
     if (!one_tile) fetch_tile<K, other>(tile + other * K, work.other.y, work.other.rows - n);
     cp_async_commit();
@@ -244,7 +244,7 @@ __device__ inline void gather_gradients(const AttentionBwd<T>& a, BackwardWork<T
     columns[stage * 2 * other + me] = term.exponent;
     if (Keys) columns[stage * 2 * other + other + me] = term.gradient;
   };
-  T *x = tiles + Shape::x_at, *y = tiles + Shape::y_at;
+  T *x = tiles + Shape::kXAt, *y = tiles + Shape::kYAt;
   fetch_tile<K, own>(x, work.own.x, work.own.rows - work.own_first);
   fetch_tile<K, own>(y, work.own.y, work.own.rows - work.own_first);
   RowTerm next = fetch(work.first, 0);
@@ -256,7 +256,7 @@ __device__ inline void gather_gradients(const AttentionBwd<T>& a, BackwardWork<T
     __syncthreads();
     const bool more = n + other < work.end;
     if (more) next = fetch(n + other, stage ^ 1);
-    const T* tile = tiles + stage * Shape::stage;
+    const T* tile = tiles + stage * Shape::kStage;
     gather_tile<T, K, Keys, Split>(a, work.own_first + row, n, work.end, tile, one_tile ? tile : tile + other * K,
                                    columns + stage * 2 * other, key, state);
     if (more) keep_term(next, stage ^ 1);
@@ -266,15 +266,15 @@ __device__ inline void gather_gradients(const AttentionBwd<T>& a, BackwardWork<T
 
 /// Grid: heads x chunks of the other axis x tiles of the axis that is owned.
 template <class T, int K, bool Keys, bool Split>
-__global__ void __launch_bounds__(kMmaThreads, BackwardShape<K, Keys, Split>::blocks)
+__global__ void __launch_bounds__(kMmaThreads, BackwardShape<K, Keys, Split>::kBlocks)
     bwd_mma(AttentionBwd<T> a, AttentionCut cut) {
   using Shape = BackwardShape<K, Keys, Split>;
   T* tiles = reinterpret_cast<T*>(dynamic_shared);
-  float* columns = reinterpret_cast<float*>(dynamic_shared + Shape::tiles);
-  const int64_t own_tiles = ceil_div(Keys ? a.Nk : a.Nq, Shape::own);
+  float* columns = reinterpret_cast<float*>(dynamic_shared + Shape::kTiles);
+  const int64_t own_tiles = ceil_div(Keys ? a.Nk : a.Nq, Shape::kOwn);
   AttentionBlock x = attention_block(blockIdx.x, a.H, own_tiles, Keys ? cut.q_chunks : cut.k_chunks);
   if (a.causal && !Keys) x.tile = own_tiles - 1 - x.tile;  // the most work first
-  BackwardWork<T, K, Keys> work(a, cut, x, Shape::own, Shape::other);
+  BackwardWork<T, K, Keys> work(a, cut, x, Shape::kOwn, Shape::kOther);
   BackwardState<K, Keys> state;
   gather_gradients<T, K, Keys, Split>(a, work, x.bh, tiles, columns, state);
   const bool tied = a.dv == a.dk, partial = (Keys ? cut.q_chunks : cut.k_chunks) > 1;
@@ -285,7 +285,7 @@ __global__ void __launch_bounds__(kMmaThreads, BackwardShape<K, Keys, Split>::bl
       state.d_x[n][i] *= a.scale;
       if (Keys && tied) state.d_x[n][i] += state.d_y[n][i];
     }
-  const int rows = min(Shape::own, work.own.rows - work.own_first);
+  const int rows = min(Shape::kOwn, work.own.rows - work.own_first);
   const int64_t at = int64_t(work.own_first) * K;
   const auto output = [&](T* base, int64_t batch, int64_t stride, float* sums) {
     return TileOutput<T>{base + x.b * batch + work.own_first * stride + x.h * a.K, stride,
@@ -304,9 +304,9 @@ __global__ void __launch_bounds__(kMmaThreads, BackwardShape<K, Keys, Split>::bl
 template <class T, int K, bool Keys, bool Split>
 void launch_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
   using Shape = BackwardShape<K, Keys, Split>;
-  const int64_t tiles = ceil_div(Keys ? a.Nk : a.Nq, Shape::own);
+  const int64_t tiles = ceil_div(Keys ? a.Nk : a.Nq, Shape::kOwn);
   launch(s, bwd_mma<T, K, Keys, Split>, a.B * a.H * (Keys ? cut.q_chunks : cut.k_chunks) * tiles, kMmaThreads,
-         Shape::shared_bytes, a, cut);
+         Shape::kSharedBytes, a, cut);
 }
 
 /// Small tiles where one axis is short. Smaller heads have kernels of their own for that

@@ -9,14 +9,14 @@ namespace selene::cuda {
 /// Split: all warps have the same 16 queries and other keys of each tile; else they share the keys.
 template <int K, int MT, int KeysAWarp, bool Split>
 struct ForwardShape {
-  static constexpr int queries = Split ? 16 : 64 * MT, keys = Split ? kMmaWarps * KeysAWarp : KeysAWarp;
-  static constexpr int stage = 2 * keys * K;  // elements of one tile of K and one of V
+  static constexpr int kQueries = Split ? 16 : 64 * MT, kKeys = Split ? kMmaWarps * KeysAWarp : KeysAWarp;
+  static constexpr int kStage = 2 * kKeys * K;  // elements of one tile of K and one of V
   static constexpr int most(int a, int b) { return a > b ? a : b; }
   // Two stages; the queries pass through the second one before it is used, the result through both after the end.
-  static constexpr int tiles = most(2 * (stage + most(stage, queries* K)), MT* write_tile_bytes<K, Split>());
-  static constexpr int shared_bytes = tiles + (2 * keys + 2 * kMmaWarps * 16) * 4;
+  static constexpr int kTiles = most(2 * (kStage + most(kStage, kQueries* K)), MT* write_tile_bytes<K, Split>());
+  static constexpr int kSharedBytes = kTiles + (2 * kKeys + 2 * kMmaWarps * 16) * 4;
   // Blocks that a multiprocessor shall hold: sets the limit of registers.
-  static constexpr int blocks = (K > 64 ? 2 : 4 - MT) + (KeysAWarp == 16);
+  static constexpr int kBlocks = (K > 64 ? 2 : 4 - MT) + (KeysAWarp == 16);
 };
 
 /// What a lane has gathered for its rows g and g + 8 of each 16 queries. max: in units of log2.
@@ -236,47 +236,47 @@ __device__ inline void gather_keys(const AttentionFwd<T>& a, ForwardWork<T, K>& 
   const DropoutKey key(a.drop, bh);
   const bool one_tile = keys_are_values(a);
   const auto fetch = [&](int k, int stage) {
-    T* tile = tiles + stage * Shape::stage;
-    fetch_tile<K, Shape::keys>(tile, work.k, work.Nk - k);
-    if (!one_tile) fetch_tile<K, Shape::keys>(tile + Shape::keys * K, work.v, work.Nk - k);
+    T* tile = tiles + stage * Shape::kStage;
+    fetch_tile<K, Shape::kKeys>(tile, work.k, work.Nk - k);
+    if (!one_tile) fetch_tile<K, Shape::kKeys>(tile + Shape::kKeys * K, work.v, work.Nk - k);
     cp_async_commit();
-    return me < Shape::keys ? key_bias(work.mask, k + me, work.Nk) : 0.0f;
+    return me < Shape::kKeys ? key_bias(work.mask, k + me, work.Nk) : 0.0f;
   };
   uint32_t q[MT][K / 16][4];
-  fetch_tile<K, Shape::queries>(tiles + Shape::stage, work.q, work.Nq - work.first);
+  fetch_tile<K, Shape::kQueries>(tiles + Shape::kStage, work.q, work.Nq - work.first);
   float next_bias = fetch(work.k_first, 0);
-  load_queries<T, K, MT>(q, tiles + Shape::stage, query);
-  if (me < Shape::keys) bias[me] = next_bias;
+  load_queries<T, K, MT>(q, tiles + Shape::kStage, query);
+  if (me < Shape::kKeys) bias[me] = next_bias;
   int stage = 0;
-  for (int k = work.k_first; k < work.k_end; k += Shape::keys, stage ^= 1) {
+  for (int k = work.k_first; k < work.k_end; k += Shape::kKeys, stage ^= 1) {
     cp_async_wait<0>();
     __syncthreads();
-    const bool more = k + Shape::keys < work.k_end;
-    if (more) next_bias = fetch(k + Shape::keys, stage ^ 1);
-    const T* tile = tiles + stage * Shape::stage;
+    const bool more = k + Shape::kKeys < work.k_end;
+    if (more) next_bias = fetch(k + Shape::kKeys, stage ^ 1);
+    const T* tile = tiles + stage * Shape::kStage;
     float s[MT][KeysAWarp / 8][4];
     forward_scores<T, K>(s, q, tile, row);
-    if (a.key_mask || k + Shape::keys > work.Nk) add_bias(s, bias + stage * Shape::keys + row);
+    if (a.key_mask || k + Shape::kKeys > work.Nk) add_bias(s, bias + stage * Shape::kKeys + row);
     if (a.causal) hide_future(s, first + (work.Nk - work.Nq) - (k + row));
     online_softmax(s, state, a.scale * kLog2e);
     if (key.on()) drop_probabilities(s, key, first, k + row);
-    gather_values<T, K>(state.o, s, one_tile ? tile : tile + Shape::keys * K, row);
-    if (more && me < Shape::keys) bias[(stage ^ 1) * Shape::keys + me] = next_bias;
+    gather_values<T, K>(state.o, s, one_tile ? tile : tile + Shape::kKeys * K, row);
+    if (more && me < Shape::kKeys) bias[(stage ^ 1) * Shape::kKeys + me] = next_bias;
   }
   __syncthreads();
 }
 
 /// Grid: heads x chunks of keys x tiles of queries.
 template <class T, int K, int MT, int KeysAWarp, bool Split>
-__global__ void __launch_bounds__(kMmaThreads, ForwardShape<K, MT, KeysAWarp, Split>::blocks)
+__global__ void __launch_bounds__(kMmaThreads, ForwardShape<K, MT, KeysAWarp, Split>::kBlocks)
     fwd_mma(AttentionFwd<T> a, AttentionCut cut) {
   using Shape = ForwardShape<K, MT, KeysAWarp, Split>;
   T* tiles = reinterpret_cast<T*>(dynamic_shared);
-  float* bias = reinterpret_cast<float*>(dynamic_shared + Shape::tiles);
-  const int64_t query_tiles = ceil_div(a.Nq, Shape::queries);
+  float* bias = reinterpret_cast<float*>(dynamic_shared + Shape::kTiles);
+  const int64_t query_tiles = ceil_div(a.Nq, Shape::kQueries);
   AttentionBlock x = attention_block(blockIdx.x, a.H, query_tiles, cut.k_chunks);
   if (a.causal) x.tile = query_tiles - 1 - x.tile;  // the most work first
-  ForwardWork<T, K> work(a, cut, x, Shape::queries);
+  ForwardWork<T, K> work(a, cut, x, Shape::kQueries);
   ForwardState<K, MT> state;
   state.clear();
   gather_keys<T, K, MT, KeysAWarp, Split>(a, work, x.bh, tiles, bias, state);
@@ -285,14 +285,14 @@ __global__ void __launch_bounds__(kMmaThreads, ForwardShape<K, MT, KeysAWarp, Sp
 #pragma unroll
     for (int half = 0; half < 2; ++half) state.sum[m][half] = warp_sum<4>(state.sum[m][half]);
   const int warp = int(threadIdx.x) / 32, warp_row = Split ? 0 : warp * 16 * MT;
-  if constexpr (Split) join_warps(state, bias + 2 * Shape::keys);
+  if constexpr (Split) join_warps(state, bias + 2 * Shape::kKeys);
   AttentionPartial sums{};
   if (cut.k_chunks > 1) sums = attention_partial(a, cut, x.bh, x.chunk);
   finish_rows(state, sums, a.lse + x.bh * a.Nq, dropout_scale(a.drop.threshold), work.first + warp_row, work.Nq,
               !Split || warp == 0);
   const TileOutput<T> out{a.o + x.b * a.o_batch + work.first * a.o_row + x.h * a.K, a.o_row,
                           sums.o ? sums.o + int64_t(work.first) * K : nullptr,
-                          min(Shape::queries, work.Nq - work.first)};
+                          min(Shape::kQueries, work.Nq - work.first)};
   if constexpr (Split) {
     add_and_write_rows<T, K>(state.o[0], reinterpret_cast<float*>(tiles), out);
   } else {
@@ -305,8 +305,8 @@ __global__ void __launch_bounds__(kMmaThreads, ForwardShape<K, MT, KeysAWarp, Sp
 template <class T, int K, int MT, int KeysAWarp, bool Split>
 void launch_forward(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut) {
   using Shape = ForwardShape<K, MT, KeysAWarp, Split>;
-  const int64_t blocks = a.B * a.H * cut.k_chunks * ceil_div(a.Nq, Shape::queries);
-  launch(s, fwd_mma<T, K, MT, KeysAWarp, Split>, blocks, kMmaThreads, Shape::shared_bytes, a, cut);
+  const int64_t blocks = a.B * a.H * cut.k_chunks * ceil_div(a.Nq, Shape::kQueries);
+  launch(s, fwd_mma<T, K, MT, KeysAWarp, Split>, blocks, kMmaThreads, Shape::kSharedBytes, a, cut);
 }
 
 /// Small tiles where one axis is short, large ones where there are blocks enough.

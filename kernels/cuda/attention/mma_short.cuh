@@ -10,12 +10,12 @@ namespace selene::cuda {
 /// WalkKeys: the queries are few; else the keys are. Rows of queries come with those of d_o and o.
 template <int K, bool WalkKeys>
 struct ShortShape {
-  static constexpr int rows = 16 * kMmaWarps, tile = rows * K;  // of the long axis, a warp has 16 of each tile
-  static constexpr int stage = (WalkKeys ? 2 : 3) * tile;       // elements
-  static constexpr int own = 16 * K, tiles = (2 * stage + (WalkKeys ? 3 : 2) * own) * 2;
-  static_assert(tiles >= write_tile_bytes<K, true>(), "the sums pass through the stages");
+  static constexpr int kRows = 16 * kMmaWarps, kTile = kRows * K;  // of the long axis, a warp has 16 of each tile
+  static constexpr int kStage = (WalkKeys ? 2 : 3) * kTile;        // elements
+  static constexpr int kOwn = 16 * K, kTiles = (2 * kStage + (WalkKeys ? 3 : 2) * kOwn) * 2;
+  static_assert(kTiles >= write_tile_bytes<K, true>(), "the sums pass through the stages");
   // RowTerms' numbers: of the short axis [2][16], of each stage [2][rows].
-  static constexpr int shared_bytes = tiles + (2 * 16 + 2 * 2 * rows) * 4;
+  static constexpr int kSharedBytes = kTiles + (2 * 16 + 2 * 2 * kRows) * 4;
 };
 
 /// delta of 16 rows of the tiles d_o and o from `row` on: lanes 2 r and 2 r + 1 get that of row r.
@@ -119,24 +119,24 @@ __device__ inline void walk_rows(const AttentionBwd<T>& a, int b, int h, int n, 
   using Shape = ShortShape<K, WalkKeys>;
   const int at = int(threadIdx.x) / 32 * 16, lane = int(threadIdx.x) % 32;
   if (at >= rows) return;
-  const T* y = WalkKeys && keys_are_values(a) ? tile : tile + Shape::tile;
+  const T* y = WalkKeys && keys_are_values(a) ? tile : tile + Shape::kTile;
   if (!WalkKeys) {
-    const float delta = delta_of_rows<T, K>(y, tile + 2 * Shape::tile, at);
-    if (lane % 2 == 0) terms[Shape::rows + at + lane / 2] = delta;
+    const float delta = delta_of_rows<T, K>(y, tile + 2 * Shape::kTile, at);
+    if (lane % 2 == 0) terms[Shape::kRows + at + lane / 2] = delta;
     __syncwarp();
   }
   const int q = WalkKeys ? 0 : n + at, k = WalkKeys ? n + at : 0;
-  const T* own_y = own + Shape::own;
+  const T* own_y = own + Shape::kOwn;
   const int ahead = k - (q + int(a.Nk - a.Nq));
   float s[2][4], d_p[2][4];
   uint32_t kept[2] = {0, 0};
   if (key.on()) kept_words<!WalkKeys>(kept, key, q, k);
   tile_products<T, K>(own, own_y, 0, tile, y, at, s, d_p);
-  add_piece<T, K, !WalkKeys>(a, ahead, s, d_p, tile, y, at, terms + at, Shape::rows, key, kept, sums);
+  add_piece<T, K, !WalkKeys>(a, ahead, s, d_p, tile, y, at, terms + at, Shape::kRows, key, kept, sums);
   if (key.on()) kept_words<WalkKeys>(kept, key, q, k);
   tile_products<T, K>(tile, y, at, own, own_y, 0, s, d_p);
   BackwardState<K, WalkKeys> state;
-  begin_rows(state, terms + at, Shape::rows);
+  begin_rows(state, terms + at, Shape::kRows);
   add_piece<T, K, WalkKeys>(a, ahead, s, d_p, own, own_y, 0, own_terms, 16, key, kept, state);
   const bool tied = a.dv == a.dk;
   finish_gradients(state, a.scale, tied);
@@ -172,17 +172,17 @@ template <class T, int K, bool WalkKeys>
 __device__ inline void walk(const AttentionBwd<T>& a, ShortWork<T, K, WalkKeys>& work, T* tiles, float* terms,
                             BackwardState<K, !WalkKeys>& sums) {
   using Shape = ShortShape<K, WalkKeys>;
-  constexpr int rows = Shape::rows;
-  T* own = tiles + 2 * Shape::stage;
+  constexpr int rows = Shape::kRows;
+  T* own = tiles + 2 * Shape::kStage;
   float* own_terms = terms + 2 * 2 * rows;
   const int me = int(threadIdx.x);
   const DropoutKey key(a.drop, work.b * a.H + work.h);
   const bool one_tile = WalkKeys && keys_are_values(a);
   const auto fetch = [&](int n, int stage) {
-    T* tile = tiles + stage * Shape::stage;
+    T* tile = tiles + stage * Shape::kStage;
     fetch_tile<K, rows>(tile, work.walk.x, work.walk.rows - n);
-    if (!one_tile) fetch_tile<K, rows>(tile + Shape::tile, work.walk.y, work.walk.rows - n);
-    if (!WalkKeys) fetch_tile<K, rows>(tile + 2 * Shape::tile, work.o, work.Nq - n);
+    if (!one_tile) fetch_tile<K, rows>(tile + Shape::kTile, work.walk.y, work.walk.rows - n);
+    if (!WalkKeys) fetch_tile<K, rows>(tile + 2 * Shape::kTile, work.o, work.Nq - n);
     cp_async_commit();
     return me < rows ? work.walk_exponent(n + me) : 0.0f;
   };
@@ -201,7 +201,7 @@ __device__ inline void walk(const AttentionBwd<T>& a, ShortWork<T, K, WalkKeys>&
     __syncthreads();
     const bool more = n + rows < work.end;
     if (more) next = fetch(n + rows, stage ^ 1);
-    walk_rows<T, K, WalkKeys>(a, work.b, work.h, n, min(rows, work.end - n), tiles + stage * Shape::stage,
+    walk_rows<T, K, WalkKeys>(a, work.b, work.h, n, min(rows, work.end - n), tiles + stage * Shape::kStage,
                               terms + stage * 2 * rows, own, own_terms, key, sums);
     if (more && me < rows) terms[(stage ^ 1) * 2 * rows + me] = next;
   }
@@ -217,7 +217,7 @@ __global__ void __launch_bounds__(kMmaThreads, 3) bwd_mma_short(AttentionBwd<T> 
   const AttentionBlock x = attention_block(blockIdx.x, a.H, 1, chunks);
   ShortWork<T, K, WalkKeys> work(a, cut, x);
   BackwardState<K, !WalkKeys> sums;
-  walk<T, K, WalkKeys>(a, work, tiles, reinterpret_cast<float*>(dynamic_shared + Shape::tiles), sums);
+  walk<T, K, WalkKeys>(a, work, tiles, reinterpret_cast<float*>(dynamic_shared + Shape::kTiles), sums);
   const bool tied = a.dv == a.dk;
   finish_gradients(sums, a.scale, tied);
   const auto write = [&](const float(&sum)[K / 8][4], T* base, int64_t batch, int64_t stride, float* partial) {
@@ -238,10 +238,10 @@ template <class T, int K>
 void launch_short_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
   const int64_t heads = a.B * a.H;
   if (a.Nq <= 16)
-    launch(s, bwd_mma_short<T, K, true>, heads * cut.k_chunks, kMmaThreads, ShortShape<K, true>::shared_bytes, a,
+    launch(s, bwd_mma_short<T, K, true>, heads * cut.k_chunks, kMmaThreads, ShortShape<K, true>::kSharedBytes, a,
            cut);
   else
-    launch(s, bwd_mma_short<T, K, false>, heads * cut.q_chunks, kMmaThreads, ShortShape<K, false>::shared_bytes, a,
+    launch(s, bwd_mma_short<T, K, false>, heads * cut.q_chunks, kMmaThreads, ShortShape<K, false>::kSharedBytes, a,
            cut);
 }
 

@@ -95,17 +95,17 @@ struct PlainTiles {
   };
 };
 
-template <class Tiles, int ROWS, int C, bool PACKS, class T>
+template <class Tiles, int Rows, int C, bool Packs, class T>
 __device__ inline void load_tile_rows(const T* from, int64_t row, int64_t n, int K, typename Tiles::Element* tile) {
   using E = typename Tiles::Element;
   constexpr int width = kPack<T>;
-#pragma unroll(PACKS ? 4 : 1)  // single elements would fill the registers
-  for (int i = int(threadIdx.x) * width; i < ROWS * C; i += kTileThreads * width) {
+#pragma unroll(Packs ? 4 : 1)  // single elements would fill the registers
+  for (int i = int(threadIdx.x) * width; i < Rows * C; i += kTileThreads * width) {
     const int r = i / C, c = i % C;
     Pack<T, width> in{};
     if (r < n && c < K) {
       const T* x = from + r * row + c;
-      if constexpr (PACKS) in = load_pack<width>(x);
+      if constexpr (Packs) in = load_pack<width>(x);
       else
         for (int j = 0; j < width; ++j) in.v[j] = c + j < K ? x[j] : T{};
     }
@@ -114,18 +114,18 @@ __device__ inline void load_tile_rows(const T* from, int64_t row, int64_t n, int
     store_pack(tile + r * (C + Tiles::kPad) + c, out);
   }
 }
-/// tile [ROWS, C] = rows [n, K] of a tensor, zero where there is nothing. packs: 16-byte accesses are possible.
-template <class Tiles, int ROWS, int C, class T>
+/// tile [Rows, C] = rows [n, K] of a tensor, zero where there is nothing. packs: 16-byte accesses are possible.
+template <class Tiles, int Rows, int C, class T>
 __device__ inline void load_tile(const T* from, int64_t row, int64_t n, int K, bool packs,
                                  typename Tiles::Element* tile) {
-  if (packs) load_tile_rows<Tiles, ROWS, C, true>(from, row, n, K, tile);
-  else load_tile_rows<Tiles, ROWS, C, false>(from, row, n, K, tile);
+  if (packs) load_tile_rows<Tiles, Rows, C, true>(from, row, n, K, tile);
+  else load_tile_rows<Tiles, Rows, C, false>(from, row, n, K, tile);
 }
 
-/// to [n, K] = tile [ROWS, C] of sums, row r times factor[r] (null: 1).
-template <int ROWS, int C, class T>
+/// to [n, K] = tile [Rows, C] of sums, row r times factor[r] (null: 1).
+template <int Rows, int C, class T>
 __device__ void write_tile(const float* tile, const float* factor, int64_t n, int K, T* to, int64_t row) {
-  for (int i = int(threadIdx.x); i < ROWS * C; i += kTileThreads) {
+  for (int i = int(threadIdx.x); i < Rows * C; i += kTileThreads) {
     const int r = i / C, c = i % C;
     if (r >= n || c >= K) continue;
     const float x = tile[r * (C + kSumPad) + c];

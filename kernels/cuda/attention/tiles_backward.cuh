@@ -1,5 +1,5 @@
-// General attention kernel, backward (docs/math.md, "Attention"): a block owns OWN queries of a head and walks
-// over a chunk of its keys (d_q), or owns OWN keys and walks over a chunk of queries (d_k, d_v). Scores are
+// General attention kernel, backward (docs/math.md, "Attention"): a block owns Own queries of a head and walks
+// over a chunk of its keys (d_q), or owns Own keys and walks over a chunk of queries (d_k, d_v). Scores are
 // made again; no atomics. Dao 2023, "FlashAttention-2", algorithm 2.
 #pragma once
 #include "kernels/cuda/attention/tiles.cuh"
@@ -7,22 +7,22 @@
 namespace selene::cuda {
 
 /// Where the tiles of a backward block lie in shared memory.
-template <class Tiles, int OWN, int LOOP, int KP>
+template <class Tiles, int Own, int Loop, int KP>
 struct BackwardMemory {
   using E = typename Tiles::Element;
   static constexpr bool kOwnP = sizeof(E) != sizeof(float);  // else the factors of the products overwrite the scores
-  static constexpr int kOwn = OWN * (KP + Tiles::kPad), kLoop = LOOP * (KP + Tiles::kPad);
-  static constexpr int kScores = OWN * (LOOP + kSumPad), kP = OWN * (LOOP + Tiles::kPad);
-  static constexpr int kMost = OWN > LOOP ? OWN : LOOP;
+  static constexpr int kOwn = Own * (KP + Tiles::kPad), kLoop = Loop * (KP + Tiles::kPad);
+  static constexpr int kScores = Own * (Loop + kSumPad), kP = Own * (Loop + Tiles::kPad);
+  static constexpr int kMost = Own > Loop ? Own : Loop;
   static constexpr int64_t kBytes =
       2 * (kOwn + kLoop + (kOwnP ? kP : 0)) * sizeof(E) + (2 * kScores + 3 * kMost) * sizeof(float);
   // Blocks that a multiprocessor shall hold: sets the limit of registers.
   static constexpr int kBlocks = kBytes > 48 * 1024 ? 2 : 3;
-  static_assert(2 * kOwn * sizeof(E) >= OWN * (KP + kSumPad) * sizeof(float), "sums fit where the owned rows were");
+  static_assert(2 * kOwn * sizeof(E) >= Own * (KP + kSumPad) * sizeof(float), "sums fit where the owned rows were");
 
-  E *own[2], *loop[2];        // q and d_o, k and v, or the other way round: [OWN, KP], [LOOP, KP]
-  float *scores, *d_p;        // [OWN, LOOP]
-  E *p, *d_s;                 // [OWN, LOOP]
+  E *own[2], *loop[2];        // q and d_o, k and v, or the other way round: [Own, KP], [Loop, KP]
+  float *scores, *d_p;        // [Own, Loop]
+  E *p, *d_s;                 // [Own, Loop]
   float *lse, *delta, *bias;  // of queries, of keys
   __device__ BackwardMemory() {
     own[0] = reinterpret_cast<E*>(dynamic_shared), own[1] = own[0] + kOwn;
@@ -33,7 +33,7 @@ struct BackwardMemory {
     else p = scores, d_s = d_p;
     lse = end, delta = lse + kMost, bias = delta + kMost;
   }
-  __device__ float* sums() const { return reinterpret_cast<float*>(own[0]); }  // [OWN, KP], when the loop is over
+  __device__ float* sums() const { return reinterpret_cast<float*>(own[0]); }  // [Own, KP], when the loop is over
 };
 
 /// lse and delta of QT queries from q on. Beyond the last: probabilities 0.
@@ -47,21 +47,21 @@ __device__ void load_queries(const AttentionBwd<T>& a, const float* delta, int64
   }
 }
 
-/// Scores and d_o v^T of QT queries and KT keys become D P and d_s. KEYS: a row is a key, else a query.
-template <class Tiles, int QT, int KT, bool KEYS, class M, class A>
+/// Scores and d_o v^T of QT queries and KT keys become D P and d_s. Keys: a row is a key, else a query.
+template <class Tiles, int QT, int KT, bool Keys, class M, class A>
 __device__ void gradient_tile(const A& a, uint64_t bh, int64_t q, int64_t k, const M& m) {
   using E = typename Tiles::Element;
-  constexpr int columns = KEYS ? QT : KT;
+  constexpr int columns = Keys ? QT : KT;
   const float survivor = dropout_scale(a.drop.threshold);
   for (int item = int(threadIdx.x); item < QT * KT / 8; item += kTileThreads) {
-    const int query = KEYS ? item % QT : item / (KT / 8), key = (KEYS ? item / QT : item % (KT / 8)) * 8;
+    const int query = Keys ? item % QT : item / (KT / 8), key = (Keys ? item / QT : item % (KT / 8)) * 8;
     const int64_t sight = a.causal ? q + query + (a.Nk - a.Nq) - k : KT;  // last visible key of the tile
     const float lse = m.lse[query], delta = m.delta[query];
     Philox bits{};
     if (a.drop.threshold < 65536)
       bits = dropout_bits(a.drop, dropout_attention_block(bh, uint64_t(q + query), uint64_t(k + key)));
     for (int j = 0; j < 8; ++j) {
-      const int row = KEYS ? key + j : query, column = KEYS ? query : key + j;
+      const int row = Keys ? key + j : query, column = Keys ? query : key + j;
       const int from = row * (columns + kSumPad) + column, to = row * (columns + Tiles::kPad) + column;
       const float s = key + j > sight ? kNoKey : fmaf(m.scores[from], a.scale, m.bias[key + j]);
       const float e = expf(s - lse), keep = dropout_keeps(bits, j, a.drop.threshold) ? survivor : 0.0f;

@@ -35,22 +35,22 @@ struct RowSoftmax {
 
 /// One row of scores becomes probabilities up to the factor exp(-max) / sum, with dropout. The threads of a row
 /// take its groups of 8 keys in turn, the first `part`. Returns the factor for what was summed before.
-template <class Tiles, int KT, int THREADS, class A>
+template <class Tiles, int KT, int Threads, class A>
 __device__ float softmax_row(const A& a, uint64_t bh, int64_t q, int64_t k, int part, const float* scores,
                              const float* bias, typename Tiles::Element* p, RowSoftmax& row) {
-  constexpr int groups = KT / 8 / THREADS;
+  constexpr int groups = KT / 8 / Threads;
   const int64_t sight = a.causal ? q + (a.Nk - a.Nq) - k : KT;  // last visible key of the tile
   float s[groups][8], most = row.max, total = 0;
   for (int i = 0; i < groups; ++i)
     for (int j = 0; j < 8; ++j) {
-      const int at = (part + i * THREADS) * 8 + j;
+      const int at = (part + i * Threads) * 8 + j;
       s[i][j] = at > sight ? kNoKey : fmaf(scores[at], a.scale, bias[at]);
       most = max_or_nan(most, s[i][j]);
     }
-  most = warp_max<THREADS>(most);
+  most = warp_max<Threads>(most);
   const float origin = most == kNoKey ? 0.0f : most;
   for (int i = 0; i < groups; ++i) {
-    const int at = (part + i * THREADS) * 8;
+    const int at = (part + i * Threads) * 8;
     Philox bits{};
     if (a.drop.threshold < 65536)
       bits = dropout_bits(a.drop, dropout_attention_block(bh, uint64_t(q), uint64_t(k + at)));
@@ -61,7 +61,7 @@ __device__ float softmax_row(const A& a, uint64_t bh, int64_t q, int64_t k, int 
     }
   }
   const float factor = expf(row.max - origin);
-  row.max = most, row.sum = row.sum * factor + warp_sum<THREADS>(total);
+  row.max = most, row.sum = row.sum * factor + warp_sum<Threads>(total);
   return factor;
 }
 

@@ -8,8 +8,8 @@
 namespace selene::cuda {
 namespace {
 
-constexpr int64_t ring_bytes = 16 << 20, largest_piece = 8 << 20;
-constexpr size_t most_pieces = 256;  // under way at once, each with an event
+constexpr int64_t kRingBytes = 16 << 20, kLargestPiece = 8 << 20;
+constexpr size_t kMostPieces = 256;  // under way at once, each with an event
 
 }  // namespace
 
@@ -21,7 +21,7 @@ Staging::~Staging() {
 
 void Staging::create() {
   void* memory = nullptr;
-  check(cudaHostAlloc(&memory, ring_bytes, cudaHostAllocDefault), "pinned memory for copies to the device");
+  check(cudaHostAlloc(&memory, kRingBytes, cudaHostAllocDefault), "pinned memory for copies to the device");
   memory_ = static_cast<char*>(memory);
 }
 
@@ -33,9 +33,9 @@ void Staging::retire_oldest() {
 
 /// Where `bytes` of the ring begin that no copy reads any more.
 int64_t Staging::take(int64_t bytes) {
-  const int64_t begin = next_ + bytes > ring_bytes ? 0 : next_, end = begin + bytes;
+  const int64_t begin = next_ + bytes > kRingBytes ? 0 : next_, end = begin + bytes;
   const auto overlaps = [&](const Piece& p) { return p.begin < end && begin < p.end; };
-  while (under_way_.size() >= most_pieces || std::any_of(under_way_.begin(), under_way_.end(), overlaps))
+  while (under_way_.size() >= kMostPieces || std::any_of(under_way_.begin(), under_way_.end(), overlaps))
     retire_oldest();
   next_ = round_up(end, 256);
   return begin;
@@ -44,7 +44,7 @@ int64_t Staging::take(int64_t bytes) {
 void Staging::copy_in(cudaStream_t queue, void* to, const void* from_host, int64_t bytes) {
   if (!memory_) create();
   for (int64_t done = 0; done < bytes;) {
-    const int64_t size = std::min(bytes - done, largest_piece), begin = take(size);
+    const int64_t size = std::min(bytes - done, kLargestPiece), begin = take(size);
     memcpy(memory_ + begin, static_cast<const char*>(from_host) + done, size_t(size));
     check(
         cudaMemcpyAsync(static_cast<char*>(to) + done, memory_ + begin, size_t(size), cudaMemcpyHostToDevice, queue),

@@ -22,8 +22,8 @@
 namespace selene::cuda {
 namespace {
 
-constexpr int64_t library_workspace = 32 << 20;  // what cuBLAS itself takes on compute capability 9.0
-constexpr int64_t small_product = 1 << 22;       // multiplications below which scratch gains nothing
+constexpr int64_t kLibraryWorkspace = 32 << 20;  // what cuBLAS itself takes on compute capability 9.0
+constexpr int64_t kSmallProduct = 1 << 22;       // multiplications below which scratch gains nothing
 
 void check(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
@@ -197,7 +197,7 @@ Product product_of(const Stream& s, const Matmul<T>& a, Batches& loop) {
 
 template <class T>
 int64_t scratch_bytes(const Matmul<T>& a) {
-  return a.M * a.N * a.K * a.outer * a.inner < small_product ? 0 : library_workspace;
+  return a.M * a.N * a.K * a.outer * a.inner < kSmallProduct ? 0 : kLibraryWorkspace;
 }
 
 template <class T>

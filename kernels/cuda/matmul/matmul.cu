@@ -27,11 +27,11 @@ bool rows_aligned(const T* p, int64_t ld, int64_t outer, int64_t inner) {
 
 template <class T>
 Cut make_cut(const Matmul<T>& a) {
-  constexpr int64_t kFewTiles = 128, kWantedBlocks = 256, kLeastChunk = 512;
+  constexpr int64_t few_tiles = 128, wanted_blocks = 256, least_chunk = 512;
   Cut c{ceil_div(a.M, kTile), ceil_div(a.N, kTile), a.K, 1, a.outer * a.inner, 0, 0};
   const int64_t tiles = c.tiles_m * c.tiles_n * c.batch;
-  if (tiles > 0 && tiles < kFewTiles && a.K >= 2 * kLeastChunk) {
-    const int64_t most = a.K / kLeastChunk, wanted = ceil_div(kWantedBlocks, tiles);
+  if (tiles > 0 && tiles < few_tiles && a.K >= 2 * least_chunk) {
+    const int64_t most = a.K / least_chunk, wanted = ceil_div(wanted_blocks, tiles);
     c.chunk = ceil_div(ceil_div(a.K, wanted < most ? wanted : most), kDepth) * kDepth;
     c.chunks = ceil_div(a.K, c.chunk);
   }

@@ -114,39 +114,39 @@ __device__ inline void map_eights(Activation f, float beta, const Eight (&x)[N],
   }
 }
 
-template <class T, bool kFast>
+template <class T, bool Fast>
 __global__ __launch_bounds__(kThreads) void activation_eights(ActivationFwd<T> a) {  // kDeep * 8 elements a thread
   const int64_t total = a.R * a.C, first = blockIdx.x * int64_t(kThreads * kDeep * 8) + int(threadIdx.x) * 8;
   Eight x[kDeep], y[kDeep], unused[kDeep];
 #pragma unroll
   for (int k = 0; k < kDeep; ++k) {
     const int64_t i = first + k * kThreads * 8;
-    x[k] = load_eight<kFast>(a.x + i, eight_or_rest(total, i));
+    x[k] = load_eight<Fast>(a.x + i, eight_or_rest(total, i));
   }
   map_eights(a.f, a.beta, x, y, unused);
-  DropoutPlace place = DropoutPlace::of<kFast>(a.drop, first, a.rows * a.C);
+  DropoutPlace place = DropoutPlace::of<Fast>(a.drop, first, a.rows * a.C);
 #pragma unroll
   for (int k = 0; k < kDeep; ++k) {
     const int64_t i = first + k * kThreads * 8;
-    multiply(y[k], dropout_factors<kFast>(a.drop, place.b, place.e, place.size));
+    multiply(y[k], dropout_factors<Fast>(a.drop, place.b, place.e, place.size));
     if (dropout_on(a.drop)) place.advance(kThreads * 8);
-    store_eight<kFast>(a.y + i, y[k], eight_or_rest(total, i));
+    store_eight<Fast>(a.y + i, y[k], eight_or_rest(total, i));
   }
 }
 
-template <class T, bool kFast>
+template <class T, bool Fast>
 __global__ __launch_bounds__(kThreads) void activation_gradient_eights(ActivationBwd<T> a) {  // 8 a thread
   const int64_t total = a.R * a.C, i = (blockIdx.x * int64_t(kThreads) + int(threadIdx.x)) * 8;
   const int n = eight_or_rest(total, i);
-  const Eight x[1] = {load_eight<kFast>(a.x + i, n)};
-  Eight dx = load_eight<kFast>(a.dy + i, n), y[1], slope[1];
-  const Eight factor = dropout_factors_at<kFast>(a.drop, i, a.rows * a.C);
+  const Eight x[1] = {load_eight<Fast>(a.x + i, n)};
+  Eight dx = load_eight<Fast>(a.dy + i, n), y[1], slope[1];
+  const Eight factor = dropout_factors_at<Fast>(a.drop, i, a.rows * a.C);
   map_eights(a.f, a.beta, x, y, slope);
   multiply(dx, factor), multiply(dx, slope[0]);
-  store_eight<kFast>(a.dx + i, dx, n);
+  store_eight<Fast>(a.dx + i, dx, n);
   if (a.y == nullptr) return;
   multiply(y[0], factor);
-  store_eight<kFast>(a.y + i, y[0], n);
+  store_eight<Fast>(a.y + i, y[0], n);
 }
 
 /// True where every eight is aligned and has one dropout block.

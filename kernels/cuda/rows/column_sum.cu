@@ -15,10 +15,10 @@ constexpr int64_t kStrip = 32 * kPack<T>;  // columns of a block: 16 bytes a lan
 
 /// Rows of one block: enough blocks for a large device, but at most 512 partial sums a column.
 int64_t rows_of_block(int64_t R, int64_t strips) {
-  constexpr int64_t kMost = 256, kLeast = 32, kWantedBlocks = 512;
-  int64_t rows = kMost;
-  while (rows > kLeast && ceil_div(R, rows) * strips < kWantedBlocks) rows /= 2;
-  const int64_t few = ceil_div(R, kWantedBlocks);
+  constexpr int64_t most = 256, least = 32, wanted = 512;
+  int64_t rows = most;
+  while (rows > least && ceil_div(R, rows) * strips < wanted) rows /= 2;
+  const int64_t few = ceil_div(R, wanted);
   return rows > few ? rows : few;
 }
 

@@ -10,7 +10,7 @@
 namespace selene::cuda {
 namespace {
 
-constexpr int NT = 256;
+constexpr int kThreads = 256;
 constexpr int kTile = 32;
 
 /// The same copy with fewer and longer axes: no axis of one element but in front, y's smallest stride last.
@@ -55,8 +55,8 @@ __device__ inline Place place_of(const A& a, I i, I packs, int N) {
 
 /// A thread copies N neighbours of the last axis (N = 1: any strides), in the order of y.
 template <class T, int N>
-__global__ void __launch_bounds__(NT) copy_packs(CopyStrided<T> a, int64_t all) {
-  const int64_t i = blockIdx.x * int64_t(NT) + threadIdx.x, packs = a.n[3] / N;
+__global__ void __launch_bounds__(kThreads) copy_packs(CopyStrided<T> a, int64_t all) {
+  const int64_t i = blockIdx.x * int64_t(kThreads) + threadIdx.x, packs = a.n[3] / N;
   if (i >= all) return;
   const Place p = all <= 0xffffffffll ? place_of<uint32_t>(a, uint32_t(i), uint32_t(packs), N)
                                       : place_of<int64_t>(a, i, packs, N);
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(NT) copy_packs(CopyStrided<T> a, int64_t all) 
 
 /// Grid: n0 x n1 x tile of axis 2 x tile of axis 3. x is dense along axis 2, y along axis 3.
 template <class T>
-__global__ void __launch_bounds__(NT) copy_transposed(CopyStrided<T> a) {
+__global__ void __launch_bounds__(kThreads) copy_transposed(CopyStrided<T> a) {
   __shared__ T tile[kTile][kTile + 1];
   const int64_t tiles2 = ceil_div(a.n[2], kTile), tiles3 = ceil_div(a.n[3], kTile);
   const int64_t block = blockIdx.x, i3 = block % tiles3 * kTile, i2 = block / tiles3 % tiles2 * kTile;
@@ -78,10 +78,10 @@ __global__ void __launch_bounds__(NT) copy_transposed(CopyStrided<T> a) {
   const T* x = a.x + i0 * a.x_stride[0] + i1 * a.x_stride[1] + i2 + i3 * a.x_stride[3];
   T* y = a.y + i0 * a.y_stride[0] + i1 * a.y_stride[1] + i2 * a.y_stride[2] + i3;
   const int lane = int(threadIdx.x) % kTile, warp = int(threadIdx.x) / kTile;
-  for (int k = warp; k < kTile && i3 + k < a.n[3]; k += NT / kTile)
+  for (int k = warp; k < kTile && i3 + k < a.n[3]; k += kThreads / kTile)
     if (i2 + lane < a.n[2]) tile[k][lane] = x[k * a.x_stride[3] + lane];
   __syncthreads();
-  for (int k = warp; k < kTile && i2 + k < a.n[2]; k += NT / kTile) {
+  for (int k = warp; k < kTile && i2 + k < a.n[2]; k += kThreads / kTile) {
     if (i3 + lane >= a.n[3]) continue;
     T* to = y + k * a.y_stride[2] + lane;
     *to = a.accumulate ? down<T>(up(tile[lane][k]) + up(*to)) : tile[lane][k];
@@ -116,12 +116,12 @@ void run(Stream& s, const CopyStrided<T>& a) {
   CopyStrided<T> c = simplify(a);
   const int64_t all = c.n[0] * c.n[1] * c.n[2] * c.n[3];
   if (all == 0) return;
-  if (packs_fit<T, N>(c)) return launch(s, copy_packs<T, N>, ceil_div(all / N, NT), NT, 0, c, all / N);
+  if (packs_fit<T, N>(c)) return launch(s, copy_packs<T, N>, ceil_div(all / N, kThreads), kThreads, 0, c, all / N);
   if (can_transpose(c)) {
     const int64_t tiles = ceil_div(c.n[2], kTile) * ceil_div(c.n[3], kTile);
-    return launch(s, copy_transposed<T>, c.n[0] * c.n[1] * tiles, NT, 0, c);
+    return launch(s, copy_transposed<T>, c.n[0] * c.n[1] * tiles, kThreads, 0, c);
   }
-  launch(s, copy_packs<T, 1>, ceil_div(all, NT), NT, 0, c, all);
+  launch(s, copy_packs<T, 1>, ceil_div(all, kThreads), kThreads, 0, c, all);
 }
 
 INSTANTIATE_DEVICE(CopyStrided)

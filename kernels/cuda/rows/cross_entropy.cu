@@ -13,9 +13,9 @@ namespace {
 constexpr float kIgnored = 0, kWrong = 1, kRight = 2;
 
 /// lse, row_loss, and the workspace.
-template <class T, int NT, int P>
+template <class T, int Threads, int P>
 __global__ __launch_bounds__(kRowThreads) void loss_rows(CrossEntropyFwd<T> a) {
-  using Walk = RowWalk<T, NT, P>;
+  using Walk = RowWalk<T, Threads, P>;
   __shared__ float buffer[kRowThreads / 32];
   const int64_t r = Walk::row();
   if (r >= a.R) return;
@@ -33,10 +33,10 @@ __global__ __launch_bounds__(kRowThreads) void loss_rows(CrossEntropyFwd<T> a) {
       if (v[j] == wanted && c + j < target) before = 1;
     }
   }
-  s.template combine<NT>(buffer);
-  before = row_max<NT>(before, buffer);
-  if (a.eps > 0) total = row_sum<NT>(total, buffer);
-  if (threadIdx.x % NT != 0) return;
+  s.template combine<Threads>(buffer);
+  before = row_max<Threads>(before, buffer);
+  if (a.eps > 0) total = row_sum<Threads>(total, buffer);
+  if (threadIdx.x % Threads != 0) return;
   const float lse = s.largest + logf(s.sum), nll = lse - wanted;
   a.lse[r] = lse;
   a.row_loss[r] = ignored ? 0.0f : a.eps > 0 ? (1.0f - a.eps) * nll + a.eps * (lse - total / float(a.C)) : nll;
@@ -68,9 +68,9 @@ __global__ __launch_bounds__(kRowThreads) void add_losses(CrossEntropyFwd<T> a) 
   a.sums->count += part[2][0], a.sums->correct += part[3][0];
 }
 
-template <class T, int NT, int P>
+template <class T, int Threads, int P>
 __global__ __launch_bounds__(kRowThreads) void loss_gradient_rows(CrossEntropyBwd<T> a) {
-  using Walk = RowWalk<T, NT, P>;
+  using Walk = RowWalk<T, Threads, P>;
   const int64_t r = Walk::row();
   if (r >= a.R) return;
   const int32_t target = a.target[r];

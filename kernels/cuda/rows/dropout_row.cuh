@@ -10,12 +10,12 @@ struct Eight {
   float v[8];
 };
 
-/// The first n of x[0..7] and 0 beyond, as they are in memory. kFast: x is 16-byte aligned and n is at least 8, or
+/// The first n of x[0..7] and 0 beyond, as they are in memory. Fast: x is 16-byte aligned and n is at least 8, or
 /// at most 0.
-template <bool kFast, class T>
+template <bool Fast, class T>
 __device__ inline Pack<T, 8> load_packed(const T* x, int n) {
   Pack<T, 8> out;
-  if constexpr (kFast) {
+  if constexpr (Fast) {
     Pack<uint32_t, 2 * int(sizeof(T))> words = {};  // chosen as words, as in widen
     if (n > 0) words = load_pack<2 * int(sizeof(T))>(reinterpret_cast<const uint32_t*>(x));
     memcpy(&out, &words, sizeof(out));
@@ -40,14 +40,14 @@ __device__ inline Eight widen(const Pack<T, 8>& x) {
   }
   return out;
 }
-template <bool kFast, class T>
+template <bool Fast, class T>
 __device__ inline Eight load_eight(const T* x, int n) {
-  return widen(load_packed<kFast>(x, n));
+  return widen(load_packed<Fast>(x, n));
 }
-/// The first n of x to y[0..7]; kFast as for load_packed.
-template <bool kFast, class T>
+/// The first n of x to y[0..7]; Fast as for load_packed.
+template <bool Fast, class T>
 __device__ inline void store_eight(T* y, const Eight& x, int n) {
-  if constexpr (kFast) {
+  if constexpr (Fast) {
     if (n <= 0) return;
     Pack<T, 8> pack;
 #pragma unroll
@@ -80,8 +80,8 @@ __device__ inline uint32_t dropout_keeps_any(const DropoutSite& d, uint64_t b, u
 }
 
 /// What to multiply elements e to e + 7 of example b with: 0 or the survivors' factor; 1 where dropout is off.
-/// kFast: e is a multiple of 8. A factor and not a choice, so that NaN stays visible in a dropped element.
-template <bool kFast>
+/// Fast: e is a multiple of 8. A factor and not a choice, so that NaN stays visible in a dropped element.
+template <bool Fast>
 __device__ inline Eight dropout_factors(const DropoutSite& d, uint64_t b, uint64_t e, uint64_t size) {
   Eight out;
   if (!dropout_on(d)) {
@@ -90,7 +90,7 @@ __device__ inline Eight dropout_factors(const DropoutSite& d, uint64_t b, uint64
     return out;
   }
   const float scale = dropout_scale(d.threshold);
-  if constexpr (kFast) {
+  if constexpr (Fast) {
     const Philox bits = dropout_bits(d, dropout_block(b, e));
 #pragma unroll
     for (int j = 0; j < 8; ++j) out.v[j] = dropout_keeps(bits, j, d.threshold) ? scale : 0.0f;
@@ -105,12 +105,12 @@ __device__ inline Eight dropout_factors(const DropoutSite& d, uint64_t b, uint64
 struct DropoutPlace {
   uint64_t b, e, size;
 
-  /// That of element i of the whole tensor. kFast: i and size are multiples of 8.
-  template <bool kFast>
+  /// That of element i of the whole tensor. Fast: i and size are multiples of 8.
+  template <bool Fast>
   static __device__ DropoutPlace of(const DropoutSite& d, int64_t i, int64_t size) {
     uint64_t b = 0;
     if (dropout_on(d)) {  // a division in 64 bits takes as long as the random bits
-      const uint64_t n = kFast ? uint64_t(i) >> 3 : uint64_t(i), m = kFast ? uint64_t(size) >> 3 : uint64_t(size);
+      const uint64_t n = Fast ? uint64_t(i) >> 3 : uint64_t(i), m = Fast ? uint64_t(size) >> 3 : uint64_t(size);
       b = (n | m) >> 32 == 0 ? uint32_t(n) / uint32_t(m) : n / m;
     }
     return {b, uint64_t(i) - b * uint64_t(size), uint64_t(size)};
@@ -120,10 +120,10 @@ struct DropoutPlace {
   }
 };
 /// The same for elements i to i + 7 of the whole tensor.
-template <bool kFast>
+template <bool Fast>
 __device__ inline Eight dropout_factors_at(const DropoutSite& d, int64_t i, int64_t size) {
-  const DropoutPlace place = DropoutPlace::of<kFast>(d, i, size);
-  return dropout_factors<kFast>(d, place.b, place.e, place.size);
+  const DropoutPlace place = DropoutPlace::of<Fast>(d, i, size);
+  return dropout_factors<Fast>(d, place.b, place.e, place.size);
 }
 
 __device__ inline void multiply(Eight& x, const Eight& factor) {

@@ -9,7 +9,7 @@
 namespace selene::cuda {
 namespace {
 
-constexpr int NT = 256;
+constexpr int kThreads = 256;
 
 __device__ inline float combine(Binary op, float a, float b) {
   return op == Binary::add ? a + b : op == Binary::subtract ? a - b : a * b;
@@ -17,8 +17,8 @@ __device__ inline float combine(Binary op, float a, float b) {
 
 /// Elements [i, i + N) of all; single elements at the end. y may be a or b.
 template <class T, int N>
-__global__ void __launch_bounds__(NT) combine_flat(Elementwise<T> a) {
-  const int64_t i = (blockIdx.x * int64_t(NT) + threadIdx.x) * N;
+__global__ void __launch_bounds__(kThreads) combine_flat(Elementwise<T> a) {
+  const int64_t i = (blockIdx.x * int64_t(kThreads) + threadIdx.x) * N;
   if (i + N <= a.n) {
     Pack<T, N> x = load_pack<N>(a.a + i), z = {};
     if (a.b != nullptr) z = load_pack<N>(a.b + i);
@@ -32,8 +32,8 @@ __global__ void __launch_bounds__(NT) combine_flat(Elementwise<T> a) {
 }
 
 template <class T, class To, int N>
-__global__ void __launch_bounds__(NT) cast_flat(const T* x, To* y, int64_t n) {
-  const int64_t i = (blockIdx.x * int64_t(NT) + threadIdx.x) * N;
+__global__ void __launch_bounds__(kThreads) cast_flat(const T* x, To* y, int64_t n) {
+  const int64_t i = (blockIdx.x * int64_t(kThreads) + threadIdx.x) * N;
   if (i + N <= n) {
     const Pack<T, N> from = load_pack<N>(x + i);
     Pack<To, N> to;
@@ -45,8 +45,8 @@ __global__ void __launch_bounds__(NT) cast_flat(const T* x, To* y, int64_t n) {
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(NT) fill_flat(Fill<T> a) {
-  const int64_t i = (blockIdx.x * int64_t(NT) + threadIdx.x) * N;
+__global__ void __launch_bounds__(kThreads) fill_flat(Fill<T> a) {
+  const int64_t i = (blockIdx.x * int64_t(kThreads) + threadIdx.x) * N;
   const T value = down<T>(a.value);
   if (i + N <= a.n) {
     Pack<T, N> y;
@@ -61,8 +61,9 @@ template <class T, class To>
 void cast_to(Stream& s, const Cast<T>& a) {
   constexpr int N = sizeof(T) == 4 && sizeof(To) == 4 ? 4 : 8;
   To* y = static_cast<To*>(a.y);
-  if (aligned16(a.x) && aligned16(y)) launch(s, cast_flat<T, To, N>, ceil_div(a.n, NT * N), NT, 0, a.x, y, a.n);
-  else launch(s, cast_flat<T, To, 1>, ceil_div(a.n, NT), NT, 0, a.x, y, a.n);
+  if (aligned16(a.x) && aligned16(y))
+    launch(s, cast_flat<T, To, N>, ceil_div(a.n, kThreads * N), kThreads, 0, a.x, y, a.n);
+  else launch(s, cast_flat<T, To, 1>, ceil_div(a.n, kThreads), kThreads, 0, a.x, y, a.n);
 }
 
 }  // namespace
@@ -70,8 +71,8 @@ void cast_to(Stream& s, const Cast<T>& a) {
 template <class T>
 void run(Stream& s, const Elementwise<T>& a) {
   constexpr int N = kPack<T>;
-  if (whole_packs<T>(0, {a.a, a.b, a.y})) launch(s, combine_flat<T, N>, ceil_div(a.n, NT * N), NT, 0, a);
-  else launch(s, combine_flat<T, 1>, ceil_div(a.n, NT), NT, 0, a);
+  if (whole_packs<T>(0, {a.a, a.b, a.y})) launch(s, combine_flat<T, N>, ceil_div(a.n, kThreads * N), kThreads, 0, a);
+  else launch(s, combine_flat<T, 1>, ceil_div(a.n, kThreads), kThreads, 0, a);
 }
 template <class T>
 void run(Stream& s, const Cast<T>& a) {
@@ -83,8 +84,8 @@ void run(Stream& s, const Cast<T>& a) {
 template <class T>
 void run(Stream& s, const Fill<T>& a) {
   constexpr int N = kPack<T>;
-  if (aligned16(a.y)) launch(s, fill_flat<T, N>, ceil_div(a.n, NT * N), NT, 0, a);
-  else launch(s, fill_flat<T, 1>, ceil_div(a.n, NT), NT, 0, a);
+  if (aligned16(a.y)) launch(s, fill_flat<T, N>, ceil_div(a.n, kThreads * N), kThreads, 0, a);
+  else launch(s, fill_flat<T, 1>, ceil_div(a.n, kThreads), kThreads, 0, a);
 }
 
 INSTANTIATE_DEVICE(Elementwise)

@@ -8,7 +8,7 @@
 namespace selene::cuda {
 namespace {
 
-constexpr int NT = 256;
+constexpr int kThreads = 256;
 constexpr int64_t kChunk = 16384;  // tokens of one block
 constexpr int64_t kMaskBytes = 16;
 
@@ -17,35 +17,35 @@ __device__ inline int32_t count_tokens(const int32_t* tokens, int64_t n, int32_t
   int32_t seen = 0;
   if (aligned16(tokens)) {
 #pragma unroll 4
-    for (int64_t i = threadIdx.x; i < n / 4; i += NT) {
+    for (int64_t i = threadIdx.x; i < n / 4; i += kThreads) {
       const Pack<int32_t, 4> t = load_pack<4>(tokens + i * 4);
       for (int j = 0; j < 4; ++j) seen += t.v[j] != pad;
     }
   } else {
-    for (int64_t i = threadIdx.x; i < n / 4 * 4; i += NT) seen += tokens[i] != pad;
+    for (int64_t i = threadIdx.x; i < n / 4 * 4; i += kThreads) seen += tokens[i] != pad;
   }
   if (threadIdx.x < n % 4) seen += tokens[n / 4 * 4 + threadIdx.x] != pad;
   int32_t total;
-  block_running_sum<NT>(seen, buf, &total);
+  block_running_sum<kThreads>(seen, buf, &total);
   return total;
 }
 
 /// Grid: example x chunk of tokens. A block counts what lies before its chunk by itself: integers are exact, the
 /// tokens of a row are few bytes, and no block waits for another.
 __global__ void number_tokens(Positions<float> a, int64_t chunks) {
-  __shared__ int32_t buf[NT / 32];
+  __shared__ int32_t buf[kThreads / 32];
   const int64_t b = blockIdx.x / chunks, first = blockIdx.x % chunks * kChunk, last = min(first + kChunk, a.N);
   const int32_t* tokens = a.tokens + b * a.N;
   int32_t* positions = a.positions + b * a.N;
   if (a.pad < 0) {
-    for (int64_t n = first + threadIdx.x; n < last; n += NT) positions[n] = int32_t(n);
+    for (int64_t n = first + threadIdx.x; n < last; n += kThreads) positions[n] = int32_t(n);
     return;
   }
   int32_t seen = count_tokens(tokens, first, a.pad, buf);
-  for (int64_t n = first + threadIdx.x; n - threadIdx.x < last; n += NT) {
+  for (int64_t n = first + threadIdx.x; n - threadIdx.x < last; n += kThreads) {
     const bool counts = n < last && tokens[n] != a.pad;
     int32_t total;
-    const int32_t before = block_running_sum<NT>(counts, buf, &total);
+    const int32_t before = block_running_sum<kThreads>(counts, buf, &total);
     if (n < last) positions[n] = counts ? a.pad + seen + before + 1 : a.pad;
     seen += total;
   }
@@ -53,7 +53,7 @@ __global__ void number_tokens(Positions<float> a, int64_t chunks) {
 
 /// A thread writes 16 neighbouring elements of mask [B * N].
 __global__ void mask_padding(PaddingMask<float> a) {
-  const int64_t begin = (blockIdx.x * int64_t(NT) + threadIdx.x) * kMaskBytes, all = a.B * a.N;
+  const int64_t begin = (blockIdx.x * int64_t(kThreads) + threadIdx.x) * kMaskBytes, all = a.B * a.N;
   const int64_t end = min(begin + kMaskBytes, all);
   if (begin >= all) return;
   int64_t b = begin / a.N, n = begin % a.N;
@@ -70,8 +70,8 @@ __global__ void mask_padding(PaddingMask<float> a) {
 
 /// A group of lanes writes one row of y; packs of N elements.
 template <class T, int N>
-__global__ void __launch_bounds__(NT) look_up(EmbeddingFwd<T> a, int log2) {
-  const Lanes at = split_block<NT>(log2);
+__global__ void __launch_bounds__(kThreads) look_up(EmbeddingFwd<T> a, int log2) {
+  const Lanes at = split_block<kThreads>(log2);
   const int64_t r = blockIdx.x * int64_t(at.groups) + at.group;
   if (r >= a.R) return;
   const T *row = a.table + a.ids[r] * a.D, *add = a.add != nullptr ? a.add + a.ids2[r] * a.D : nullptr;
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(NT) look_up(EmbeddingFwd<T> a, int log2) {
 template <class T, int N>
 void launch_look_up(Stream& s, const EmbeddingFwd<T>& a) {
   const int log2 = lanes_log2(ceil_div(a.D, N));
-  launch(s, look_up<T, N>, ceil_div(a.R, NT >> log2), NT, 0, a, log2);
+  launch(s, look_up<T, N>, ceil_div(a.R, kThreads >> log2), kThreads, 0, a, log2);
 }
 
 }  // namespace
@@ -97,11 +97,11 @@ void launch_look_up(Stream& s, const EmbeddingFwd<T>& a) {
 template <class T>
 void run(Stream& s, const Positions<T>& a) {
   const int64_t chunks = ceil_div(a.N, kChunk);
-  launch(s, number_tokens, a.B * chunks, NT, 0, a, chunks);
+  launch(s, number_tokens, a.B * chunks, kThreads, 0, a, chunks);
 }
 template <class T>
 void run(Stream& s, const PaddingMask<T>& a) {
-  launch(s, mask_padding, ceil_div(a.B * a.N, NT * kMaskBytes), NT, 0, a);
+  launch(s, mask_padding, ceil_div(a.B * a.N, kThreads * kMaskBytes), kThreads, 0, a);
 }
 template <class T>
 void run(Stream& s, const EmbeddingFwd<T>& a) {

@@ -10,10 +10,10 @@
 namespace selene::cuda {
 namespace {
 
-constexpr int NT = 128;
+constexpr int kThreads = 128;
 constexpr int64_t kChunk = 64;    // sorted rows of one piece
 constexpr int kMinLanesLog2 = 3;  // of a chunk, so that a block has 16 chunks at most
-constexpr int kBlockRows = (NT >> kMinLanesLog2) * int(kChunk);
+constexpr int kBlockRows = (kThreads >> kMinLanesLog2) * int(kChunk);
 constexpr int kTile = 128;  // columns of a block of the second pass
 
 /// Parts of the workspace.
@@ -97,13 +97,13 @@ __device__ inline void sum_chunk(const EmbeddingBwd<T>& a, float* pieces, const 
   }
 }
 
-/// Grid: NT >> log2 chunks x tile of N << log2 columns. A group of lanes sums one chunk.
+/// Grid: kThreads >> log2 chunks x tile of N << log2 columns. A group of lanes sums one chunk.
 template <class T, int N>
-__global__ void __launch_bounds__(NT) sum_chunks(EmbeddingBwd<T> a, Pieces p, int64_t tiles, int log2) {
+__global__ void __launch_bounds__(kThreads) sum_chunks(EmbeddingBwd<T> a, Pieces p, int64_t tiles, int log2) {
   __shared__ int32_t keys[kBlockRows + 2], rows[kBlockRows];
-  const Lanes at = split_block<NT>(log2);
+  const Lanes at = split_block<kThreads>(log2);
   const int64_t tile = blockIdx.x % tiles, chunk = blockIdx.x / tiles * at.groups;
-  for (int i = int(threadIdx.x); i < at.groups * kChunk + 2; i += NT) {
+  for (int i = int(threadIdx.x); i < at.groups * kChunk + 2; i += kThreads) {
     const int64_t e = chunk * kChunk - 1 + i;
     const bool exists = e >= 0 && e < a.R;
     const int32_t row = exists ? p.rows[e] : 0;
@@ -149,7 +149,7 @@ void launch_sums(Stream& s, const EmbeddingBwd<T>& a, const Pieces& p) {
   int log2 = lanes_log2(ceil_div(a.D, N));
   if (log2 < kMinLanesLog2) log2 = kMinLanesLog2;
   const int64_t tiles = ceil_div(a.D, N << log2);
-  launch(s, sum_chunks<T, N>, ceil_div(p.chunks, NT >> log2) * tiles, NT, 0, a, p, tiles, log2);
+  launch(s, sum_chunks<T, N>, ceil_div(p.chunks, kThreads >> log2) * tiles, kThreads, 0, a, p, tiles, log2);
 }
 
 }  // namespace

@@ -14,15 +14,15 @@ constexpr int kThreads = 256;
 constexpr int64_t kLongest = 1024;  // columns of a row in registers
 
 /// x becomes s = residual + dropout(x) as rounded, which is what the backward pass will read; also stored.
-template <bool kFast, class T>
+template <bool Fast, class T>
 __device__ inline void add_residual(const LayerNormFwd<T>& a, int64_t r, int64_t c, int n, const Eight& residual,
                                     Eight& x) {
   const uint64_t b = dropout_on(a.drop) ? uint64_t(r) / uint64_t(a.rows) : 0;
   const uint64_t e = (uint64_t(r) - b * uint64_t(a.rows)) * uint64_t(a.C) + uint64_t(c);
-  const Eight factor = dropout_factors<kFast>(a.drop, b, e, uint64_t(a.rows) * uint64_t(a.C));
+  const Eight factor = dropout_factors<Fast>(a.drop, b, e, uint64_t(a.rows) * uint64_t(a.C));
 #pragma unroll
   for (int j = 0; j < 8; ++j) x.v[j] = up(down<T>(residual.v[j] + x.v[j] * factor.v[j]));
-  store_eight<kFast>(a.s + r * a.C + c, x, n);
+  store_eight<Fast>(a.s + r * a.C + c, x, n);
 }
 __device__ inline float sum_of(const Eight& x) {
   float sum = 0;
@@ -40,34 +40,33 @@ __device__ inline float squares_of(const Eight& s, float mean, int n) {
   }
   return sum;
 }
-template <bool kFast, class T>
+template <bool Fast, class T>
 __device__ inline void store_normalised(const LayerNormFwd<T>& a, int64_t r, int64_t c, int n, const Eight& s,
                                         float mean, float rstd) {
-  const Eight gamma = load_eight<kFast>(a.gamma + c, n), beta = load_eight<kFast>(a.beta + c, n);
+  const Eight gamma = load_eight<Fast>(a.gamma + c, n), beta = load_eight<Fast>(a.beta + c, n);
   Eight y;
 #pragma unroll
   for (int j = 0; j < 8; ++j) y.v[j] = (s.v[j] - mean) * rstd * gamma.v[j] + beta.v[j];
-  store_eight<kFast>(a.y + r * a.C + c, y, n);
+  store_eight<Fast>(a.y + r * a.C + c, y, n);
 }
 
 /// Grid ceil(R / (kThreads / G)): G lanes hold a row of up to G * K * 8 columns.
-template <class T, int G, int K, bool kFast>
+template <class T, int G, int K, bool Fast>
 __global__ __launch_bounds__(kThreads) void layer_norm_rows(LayerNormFwd<T> a) {
   const int64_t r = blockIdx.x * int64_t(kThreads / G) + int(threadIdx.x) / G;
   const int columns = r < a.R ? int(a.C) : 0;  // lanes without a row take part in the sums of their warp
   const int first = int(threadIdx.x) % G * 8;
   Eight s[K];
 #pragma unroll
-  for (int k = 0; k < K; ++k)
-    s[k] = load_eight<kFast>(a.x + r * a.C + first + k * G * 8, columns - first - k * G * 8);
+  for (int k = 0; k < K; ++k) s[k] = load_eight<Fast>(a.x + r * a.C + first + k * G * 8, columns - first - k * G * 8);
   if (a.residual != nullptr) {
     Eight residual[K];
 #pragma unroll
     for (int k = 0; k < K; ++k)
-      residual[k] = load_eight<kFast>(a.residual + r * a.C + first + k * G * 8, columns - first - k * G * 8);
+      residual[k] = load_eight<Fast>(a.residual + r * a.C + first + k * G * 8, columns - first - k * G * 8);
 #pragma unroll
     for (int k = 0; k < K; ++k)
-      add_residual<kFast>(a, r, first + k * G * 8, columns - first - k * G * 8, residual[k], s[k]);
+      add_residual<Fast>(a, r, first + k * G * 8, columns - first - k * G * 8, residual[k], s[k]);
   }
   float sum = 0, squares = 0;
 #pragma unroll
@@ -78,32 +77,32 @@ __global__ __launch_bounds__(kThreads) void layer_norm_rows(LayerNormFwd<T> a) {
   const float rstd = rsqrtf(warp_sum<G>(squares) / float(a.C) + a.eps);
 #pragma unroll
   for (int k = 0; k < K; ++k)
-    store_normalised<kFast>(a, r, first + k * G * 8, columns - first - k * G * 8, s[k], mean, rstd);
+    store_normalised<Fast>(a, r, first + k * G * 8, columns - first - k * G * 8, s[k], mean, rstd);
   if (first == 0 && columns > 0) a.mean[r] = mean, a.rstd[r] = rstd;
 }
 
 /// Grid R: a block per row of any length; a thread comes back to the eights it wrote.
-template <class T, bool kFast>
+template <class T, bool Fast>
 __global__ __launch_bounds__(kThreads) void layer_norm_long_rows(LayerNormFwd<T> a) {
   __shared__ float buf[kThreads / 32];
   const int64_t r = blockIdx.x, first = int64_t(threadIdx.x) * 8, step = kThreads * 8;
   float sum = 0, squares = 0;
   for (int64_t c = first; c < a.C; c += step) {
     const int n = eight_or_rest(a.C, c);
-    Eight x = load_eight<kFast>(a.x + r * a.C + c, n);
-    if (a.residual != nullptr) add_residual<kFast>(a, r, c, n, load_eight<kFast>(a.residual + r * a.C + c, n), x);
+    Eight x = load_eight<Fast>(a.x + r * a.C + c, n);
+    if (a.residual != nullptr) add_residual<Fast>(a, r, c, n, load_eight<Fast>(a.residual + r * a.C + c, n), x);
     sum += sum_of(x);
   }
   const float mean = block_sum<kThreads>(sum, buf) / float(a.C);
   const T* s = (a.residual != nullptr ? a.s : a.x) + r * a.C;
   for (int64_t c = first; c < a.C; c += step) {
     const int n = eight_or_rest(a.C, c);
-    squares += squares_of(load_eight<kFast>(s + c, n), mean, n);
+    squares += squares_of(load_eight<Fast>(s + c, n), mean, n);
   }
   const float rstd = rsqrtf(block_sum<kThreads>(squares, buf) / float(a.C) + a.eps);
   for (int64_t c = first; c < a.C; c += step) {
     const int n = eight_or_rest(a.C, c);
-    store_normalised<kFast>(a, r, c, n, load_eight<kFast>(s + c, n), mean, rstd);
+    store_normalised<Fast>(a, r, c, n, load_eight<Fast>(s + c, n), mean, rstd);
   }
   if (threadIdx.x == 0) a.mean[r] = mean, a.rstd[r] = rstd;
 }
@@ -124,17 +123,17 @@ __device__ inline void add_row(const Eight& xhat, const Eight& g, float& s1, flo
   for (int j = 0; j < 8; ++j) s1 += g.v[j], s2 += g.v[j] * xhat.v[j];
 }
 /// ds = rstd (g - s1 - xhat s2), s1 and s2 being means over the row, and dx = dropout of ds as rounded.
-template <bool kFast, class T>
+template <bool Fast, class T>
 __device__ inline void store_gradient(const LayerNormBwd<T>& a, int64_t r, int64_t c, int n, const Eight& xhat,
                                       Eight g, float rstd, float s1, float s2) {
 #pragma unroll
   for (int j = 0; j < 8; ++j) g.v[j] = up(down<T>(rstd * (g.v[j] - s1 - xhat.v[j] * s2)));
-  store_eight<kFast>(a.ds + r * a.C + c, g, n);
+  store_eight<Fast>(a.ds + r * a.C + c, g, n);
   if (a.dx == nullptr) return;
   const uint64_t b = dropout_on(a.drop) ? uint64_t(r) / uint64_t(a.rows) : 0;
   const uint64_t e = (uint64_t(r) - b * uint64_t(a.rows)) * uint64_t(a.C) + uint64_t(c);
-  multiply(g, dropout_factors<kFast>(a.drop, b, e, uint64_t(a.rows) * uint64_t(a.C)));
-  store_eight<kFast>(a.dx + r * a.C + c, g, n);
+  multiply(g, dropout_factors<Fast>(a.drop, b, e, uint64_t(a.rows) * uint64_t(a.C)));
+  store_eight<Fast>(a.dx + r * a.C + c, g, n);
 }
 /// out[c] = the sum over the block's groups of G lanes; a lane of each holds eight columns, from base + 8 lane on.
 template <int G>
@@ -154,7 +153,7 @@ __device__ inline void store_partial(const Eight& x, float* buf, int64_t base, i
 
 /// Grid ceil(R / rows_of_block), rows_of_block a multiple of kThreads / G; lanes as in layer_norm_rows. The bounds
 /// leave registers enough to hold all without spills.
-template <class T, int G, int K, bool kFast>
+template <class T, int G, int K, bool Fast>
 __global__ __launch_bounds__(kThreads, K == 4 ? 1 : 4 - K) void layer_norm_gradient_rows(LayerNormBwd<T> a,
                                                                                          int64_t rows_of_block) {
   __shared__ float buf[kThreads * 8];
@@ -167,8 +166,8 @@ __global__ __launch_bounds__(kThreads, K == 4 ? 1 : 4 - K) void layer_norm_gradi
     Pack<T, 8> s[K], dy[K];  // as in memory: half the registers in half precision
 #pragma unroll
     for (int k = 0; k < K; ++k) {
-      s[k] = load_packed<kFast>(a.s + r * a.C + first + k * G * 8, columns - first - k * G * 8);
-      dy[k] = load_packed<kFast>(a.dy + r * a.C + first + k * G * 8, columns - first - k * G * 8);
+      s[k] = load_packed<Fast>(a.s + r * a.C + first + k * G * 8, columns - first - k * G * 8);
+      dy[k] = load_packed<Fast>(a.dy + r * a.C + first + k * G * 8, columns - first - k * G * 8);
     }
     const float mean = columns > 0 ? a.mean[r] : 0.0f, rstd = columns > 0 ? a.rstd[r] : 0.0f;
     float s1 = 0, s2 = 0;
@@ -177,16 +176,16 @@ __global__ __launch_bounds__(kThreads, K == 4 ? 1 : 4 - K) void layer_norm_gradi
       const Eight xhat = normalised(widen(s[k]), mean, rstd);
       Eight g = widen(dy[k]);
       add_columns(xhat, g, dgamma[k], dbeta[k]);
-      multiply(g, load_eight<kFast>(a.gamma + first + k * G * 8, columns - first - k * G * 8));
+      multiply(g, load_eight<Fast>(a.gamma + first + k * G * 8, columns - first - k * G * 8));
       add_row(xhat, g, s1, s2);
     }
     s1 = warp_sum<G>(s1) / float(a.C), s2 = warp_sum<G>(s2) / float(a.C);
 #pragma unroll
     for (int k = 0; k < K; ++k) {
       Eight g = widen(dy[k]);
-      multiply(g, load_eight<kFast>(a.gamma + first + k * G * 8, columns - first - k * G * 8));
-      store_gradient<kFast>(a, r, first + k * G * 8, columns - first - k * G * 8, normalised(widen(s[k]), mean, rstd),
-                            g, rstd, s1, s2);
+      multiply(g, load_eight<Fast>(a.gamma + first + k * G * 8, columns - first - k * G * 8));
+      store_gradient<Fast>(a, r, first + k * G * 8, columns - first - k * G * 8, normalised(widen(s[k]), mean, rstd),
+                           g, rstd, s1, s2);
     }
   }
   float* out = a.workspace + blockIdx.x * 2 * a.C;
@@ -198,7 +197,7 @@ __global__ __launch_bounds__(kThreads, K == 4 ? 1 : 4 - K) void layer_norm_gradi
 }
 
 /// Grid R, a block per row of any length: ds and dx.
-template <class T, bool kFast>
+template <class T, bool Fast>
 __global__ __launch_bounds__(kThreads) void layer_norm_gradient_long_rows(LayerNormBwd<T> a) {
   __shared__ float buf[kThreads / 32];
   const int64_t r = blockIdx.x, first = int64_t(threadIdx.x) * 8, step = kThreads * 8;
@@ -206,22 +205,22 @@ __global__ __launch_bounds__(kThreads) void layer_norm_gradient_long_rows(LayerN
   float s1 = 0, s2 = 0;
   for (int64_t c = first; c < a.C; c += step) {
     const int n = eight_or_rest(a.C, c);
-    Eight g = load_eight<kFast>(a.dy + r * a.C + c, n);
-    multiply(g, load_eight<kFast>(a.gamma + c, n));
-    add_row(normalised(load_eight<kFast>(a.s + r * a.C + c, n), mean, rstd), g, s1, s2);
+    Eight g = load_eight<Fast>(a.dy + r * a.C + c, n);
+    multiply(g, load_eight<Fast>(a.gamma + c, n));
+    add_row(normalised(load_eight<Fast>(a.s + r * a.C + c, n), mean, rstd), g, s1, s2);
   }
   s1 = block_sum<kThreads>(s1, buf) / float(a.C), s2 = block_sum<kThreads>(s2, buf) / float(a.C);
   for (int64_t c = first; c < a.C; c += step) {
     const int n = eight_or_rest(a.C, c);
-    Eight g = load_eight<kFast>(a.dy + r * a.C + c, n);
-    multiply(g, load_eight<kFast>(a.gamma + c, n));
-    const Eight xhat = normalised(load_eight<kFast>(a.s + r * a.C + c, n), mean, rstd);
-    store_gradient<kFast>(a, r, c, n, xhat, g, rstd, s1, s2);
+    Eight g = load_eight<Fast>(a.dy + r * a.C + c, n);
+    multiply(g, load_eight<Fast>(a.gamma + c, n));
+    const Eight xhat = normalised(load_eight<Fast>(a.s + r * a.C + c, n), mean, rstd);
+    store_gradient<Fast>(a, r, c, n, xhat, g, rstd, s1, s2);
   }
 }
 
 /// Grid strips of 256 columns x blocks of rows: partial sums of dgamma and dbeta of long rows.
-template <class T, bool kFast>
+template <class T, bool Fast>
 __global__ __launch_bounds__(kThreads) void layer_norm_gradient_columns(LayerNormBwd<T> a, int64_t rows_of_block) {
   __shared__ float buf[kThreads * 8];
   const int64_t strips = ceil_div(a.C, 256), block = blockIdx.x / strips, base = blockIdx.x % strips * 256;
@@ -231,8 +230,8 @@ __global__ __launch_bounds__(kThreads) void layer_norm_gradient_columns(LayerNor
   Eight dgamma = {}, dbeta = {};
 #pragma unroll 2
   for (int64_t r = begin + int(threadIdx.x) / 32; r < end; r += kThreads / 32) {
-    const Eight xhat = normalised(load_eight<kFast>(a.s + r * a.C + c, n), a.mean[r], a.rstd[r]);
-    add_columns(xhat, load_eight<kFast>(a.dy + r * a.C + c, n), dgamma, dbeta);
+    const Eight xhat = normalised(load_eight<Fast>(a.s + r * a.C + c, n), a.mean[r], a.rstd[r]);
+    add_columns(xhat, load_eight<Fast>(a.dy + r * a.C + c, n), dgamma, dbeta);
   }
   float* out = a.workspace + block * 2 * a.C;
   store_partial<32>(dgamma, buf, base, a.C, out);

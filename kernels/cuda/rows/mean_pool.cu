@@ -7,7 +7,7 @@
 namespace selene::cuda {
 namespace {
 
-constexpr int NT = 256;
+constexpr int kThreads = 256;
 
 /// Rows of one partial sum: 64, or more where that would give above 1024 partial sums.
 SELENE_HD int64_t rows_per_sum(int64_t N) { return N > 64 * 1024 ? ceil_div(N, 1024) : 64; }
@@ -22,9 +22,9 @@ __device__ inline int64_t rows_used(const A& a, int64_t b) {
 /// Grid: example x chunk x tile of columns. Row (b, chunk) of the workspace [B, chunks, D]: the chunk's sum;
 /// chunks without a used row are left as they are.
 template <class T, int N>
-__global__ void __launch_bounds__(NT) sum_rows_used(MeanPoolFwd<T> a, int64_t chunks, int64_t tiles, int log2) {
-  __shared__ float buf[NT * N];
-  const Lanes at = split_block<NT>(log2);
+__global__ void __launch_bounds__(kThreads) sum_rows_used(MeanPoolFwd<T> a, int64_t chunks, int64_t tiles, int log2) {
+  __shared__ float buf[kThreads * N];
+  const Lanes at = split_block<kThreads>(log2);
   const int64_t first = blockIdx.x % tiles * at.lanes * N, col = first + at.lane * N, row = blockIdx.x / tiles;
   const int64_t b = row / chunks, rows = rows_per_sum(a.N), begin = row % chunks * rows;
   const int64_t end = min(begin + rows, rows_used(a, b));
@@ -44,8 +44,8 @@ __global__ void __launch_bounds__(NT) sum_rows_used(MeanPoolFwd<T> a, int64_t ch
 
 /// Grid: example x 32 columns.
 template <class T>
-__global__ void __launch_bounds__(NT) mean_of_sums(MeanPoolFwd<T> a, int64_t chunks, int64_t tiles) {
-  __shared__ float buf[NT];
+__global__ void __launch_bounds__(kThreads) mean_of_sums(MeanPoolFwd<T> a, int64_t chunks, int64_t tiles) {
+  __shared__ float buf[kThreads];
   const int64_t b = blockIdx.x / tiles, first = blockIdx.x % tiles * 32, c = first + threadIdx.x;
   const int64_t used = rows_used(a, b), count = used > 0 ? ceil_div(used, rows_per_sum(a.N)) : 0;
   const float sum = sum_rows<1>(a.workspace + b * chunks * a.D, count, a.D, first, a.D, buf);
@@ -54,8 +54,8 @@ __global__ void __launch_bounds__(NT) mean_of_sums(MeanPoolFwd<T> a, int64_t chu
 
 /// A group of lanes writes one row of dx.
 template <class T, int N>
-__global__ void __launch_bounds__(NT) spread_mean(MeanPoolBwd<T> a, int log2) {
-  const Lanes at = split_block<NT>(log2);
+__global__ void __launch_bounds__(kThreads) spread_mean(MeanPoolBwd<T> a, int log2) {
+  const Lanes at = split_block<kThreads>(log2);
   const int64_t r = blockIdx.x * int64_t(at.groups) + at.group, b = r / a.N;
   if (r >= a.B * a.N) return;
   const int64_t used = rows_used(a, b);
@@ -74,12 +74,12 @@ template <class T, int N>
 void launch_sums(Stream& s, const MeanPoolFwd<T>& a, int64_t chunks) {
   const int log2 = lanes_log2(ceil_div(a.D, N));
   const int64_t tiles = ceil_div(a.D, N << log2);
-  launch(s, sum_rows_used<T, N>, a.B * chunks * tiles, NT, 0, a, chunks, tiles, log2);
+  launch(s, sum_rows_used<T, N>, a.B * chunks * tiles, kThreads, 0, a, chunks, tiles, log2);
 }
 template <class T, int N>
 void launch_spread(Stream& s, const MeanPoolBwd<T>& a) {
   const int log2 = lanes_log2(ceil_div(a.D, N));
-  launch(s, spread_mean<T, N>, ceil_div(a.B * a.N, NT >> log2), NT, 0, a, log2);
+  launch(s, spread_mean<T, N>, ceil_div(a.B * a.N, kThreads >> log2), kThreads, 0, a, log2);
 }
 
 }  // namespace
@@ -89,7 +89,7 @@ void run(Stream& s, const MeanPoolFwd<T>& a) {
   const int64_t chunks = ceil_div(a.N, rows_per_sum(a.N)), tiles = ceil_div(a.D, 32);
   if (whole_packs<T>(a.D, {a.x})) launch_sums<T, kPack<T>>(s, a, chunks);
   else launch_sums<T, 1>(s, a, chunks);
-  launch(s, mean_of_sums<T>, a.B * tiles, NT, 0, a, chunks, tiles);
+  launch(s, mean_of_sums<T>, a.B * tiles, kThreads, 0, a, chunks, tiles);
 }
 template <class T>
 void run(Stream& s, const MeanPoolBwd<T>& a) {

@@ -8,15 +8,15 @@
 namespace selene::cuda {
 namespace {
 
-constexpr int NT = 256;
+constexpr int kThreads = 256;
 
 /// Rows of one partial sum: 128, or more where that would give above 1024 partial sums.
 SELENE_HD int64_t rows_per_sum(int64_t R) { return R > 128 * 1024 ? ceil_div(R, 1024) : 128; }
 
 /// A group of lanes writes one row of y.
 template <class T, int N>
-__global__ void __launch_bounds__(NT) pixel_rows(PixelFwd<T> a, int log2) {
-  const Lanes at = split_block<NT>(log2);
+__global__ void __launch_bounds__(kThreads) pixel_rows(PixelFwd<T> a, int log2) {
+  const Lanes at = split_block<kThreads>(log2);
   const int64_t r = blockIdx.x * int64_t(at.groups) + at.group;
   if (r >= a.R) return;
   const float x = up(a.x[r]);
@@ -33,8 +33,8 @@ __global__ void __launch_bounds__(NT) pixel_rows(PixelFwd<T> a, int log2) {
 
 /// dx: a warp takes the inner product of one row of dy with w.
 template <class T, int N>
-__global__ void __launch_bounds__(NT) pixel_dx(PixelBwd<T> a) {
-  const Lanes at = split_block<NT>(5);
+__global__ void __launch_bounds__(kThreads) pixel_dx(PixelBwd<T> a) {
+  const Lanes at = split_block<kThreads>(5);
   const int64_t r = blockIdx.x * int64_t(at.groups) + at.group;
   if (r >= a.R) return;
   float dot = 0;
@@ -49,9 +49,9 @@ __global__ void __launch_bounds__(NT) pixel_dx(PixelBwd<T> a) {
 
 /// Grid: block of rows x tile of columns. Row `block` of the workspace [blocks, 2 D]: sums of dy x, then of dy.
 template <class T, int N>
-__global__ void __launch_bounds__(NT) pixel_sums(PixelBwd<T> a, int64_t tiles, int log2) {
-  __shared__ float buf[NT * N];
-  const Lanes at = split_block<NT>(log2);
+__global__ void __launch_bounds__(kThreads) pixel_sums(PixelBwd<T> a, int64_t tiles, int log2) {
+  __shared__ float buf[kThreads * N];
+  const Lanes at = split_block<kThreads>(log2);
   const int64_t block = blockIdx.x / tiles, first = blockIdx.x % tiles * at.lanes * N, col = first + at.lane * N;
   const int64_t rows = rows_per_sum(a.R), end = min((block + 1) * rows, a.R);
   float dw[N] = {}, db[N] = {};
@@ -77,14 +77,14 @@ __global__ void __launch_bounds__(NT) pixel_sums(PixelBwd<T> a, int64_t tiles, i
 template <class T, int N>
 void launch_rows(Stream& s, const PixelFwd<T>& a) {
   const int log2 = lanes_log2(ceil_div(a.D, N));
-  launch(s, pixel_rows<T, N>, ceil_div(a.R, NT >> log2), NT, 0, a, log2);
+  launch(s, pixel_rows<T, N>, ceil_div(a.R, kThreads >> log2), kThreads, 0, a, log2);
 }
 template <class T, int N>
 void launch_gradients(Stream& s, const PixelBwd<T>& a) {
   const int log2 = lanes_log2(ceil_div(a.D, N));
   const int64_t tiles = ceil_div(a.D, N << log2);
-  if (a.dx != nullptr) launch(s, pixel_dx<T, N>, ceil_div(a.R, NT / 32), NT, 0, a);
-  launch(s, pixel_sums<T, N>, ceil_div(a.R, rows_per_sum(a.R)) * tiles, NT, 0, a, tiles, log2);
+  if (a.dx != nullptr) launch(s, pixel_dx<T, N>, ceil_div(a.R, kThreads / 32), kThreads, 0, a);
+  launch(s, pixel_sums<T, N>, ceil_div(a.R, rows_per_sum(a.R)) * tiles, kThreads, 0, a, tiles, log2);
 }
 
 }  // namespace

@@ -23,14 +23,14 @@ inline int lanes_log2(int64_t n) {
   return log2;
 }
 
-/// A block of NT threads in groups of 1 << log2 lanes.
+/// A block of Threads threads in groups of 1 << log2 lanes.
 struct Lanes {
   int lane, lanes, group, groups;
 };
-template <int NT>
+template <int Threads>
 __device__ inline Lanes split_block(int log2) {
   const int t = int(threadIdx.x);
-  return {t & ((1 << log2) - 1), 1 << log2, t >> log2, NT >> log2};
+  return {t & ((1 << log2) - 1), 1 << log2, t >> log2, Threads >> log2};
 }
 
 /// Adds the groups' sums in order: a group's lane l holds columns l * N to l * N + N - 1. In thread t < lanes * N:
@@ -68,9 +68,9 @@ __device__ inline float sum_rows(const float* p, int64_t count, int64_t stride, 
 }
 
 /// Sum of x over the threads before this one, and over all of them in *total. Ends with a barrier.
-template <int NT>
+template <int Threads>
 __device__ inline int32_t block_running_sum(int32_t x, int32_t* buf, int32_t* total) {
-  const int lane = int(threadIdx.x) % 32, warp = int(threadIdx.x) / 32;  // buf: [NT/32] shared
+  const int lane = int(threadIdx.x) % 32, warp = int(threadIdx.x) / 32;  // buf: [Threads/32] shared
   int32_t sum = x;
   for (int o = 1; o < 32; o <<= 1) {
     const int32_t left = __shfl_up_sync(kFullMask, sum, o);
@@ -79,7 +79,7 @@ __device__ inline int32_t block_running_sum(int32_t x, int32_t* buf, int32_t* to
   if (lane == 31) buf[warp] = sum;
   __syncthreads();
   int32_t before = 0, all = 0;
-  for (int w = 0; w < NT / 32; ++w) {
+  for (int w = 0; w < Threads / 32; ++w) {
     if (w == warp) before = all;
     all += buf[w];
   }

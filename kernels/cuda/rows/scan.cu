@@ -9,7 +9,7 @@
 namespace selene::cuda {
 namespace {
 
-constexpr int NT = 128;
+constexpr int kThreads = 128;
 constexpr int kAhead = 4;           // loads that are in flight before the first store: y may be x
 constexpr int64_t kLineInner = 16;  // below: a warp along the axis instead of a thread for each column
 
@@ -38,8 +38,8 @@ __device__ inline ChunkOf<T> chunk_of(const CumulativeSum<T>& a, int64_t task, i
 
 /// A thread: the sum of one chunk of N columns, into the workspace [outer, chunks, inner].
 template <class T, int N>
-__global__ void __launch_bounds__(NT) sum_columns(CumulativeSum<T> a, int64_t chunks, int64_t tasks) {
-  const int64_t task = blockIdx.x * int64_t(NT) + threadIdx.x;
+__global__ void __launch_bounds__(kThreads) sum_columns(CumulativeSum<T> a, int64_t chunks, int64_t tasks) {
+  const int64_t task = blockIdx.x * int64_t(kThreads) + threadIdx.x;
   if (task >= tasks) return;
   const ChunkOf<T> k = chunk_of<T, N>(a, task, chunks);
   float sum[N] = {};
@@ -53,8 +53,8 @@ __global__ void __launch_bounds__(NT) sum_columns(CumulativeSum<T> a, int64_t ch
 
 /// A warp: the sum of one chunk of one column.
 template <class T>
-__global__ void __launch_bounds__(NT) sum_lines(CumulativeSum<T> a, int64_t chunks, int64_t tasks) {
-  const int64_t task = blockIdx.x * int64_t(NT / 32) + threadIdx.x / 32;
+__global__ void __launch_bounds__(kThreads) sum_lines(CumulativeSum<T> a, int64_t chunks, int64_t tasks) {
+  const int64_t task = blockIdx.x * int64_t(kThreads / 32) + threadIdx.x / 32;
   if (task >= tasks) return;
   const ChunkOf<T> k = chunk_of<T, 1>(a, task, chunks);
   float sum = 0;
@@ -66,8 +66,8 @@ __global__ void __launch_bounds__(NT) sum_lines(CumulativeSum<T> a, int64_t chun
 
 /// A thread for each column of the workspace: sums of chunks become sums of all chunks before.
 template <class T>
-__global__ void __launch_bounds__(NT) scan_sums(CumulativeSum<T> a, int64_t chunks) {
-  const int64_t column = blockIdx.x * int64_t(NT) + threadIdx.x;
+__global__ void __launch_bounds__(kThreads) scan_sums(CumulativeSum<T> a, int64_t chunks) {
+  const int64_t column = blockIdx.x * int64_t(kThreads) + threadIdx.x;
   if (column >= a.outer * a.inner) return;
   float* sums = a.workspace + column / a.inner * chunks * a.inner + column % a.inner;
   float before = 0;
@@ -85,8 +85,8 @@ __global__ void __launch_bounds__(NT) scan_sums(CumulativeSum<T> a, int64_t chun
 
 /// A thread: one chunk of N columns of y.
 template <class T, int N>
-__global__ void __launch_bounds__(NT) run_columns(CumulativeSum<T> a, int64_t chunks, int64_t tasks) {
-  const int64_t task = blockIdx.x * int64_t(NT) + threadIdx.x;
+__global__ void __launch_bounds__(kThreads) run_columns(CumulativeSum<T> a, int64_t chunks, int64_t tasks) {
+  const int64_t task = blockIdx.x * int64_t(kThreads) + threadIdx.x;
   if (task >= tasks) return;
   const ChunkOf<T> k = chunk_of<T, N>(a, task, chunks);
   float sum[N] = {};
@@ -108,9 +108,9 @@ __global__ void __launch_bounds__(NT) run_columns(CumulativeSum<T> a, int64_t ch
 
 /// A warp: one chunk of one column of y, 32 elements at a time.
 template <class T>
-__global__ void __launch_bounds__(NT) run_lines(CumulativeSum<T> a, int64_t chunks, int64_t tasks) {
+__global__ void __launch_bounds__(kThreads) run_lines(CumulativeSum<T> a, int64_t chunks, int64_t tasks) {
   const int lane = int(threadIdx.x) % 32;
-  const int64_t task = blockIdx.x * int64_t(NT / 32) + threadIdx.x / 32;
+  const int64_t task = blockIdx.x * int64_t(kThreads / 32) + threadIdx.x / 32;
   if (task >= tasks) return;
   const ChunkOf<T> k = chunk_of<T, 1>(a, task, chunks);
   float before = chunks > 1 ? a.workspace[k.place] : 0.0f;
@@ -128,21 +128,21 @@ __global__ void __launch_bounds__(NT) run_lines(CumulativeSum<T> a, int64_t chun
 
 template <class T, int N>
 void launch_columns(Stream& s, const CumulativeSum<T>& a, int64_t chunks) {
-  const int64_t tasks = a.outer * chunks * (a.inner / N), blocks = ceil_div(tasks, NT);
+  const int64_t tasks = a.outer * chunks * (a.inner / N), blocks = ceil_div(tasks, kThreads);
   if (chunks > 1) {
-    launch(s, sum_columns<T, N>, blocks, NT, 0, a, chunks, tasks);
-    launch(s, scan_sums<T>, ceil_div(a.outer * a.inner, NT), NT, 0, a, chunks);
+    launch(s, sum_columns<T, N>, blocks, kThreads, 0, a, chunks, tasks);
+    launch(s, scan_sums<T>, ceil_div(a.outer * a.inner, kThreads), kThreads, 0, a, chunks);
   }
-  launch(s, run_columns<T, N>, blocks, NT, 0, a, chunks, tasks);
+  launch(s, run_columns<T, N>, blocks, kThreads, 0, a, chunks, tasks);
 }
 template <class T>
 void launch_lines(Stream& s, const CumulativeSum<T>& a, int64_t chunks) {
-  const int64_t tasks = a.outer * chunks * a.inner, blocks = ceil_div(tasks, NT / 32);
+  const int64_t tasks = a.outer * chunks * a.inner, blocks = ceil_div(tasks, kThreads / 32);
   if (chunks > 1) {
-    launch(s, sum_lines<T>, blocks, NT, 0, a, chunks, tasks);
-    launch(s, scan_sums<T>, ceil_div(a.outer * a.inner, NT), NT, 0, a, chunks);
+    launch(s, sum_lines<T>, blocks, kThreads, 0, a, chunks, tasks);
+    launch(s, scan_sums<T>, ceil_div(a.outer * a.inner, kThreads), kThreads, 0, a, chunks);
   }
-  launch(s, run_lines<T>, blocks, NT, 0, a, chunks, tasks);
+  launch(s, run_lines<T>, blocks, kThreads, 0, a, chunks, tasks);
 }
 
 }  // namespace

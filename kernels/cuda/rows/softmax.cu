@@ -9,16 +9,16 @@ namespace selene::cuda {
 namespace {
 
 /// P columns of x from c on, with -inf where a mask hides one.
-template <class T, int NT, int P>
+template <class T, int Threads, int P>
 __device__ void load_masked(const T* x, const uint8_t* mask, int64_t c, int64_t visible, float* v) {
-  RowWalk<T, NT, P>::load(x + c, v);
+  RowWalk<T, Threads, P>::load(x + c, v);
   for (int j = 0; j < P; ++j)
     if (c + j >= visible || (mask != nullptr && mask[c + j] != 0)) v[j] = -INFINITY;
 }
 
-template <class T, int NT, int P>
+template <class T, int Threads, int P>
 __global__ __launch_bounds__(kRowThreads) void softmax_rows(SoftmaxFwd<T> a) {
-  using Walk = RowWalk<T, NT, P>;
+  using Walk = RowWalk<T, Threads, P>;
   __shared__ float buffer[kRowThreads / 32];
   const int64_t r = Walk::row();
   if (r >= a.R) return;
@@ -28,13 +28,13 @@ __global__ __launch_bounds__(kRowThreads) void softmax_rows(SoftmaxFwd<T> a) {
   float v[P];
   OnlineSum s;
   for (int64_t c = Walk::first(); c < visible; c += Walk::kSweep) {
-    load_masked<T, NT, P>(x, mask, c, visible, v);
+    load_masked<T, Threads, P>(x, mask, c, visible, v);
     s.add(v);
   }
-  s.template combine<NT>(buffer);
+  s.template combine<Threads>(buffer);
   const float log_sum = logf(s.sum), scale = 1.0f / s.sum, hidden = a.log ? -INFINITY : 0.0f;
   for (int64_t c = Walk::first(); c < a.C; c += Walk::kSweep) {
-    load_masked<T, NT, P>(x, mask, c, visible, v);
+    load_masked<T, Threads, P>(x, mask, c, visible, v);
     for (int j = 0; j < P; ++j) {
       const float shifted = v[j] - s.largest, y = a.log ? shifted - log_sum : expf(shifted) * scale;
       v[j] = c + j < visible ? y : hidden;
@@ -43,9 +43,9 @@ __global__ __launch_bounds__(kRowThreads) void softmax_rows(SoftmaxFwd<T> a) {
   }
 }
 
-template <class T, int NT, int P>
+template <class T, int Threads, int P>
 __global__ __launch_bounds__(kRowThreads) void softmax_gradient_rows(SoftmaxBwd<T> a) {
-  using Walk = RowWalk<T, NT, P>;
+  using Walk = RowWalk<T, Threads, P>;
   __shared__ float buffer[kRowThreads / 32];
   const int64_t r = Walk::row();
   if (r >= a.R) return;
@@ -55,7 +55,7 @@ __global__ __launch_bounds__(kRowThreads) void softmax_gradient_rows(SoftmaxBwd<
     Walk::load(y + c, v), Walk::load(dy + c, d);
     for (int j = 0; j < P; ++j) sum += a.log ? d[j] : d[j] * v[j];
   }
-  sum = row_sum<NT>(sum, buffer);
+  sum = row_sum<Threads>(sum, buffer);
   for (int64_t c = Walk::first(); c < a.C; c += Walk::kSweep) {
     Walk::load(y + c, v), Walk::load(dy + c, d);
     for (int j = 0; j < P; ++j) v[j] = a.log ? d[j] - expf(v[j]) * sum : v[j] * (d[j] - sum);

@@ -23,10 +23,10 @@ Bytes from_hex(std::string_view hex) {
 }
 
 /// PNG files of a few pixels, written by Pillow: the start that all share, then a header's data and the rest.
-const std::string start = "89504e470d0a1a0a0000000d49484452";
-const std::string end = "0000000049454e44ae426082";
-const Bytes plain =
-    from_hex(start + "0000000200000002080000000057dd52f80000000e49444154789c63646464fac90800020e0100dc7a3f13" + end);
+const std::string kStart = "89504e470d0a1a0a0000000d49484452";
+const std::string kEnd = "0000000049454e44ae426082";
+const Bytes kPlain = from_hex(
+    kStart + "0000000200000002080000000057dd52f80000000e49444154789c63646464fac90800020e0100dc7a3f13" + kEnd);
 
 }  // namespace
 
@@ -136,7 +136,7 @@ TEST_CASE("image: every kind of PNG gives grey or RGB of 8 bits, the values of t
   };
   for (const File& file : files) {
     CAPTURE(file.what);
-    const Image image = read_png(from_hex(start + file.header_and_data + end), file.what);
+    const Image image = read_png(from_hex(kStart + file.header_and_data + kEnd), file.what);
     CHECK(image.height == file.wanted.height);
     CHECK(image.width == file.wanted.width);
     CHECK(image.channels == file.wanted.channels);
@@ -145,15 +145,15 @@ TEST_CASE("image: every kind of PNG gives grey or RGB of 8 bits, the values of t
 }
 
 TEST_CASE("image: a damaged PNG is refused with its name") {
-  REQUIRE(read_png(plain, "plain").pixels == Bytes{1, 2, 250, 3});
+  REQUIRE(read_png(kPlain, "plain").pixels == Bytes{1, 2, 250, 3});
   CHECK(message_of([] { read_png(std::span<const uint8_t>(), "a.png"); }) == "a.png: is empty, wanted a PNG file");
   CHECK(message_of([] { read_png("/nowhere/a.png"); }) ==
         "/nowhere/a.png: cannot be opened: No such file or directory; wanted a PNG file");
   const Bytes text{'P', '5', ' ', '2', ' ', '2', ' ', '9', '\n', 1, 2, 3, 4};
   CHECK(message_of([&] { read_png(text, "a.pgm"); }).starts_with("a.pgm: "));
-  for (size_t size = 1; size < plain.size() - 16; ++size) {  // up to the middle of the compressed pixels
+  for (size_t size = 1; size < kPlain.size() - 16; ++size) {  // up to the middle of the compressed pixels
     CAPTURE(size);
-    const std::string message = message_of([&] { read_png(std::span(plain).first(size), "cut.png"); });
+    const std::string message = message_of([&] { read_png(std::span(kPlain).first(size), "cut.png"); });
     CHECK(message.starts_with("cut.png: "));
     CHECK(holds(message, "PNG file"));
   }
@@ -171,15 +171,15 @@ TEST_CASE("image: a damaged PNG is refused with its name") {
     const Bytes file(bytes.begin(), bytes.end());
     CHECK(message_of([&] { read_png(file, "a.png"); }) == std::string("a.png: is ") + what + ", wanted a PNG file");
   }
-  Bytes flipped = plain;
+  Bytes flipped = kPlain;
   flipped[20] ^= 1;  // the height: the header's checksum is wrong
   CHECK(message_of([&] { read_png(flipped, "a.png"); }).starts_with("a.png: "));
   const Bytes huge = from_hex(
-      start + "000027100000271008000000009f253dfb0000000e49444154789c63646464fac90800020e0100dc7a3f13" + end);
+      kStart + "000027100000271008000000009f253dfb0000000e49444154789c63646464fac90800020e0100dc7a3f13" + kEnd);
   CHECK(message_of([&] { read_png(huge, "a.png"); }) == "a.png: 10000 x 10000 pixels, wanted 1 to 67108864");
   const auto with_header = [](const std::string& header) {  // width, height, bits, colour type
     const Bytes file =
-        from_hex(start + header + "00000057dd52f80000000e49444154789c63646464fac90800020e0100dc7a3f13" + end);
+        from_hex(kStart + header + "00000057dd52f80000000e49444154789c63646464fac90800020e0100dc7a3f13" + kEnd);
     return message_of([&] { read_png(file, "a.png"); });
   };
   CHECK(with_header("00000000000000020800") == "a.png: 0 x 2 pixels, wanted 1 to 67108864");

@@ -34,7 +34,7 @@ std::string complaint(const Bytes& bytes) {
 }
 std::string complaint(const std::string& header, size_t data_bytes) { return complaint(file_of(header, data_bytes)); }
 
-const std::string A = R"("a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
+const std::string kA = R"("a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
 
 }  // namespace
 
@@ -88,7 +88,7 @@ TEST_CASE("safetensors: the written bytes are the format's") {
 
 TEST_CASE("safetensors: entries come in the order of their bytes; a copy outlives its original") {
   const std::string b = R"("b":{"dtype":"U8","shape":[],"data_offsets":[8,9]})";
-  const Bytes bytes = file_of("{" + b + "," + A + "}   ", 9);
+  const Bytes bytes = file_of("{" + b + "," + kA + "}   ", 9);
   auto first = std::make_unique<SafetensorsFile>("f", bytes);
   const SafetensorsFile copy = *first;
   first.reset();
@@ -98,24 +98,24 @@ TEST_CASE("safetensors: entries come in the order of their bytes; a copy outlive
 }
 
 TEST_CASE("safetensors: what is wrong with a file is said") {
-  CHECK(complaint("{" + A + "}", 8) == "");
+  CHECK(complaint("{" + kA + "}", 8) == "");
   CHECK(complaint(Bytes{1, 2}) == "f: has 2 bytes, wanted at least the 8 of the header length");
   CHECK_THAT(complaint(Bytes(8)), containing("header length 0 does not fit a file of 8 bytes"));
   CHECK_THAT(complaint(Bytes(100, 0xff)), containing("header length 18446744073709551615 does not fit"));
-  CHECK_THAT(complaint("{" + A, 8), containing("f: header:1:"));
+  CHECK_THAT(complaint("{" + kA, 8), containing("f: header:1:"));
   CHECK_THAT(complaint("{\"\xff\":1}", 0), containing("f: header:1:"));
   CHECK_THAT(complaint(" {}", 0), containing("header is not a JSON object"));
   CHECK_THAT(complaint("[1]", 0), containing("header is not a JSON object"));
   CHECK_THAT(complaint("{\"a\":" + std::string(100000, '['), 0), containing("nested deeper"));
-  CHECK_THAT(complaint("{" + A + "," + A + "}", 8), containing("two members \"a\", wanted names that differ"));
+  CHECK_THAT(complaint("{" + kA + "," + kA + "}", 8), containing("two members \"a\", wanted names that differ"));
   CHECK_THAT(complaint(R"({"a\nb":1})", 0), containing(R"(name "a\nb" in the header has a control character)"));
   CHECK_THAT(complaint(R"({"a":1})", 0), containing("tensor \"a\": has no dtype"));
   CHECK_THAT(complaint(R"({"__metadata__":[]})", 0), containing("__metadata__ is [], wanted an object"));
   CHECK_THAT(complaint(R"({"__metadata__":{"k":1}})", 0), containing("__metadata__ \"k\" is 1, wanted a string"));
   CHECK_THAT(complaint(R"({"__metadata__":{"k":"a\u0000b"}})", 0),
              containing(R"(__metadata__ "k" is "a\u0000b", wanted text without a byte of 0)"));
-  CHECK_THAT(complaint("{" + A + "}", 7), containing("truncated: 7 bytes of tensors, wanted 8"));
-  CHECK_THAT(complaint("{" + A + "}", 9), containing("1 extra bytes behind the last tensor"));
+  CHECK_THAT(complaint("{" + kA + "}", 7), containing("truncated: 7 bytes of tensors, wanted 8"));
+  CHECK_THAT(complaint("{" + kA + "}", 9), containing("1 extra bytes behind the last tensor"));
 }
 
 TEST_CASE("safetensors: what is wrong with a tensor is said") {
@@ -137,7 +137,7 @@ TEST_CASE("safetensors: what is wrong with a tensor is said") {
   CHECK_THAT(tensor("\"F32\"", "[3]", "[0,8]"), containing("has 8 bytes in the file, wanted 12 for F32 [3]"));
   CHECK_THAT(tensor("\"F32\"", "[1]", "[4,8]"), containing("begins at byte 4 of the data, wanted 0"));
   CHECK_THAT(tensor("\"U8\",\"more\":1", "[8]", "[0,8]"), containing("wanted dtype, shape and data_offsets only"));
-  CHECK_THAT(complaint("{" + A + R"(,"b":{"dtype":"U8","shape":[4],"data_offsets":[6,10]}})", 10),
+  CHECK_THAT(complaint("{" + kA + R"(,"b":{"dtype":"U8","shape":[4],"data_offsets":[6,10]}})", 10),
              containing("tensor \"b\" begins at byte 6 of the data, wanted 8 (no gaps, no overlaps)"));
 }
 
@@ -166,7 +166,7 @@ TEST_CASE("safetensors: a tensor that cannot be written is named") {
 
 TEST_CASE("safetensors: random bytes are refused, random changes are survived") {
   PhiloxStream random(7, 1);
-  const Bytes good = file_of("{" + A + R"(,"__metadata__":{"k":"v"}})", 8);
+  const Bytes good = file_of("{" + kA + R"(,"__metadata__":{"k":"v"}})", 8);
   int refused = 0;
   for (int trial = 0; trial < 2000; ++trial) {
     Bytes noise(random.below(200)), changed = good;

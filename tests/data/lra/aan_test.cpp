@@ -18,7 +18,7 @@ namespace {
 using namespace data;
 namespace fs = std::filesystem;
 
-Dataset read(const std::string& text, int64_t max_bytes = aan_max_bytes) {
+Dataset read(const std::string& text, int64_t max_bytes = kAanMaxBytes) {
   std::istringstream in(text);
   return read_aan(in, "a.tsv", max_bytes);
 }

@@ -119,7 +119,7 @@ std::string name(const Case& s) {
 }
 
 // Shapes that reach every way of cutting: one tile, several, batches of many small matrices, a long K in chunks.
-const std::vector<Case> thread_cases = {
+const std::vector<Case> kThreadCases = {
     {300, 257, 65},
     {1024, 256, 64, false, true, true},
     {33, 17, 8999, true, false, true, true, true},
@@ -176,7 +176,7 @@ TEMPLATE_TEST_CASE("matmul is right for batches with strides", "[matmul]", float
 
 TEMPLATE_TEST_CASE("matmul is right where it is cut into tiles and chunks, with the same bits for all threads",
                    "[matmul]", float, double, bf16, f16) {
-  for (const Case& s : thread_cases) {
+  for (const Case& s : kThreadCases) {
     INFO(name(s));
     CHECK(wrong_elements<TestType>(s) == 0);
     const auto one = output_bytes<TestType>(s, 1);

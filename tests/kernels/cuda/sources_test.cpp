@@ -11,7 +11,7 @@ namespace {
 std::vector<std::string> faults(const std::string& text) { return device_faults({"kernels/cuda/x.cu", text}); }
 std::vector<std::string> no_faults() { return {}; }
 
-const std::string twin = R"(
+const std::string kTwin = R"(
 __device__ inline float twice(float x) {
 #ifdef __CUDA_ARCH__
   asm("add.f32 %0, %0, %0;" : "+f"(x));
@@ -74,20 +74,20 @@ TEST_CASE("device code: atomics on floats are found, on integers in shared memor
   CHECK(faults("template <class T> void f(T* sum, T x) { atomicAdd(sum, x); }").size() == 1);
   CHECK(faults("void f(float* y) { using cuda::atomic_ref; }").size() == 1);
   CHECK(faults("void f(float* y) { auto add = atomicCAS; }").size() == 1);
-  const std::string ptx = replaced(twin, "add.f32 %0, %0, %0;", "red.global.add.f32 [%0], %1;");
+  const std::string ptx = replaced(kTwin, "add.f32 %0, %0, %0;", "red.global.add.f32 [%0], %1;");
   CHECK(faults(ptx) == std::vector<std::string>{"kernels/cuda/x.cu:4: an atomic in PTX"});
 }
 
 TEST_CASE("device code: inline PTX without a plain twin is found") {
-  CHECK(faults(twin) == no_faults());
-  CHECK(faults(replaced(twin, "#ifdef __CUDA_ARCH__", "#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800")) ==
+  CHECK(faults(kTwin) == no_faults());
+  CHECK(faults(replaced(kTwin, "#ifdef __CUDA_ARCH__", "#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800")) ==
         no_faults());
-  CHECK(faults(replaced(twin, "#else\n  return x + x;", "")) ==
+  CHECK(faults(replaced(kTwin, "#else\n  return x + x;", "")) ==
         std::vector<std::string>{"kernels/cuda/x.cu:4: inline PTX of twice has no plain twin"});
-  CHECK(faults(replaced(twin, "return x + x;", "// nothing")).size() == 1);
-  CHECK(faults(replaced(twin, "#else", "#elif !defined(__CUDACC__)")) == no_faults());
-  CHECK(faults(replaced(twin, "#else", "#elif defined(__CUDACC__)")).size() == 1);
-  CHECK(faults("#ifdef __CUDACC__" + twin + "#endif").size() == 1);
+  CHECK(faults(replaced(kTwin, "return x + x;", "// nothing")).size() == 1);
+  CHECK(faults(replaced(kTwin, "#else", "#elif !defined(__CUDACC__)")) == no_faults());
+  CHECK(faults(replaced(kTwin, "#else", "#elif defined(__CUDACC__)")).size() == 1);
+  CHECK(faults("#ifdef __CUDACC__" + kTwin + "#endif").size() == 1);
   CHECK(faults("__device__ void f() { asm volatile(\"trap;\"); }").size() == 1);
   CHECK(faults("__device__ void f() {\n  if (x) {\n#ifndef __CUDA_ARCH__\n    asm(\"trap;\");\n#endif\n  }\n}")
             .size() == 1);

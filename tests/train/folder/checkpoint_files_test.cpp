@@ -22,14 +22,14 @@ using data::TensorBytes;
 using namespace train;
 namespace fs = std::filesystem;
 
-const float WEIGHT[6] = {1, -2, 3.5f, 4, 5, 6};
-const int64_t STATE[1] = {1234567890123};
-const std::vector<TensorBytes> TENSORS{{"layer.weight", DType::f32, {2, 3}, WEIGHT},
-                                       {"optimizer.step", DType::i64, {}, STATE}};
-const Metadata STRINGS{{"recipe", "model: luna\n"}, {"state", R"({"checksum":"0","loss_scale":0.1})"}};
+const float kWeight[6] = {1, -2, 3.5f, 4, 5, 6};
+const int64_t kState[1] = {1234567890123};
+const std::vector<TensorBytes> kTensors{{"layer.weight", DType::f32, {2, 3}, kWeight},
+                                        {"optimizer.step", DType::i64, {}, kState}};
+const Metadata kStrings{{"recipe", "model: luna\n"}, {"state", R"({"checksum":"0","loss_scale":0.1})"}};
 
 std::string write(const Folder& folder, int64_t update) {
-  return write_checkpoint(folder.path.string(), update, TENSORS, STRINGS);
+  return write_checkpoint(folder.path.string(), update, kTensors, kStrings);
 }
 
 /// Why the file is refused; empty if it is a good checkpoint.
@@ -53,12 +53,12 @@ TEST_CASE("checkpoint: what is written is read, through the file and through lin
   for (const std::string& name : {path, folder.file("last"), folder.file("best")}) {
     const Checkpoint c = open_checkpoint(name);
     CHECK(c.update == 5000);
-    CHECK(c.metadata("recipe") == STRINGS.at("recipe"));
-    CHECK(c.metadata("state") == STRINGS.at("state"));
+    CHECK(c.metadata("recipe") == kStrings.at("recipe"));
+    CHECK(c.metadata("state") == kStrings.at("state"));
     CHECK_THROWS_WITH(c.metadata("none"), c.file.path() + ": has no \"none\" in its metadata");
     const auto bytes = c.file.bytes(c.file.at("layer.weight"));
-    REQUIRE(bytes.size() == sizeof WEIGHT);
-    CHECK(std::memcmp(bytes.data(), WEIGHT, sizeof WEIGHT) == 0);
+    REQUIRE(bytes.size() == sizeof kWeight);
+    CHECK(std::memcmp(bytes.data(), kWeight, sizeof kWeight) == 0);
   }
   CHECK(read_text(path) == read_text(write(folder, 5000)));
   CHECK(checkpoint_name(123456789) == "update-123456789.safetensors");
@@ -108,13 +108,13 @@ TEST_CASE("checkpoint: random bytes, other files and other versions are refused"
     write_text(path, noise);
     CHECK(refusal(path) != "");
   }
-  data::write_safetensors(path, TENSORS, {{"format", "pt"}});
+  data::write_safetensors(path, kTensors, {{"format", "pt"}});
   CHECK_THAT(refusal(path), containing("is not a Selene checkpoint"));
-  data::write_safetensors(path, TENSORS, {{"format_version", "1"}});
+  data::write_safetensors(path, kTensors, {{"format_version", "1"}});
   CHECK_THAT(
       refusal(path),
       containing("checkpoint format is version 1, this program reads version 2 and converts none; train again"));
-  data::write_safetensors(path, TENSORS, {{"format_version", "2"}});
+  data::write_safetensors(path, kTensors, {{"format_version", "2"}});
   CHECK_THAT(refusal(path), containing("has no \"checksum\" in its metadata"));
   CHECK_THAT(refusal(folder.file("none")), containing("No such file"));
   const NewestCheckpoint newest = newest_valid_checkpoint(folder.path.string());
@@ -152,13 +152,14 @@ TEST_CASE("checkpoint: a full disk leaves the old checkpoint as it was") {
 TEST_CASE("checkpoint: wrong calls and places are refused before anything is written") {
   Folder folder;
   write_text(folder.file("file"), "x");
-  CHECK_THROWS_WITH(write_checkpoint(folder.file("file/run"), 1, TENSORS, STRINGS), containing("cannot be created"));
-  CHECK_THROWS_WITH(write_checkpoint(folder.file("file"), 1, TENSORS, STRINGS), containing(folder.file("file")));
-  CHECK_THROWS_WITH(write_checkpoint(folder.path.string(), 1, TENSORS, {{"checksum", "1"}}),
+  CHECK_THROWS_WITH(write_checkpoint(folder.file("file/run"), 1, kTensors, kStrings),
+                    containing("cannot be created"));
+  CHECK_THROWS_WITH(write_checkpoint(folder.file("file"), 1, kTensors, kStrings), containing(folder.file("file")));
+  CHECK_THROWS_WITH(write_checkpoint(folder.path.string(), 1, kTensors, {{"checksum", "1"}}),
                     containing("metadata \"checksum\" belongs to the"));
-  CHECK_THROWS_WITH(write_checkpoint(folder.path.string(), 1, TENSORS, {{"\"checksum", "1"}}),
+  CHECK_THROWS_WITH(write_checkpoint(folder.path.string(), 1, kTensors, {{"\"checksum", "1"}}),
                     containing("has a quote"));
-  CHECK_THROWS_WITH(write_checkpoint(folder.path.string(), -1, TENSORS, STRINGS), containing("update is -1"));
+  CHECK_THROWS_WITH(write_checkpoint(folder.path.string(), -1, kTensors, kStrings), containing("update is -1"));
   CHECK(names_in(folder) == std::vector<std::string>{"file"});
 }
 
@@ -167,7 +168,7 @@ TEST_CASE("checkpoint: a process killed while it writes leaves the old checkpoin
   write(folder, 10);
   const auto killed = [&] {
     data::DurableFile file(folder.file("update-00000020.safetensors"));
-    file.write(WEIGHT, sizeof WEIGHT);
+    file.write(kWeight, sizeof kWeight);
     raise(SIGKILL);
   };
   REQUIRE(signal_of(killed) == SIGKILL);

@@ -22,8 +22,8 @@ namespace {
 using namespace train;
 namespace fs = std::filesystem;
 
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN(),
-                 infinity = std::numeric_limits<double>::infinity();
+constexpr double kNanValue = std::numeric_limits<double>::quiet_NaN(),
+                 kInfinity = std::numeric_limits<double>::infinity();
 
 /// Equal bits, NaN included.
 void check_same(const MetricsRow& a, const MetricsRow& b) {
@@ -90,7 +90,7 @@ TEST_CASE("a metrics row is written in order with its times last, and reads back
 }
 
 TEST_CASE("values that JSON lacks survive as strings") {
-  const MetricsRow r{"valid", 7, {{"loss", nan_value}, {"a", infinity}, {"b", -infinity}, {"quo\"te\n", 1}}};
+  const MetricsRow r{"valid", 7, {{"loss", kNanValue}, {"a", kInfinity}, {"b", -kInfinity}, {"quo\"te\n", 1}}};
   CHECK(to_json(r) == R"({"kind":"valid","update":7,"loss":"nan","a":"inf","b":"-inf","quo\"te\n":1})");
   check_same(parse_row(to_json(r)), r);
 }
@@ -157,7 +157,7 @@ TEST_CASE("truncate_after leaves the bytes of the rows up to the checkpoint") {
   CHECK(!fs::exists(path));
   // Spaces: the text of a row that stays must not be rewritten.
   const std::string kept =
-      "{\"kind\": \"train\", \"update\": 1, \"loss\": 0.50}\n" + to_json(row("valid", 20, nan_value)) + "\n";
+      "{\"kind\": \"train\", \"update\": 1, \"loss\": 0.50}\n" + to_json(row("valid", 20, kNanValue)) + "\n";
   const std::string beyond =
       to_json(row("train", 21, 1)) + "\nnonsense\n" + to_json(row("train", 22, 1)) + "\n{\"kind\":\"tr";
   write_text(path, kept + beyond);
@@ -190,7 +190,7 @@ TEST_CASE("the log goes to stderr and to the file") {
     log_info("before the file");
     open_log(path);
     set_log_levels(LogLevel::warning);
-    log_debug(key_values(MetricsRow{"train", 5, {{"loss", 2.3025851}, {"lr", 1e-4}, {"x", nan_value}}}));
+    log_debug(key_values(MetricsRow{"train", 5, {{"loss", 2.3025851}, {"lr", 1e-4}, {"x", kNanValue}}}));
     log_warning("two\nlines {} %v");
     close_log();
     set_log_levels(LogLevel::info);
@@ -227,7 +227,7 @@ TEST_CASE("progress lines: rate without what was finished earlier, time left, un
   CHECK(data::progress_line({"read", "lines", 0, 0, 50, 100, ""}) == "read: 50 lines, 0.50 lines/s, 1:40");
   CHECK(data::progress_line({"read", "lines", 50, 0, 50, 3725, ""}).find("(100 %), 0.01 lines/s, 1:02:05") !=
         std::string::npos);
-  CHECK(data::clock_text(nan_value) == "-:--");
+  CHECK(data::clock_text(kNanValue) == "-:--");
   CHECK(data::clock_text(59.6) == "1:00");
 }
 

@@ -13,14 +13,14 @@ namespace {
 using namespace train;
 namespace fs = std::filesystem;
 
-const float WEIGHT[2] = {1, 2};
-const std::vector<data::TensorBytes> TENSORS{{"weight", DType::f32, {2}, WEIGHT}};
+const float kWeight[2] = {1, 2};
+const std::vector<data::TensorBytes> kTensors{{"weight", DType::f32, {2}, kWeight}};
 
 /// A checkpoint that records `best`; less than 0: none.
 std::string write(const Folder& folder, int64_t update, int64_t best) {
   const std::string state = best < 0 ? R"({"has_best":false,"best_update":0})"
                                      : R"({"has_best":true,"best_update":)" + std::to_string(best) + "}";
-  return write_checkpoint(folder.path.string(), update, TENSORS, {{"state", state}});
+  return write_checkpoint(folder.path.string(), update, kTensors, {{"state", state}});
 }
 
 RunCheckpoints find(const Folder& folder) { return find_checkpoints(folder.path.string()); }
@@ -60,7 +60,7 @@ TEST_CASE("run folder: the newest stands for a best one that is gone or damaged,
   write(folder, 30, -1);
   CHECK((!find(folder).validated && find(folder).best->update == 30 && find(folder).lost.empty()));
   for (const char* state : {"", "[]", "{", R"({"has_best":1})", R"({"has_best":true,"best_update":"10"})"}) {
-    write_checkpoint(folder.path.string(), 40, TENSORS, {{"state", state}});
+    write_checkpoint(folder.path.string(), 40, kTensors, {{"state", state}});
     CHECK((!find(folder).validated && find(folder).best->update == 40));
   }
   const Folder empty;
@@ -81,7 +81,7 @@ TEST_CASE("run folder: a run, its checkpoints, and what is neither") {
   const Folder folder;
   CHECK(checkpoint_folder(folder.path.string()) == "");
   CHECK(checkpoint_folder(folder.file("none")) == "");
-  write_checkpoint(folder.file("checkpoints"), 1, TENSORS, {});
+  write_checkpoint(folder.file("checkpoints"), 1, kTensors, {});
   CHECK(checkpoint_folder(folder.path.string()) == folder.file("checkpoints"));
   CHECK(checkpoint_folder(folder.file("checkpoints")) == folder.file("checkpoints"));
 }

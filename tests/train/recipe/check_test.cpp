@@ -24,42 +24,42 @@ std::string error_of(const std::string& text, const std::vector<std::string>& se
   return "no error";
 }
 
-const std::string WARM = "schedule: {warmup: 10}\n";  // shows that places are those of the lines in front
+const std::string kWarm = "schedule: {warmup: 10}\n";  // shows that places are those of the lines in front
 
 }  // namespace
 
 TEST_CASE("recipe: model values that do not fit together") {
-  CHECK(error_of("model:\n  dim: 130\n" + WARM) ==
+  CHECK(error_of("model:\n  dim: 130\n" + kWarm) ==
         "r.yaml:2:8: model.dim is 130, wanted a multiple of model.heads (4)");
-  CHECK(error_of("model:\n  heads: 3\n" + WARM) ==
+  CHECK(error_of("model:\n  heads: 3\n" + kWarm) ==
         "r.yaml:2:10: model.dim is 128, wanted a multiple of model.heads (3)");
-  CHECK(error_of(WARM, {"model.heads=3"}) ==
+  CHECK(error_of(kWarm, {"model.heads=3"}) ==
         "--set model.heads=3: model.dim is 128, wanted a multiple of model.heads (3)");
-  CHECK(error_of("model:\n  luna:\n    pack_heads: 5\n" + WARM) ==
+  CHECK(error_of("model:\n  luna:\n    pack_heads: 5\n" + kWarm) ==
         "r.yaml:3:17: model.dim is 128, wanted a multiple of model.luna.pack_heads (5)");
-  CHECK(error_of("model: {attention: full, dim: 130, attention_dim: 64}\n" + WARM) == "no error");
-  CHECK(error_of("model:\n  attention: full\n  attention_dim: 66\n" + WARM) ==
+  CHECK(error_of("model: {attention: full, dim: 130, attention_dim: 64}\n" + kWarm) == "no error");
+  CHECK(error_of("model:\n  attention: full\n  attention_dim: 66\n" + kWarm) ==
         "r.yaml:3:18: model.attention_dim is 66, wanted a multiple of model.heads (4)");
-  CHECK(error_of("model:\n  attention_dim: 64\n" + WARM) ==
+  CHECK(error_of("model:\n  attention_dim: 64\n" + kWarm) ==
         "r.yaml:2:18: model.attention_dim is 64, wanted 0: what Luna packs is added to P, which has model.dim (128)");
-  CHECK(error_of("model:\n  positions: sinusoidal\n  dim: 5\n  heads: 5\n" + WARM) ==
+  CHECK(error_of("model:\n  positions: sinusoidal\n  dim: 5\n  heads: 5\n" + kWarm) ==
         "r.yaml:3:8: model.dim is 5, wanted an even number of at least 4 for sinusoidal positions");
-  CHECK(error_of("model:\n  attention: full\n  pooling: p\n" + WARM) ==
+  CHECK(error_of("model:\n  attention: full\n  pooling: p\n" + kWarm) ==
         "r.yaml:3:12: model.pooling is p, wanted cls, mean or real_mean: model.attention full has no P");
-  CHECK(error_of("model: {pooling: p}\n" + WARM) == "no error");
-  CHECK(error_of("model:\n  max_positions: 100\n" + WARM) ==
+  CHECK(error_of("model: {pooling: p}\n" + kWarm) == "no error");
+  CHECK(error_of("model:\n  max_positions: 100\n" + kWarm) ==
         "r.yaml:2:18: model.max_positions is 100, wanted at least data.max_length (2001) or 0");
-  CHECK(error_of("model: {max_positions: 100, positions: none}\n" + WARM) == "no error");
+  CHECK(error_of("model: {max_positions: 100, positions: none}\n" + kWarm) == "no error");
 }
 
 TEST_CASE("recipe: a key of an attention that is not chosen is refused, unless it has its default value") {
-  CHECK(error_of("model:\n  attention: full\n  luna:\n    tie_kv: true\n" + WARM) ==
+  CHECK(error_of("model:\n  attention: full\n  luna:\n    tie_kv: true\n" + kWarm) ==
         "r.yaml:4:13: model.luna.tie_kv is true, wanted false (its default): model.attention is full, which does not "
         "read it");
-  CHECK(error_of("model: {attention: full, luna: {tie_kv: false, projection_length: 16}}\n" + WARM) == "no error");
-  CHECK(error_of("model: {luna: {tie_kv: true}}\n" + WARM) == "no error");
+  CHECK(error_of("model: {attention: full, luna: {tie_kv: false, projection_length: 16}}\n" + kWarm) == "no error");
+  CHECK(error_of("model: {luna: {tie_kv: true}}\n" + kWarm) == "no error");
   CHECK(
-      error_of("model: {luna: {projection_length: 8}}\n" + WARM, {"model.attention=full"}) ==
+      error_of("model: {luna: {projection_length: 8}}\n" + kWarm, {"model.attention=full"}) ==
       "r.yaml:1:35: model.luna.projection_length is 8, wanted 16 (its default): model.attention is full, which does "
       "not read it");
 }
@@ -89,24 +89,24 @@ TEST_CASE(
 }
 
 TEST_CASE("recipe: data values that do not fit the model") {
-  CHECK(error_of("model:\n  tie_output: true\n" + WARM) ==
+  CHECK(error_of("model:\n  tie_output: true\n" + kWarm) ==
         "r.yaml:2:15: model.tie_output is true, wanted false: listops has classes, no next symbol");
-  CHECK(error_of("model:\n  input: pixels\n" + WARM) ==
+  CHECK(error_of("model:\n  input: pixels\n" + kWarm) ==
         "r.yaml:2:10: model.input is pixels, wanted tokens: listops has no pixels");
-  CHECK(error_of("model:\n  towers: 2\n" + WARM) ==
+  CHECK(error_of("model:\n  towers: 2\n" + kWarm) ==
         "r.yaml:2:11: model.towers is 2, wanted 1: so many documents make an example of listops");
-  CHECK(error_of("data: {kind: retrieval}\n" + WARM) ==
+  CHECK(error_of("data: {kind: retrieval}\n" + kWarm) ==
         "r.yaml:1:14: model.towers is 1, wanted 2: so many documents make an example of retrieval");
-  CHECK(error_of("data: {kind: retrieval}\nmodel: {towers: 2}\n" + WARM) == "no error");
-  CHECK(error_of("data: {kind: image}\nmodel: {input: pixels, pooling: mean}\n" + WARM) ==
+  CHECK(error_of("data: {kind: retrieval}\nmodel: {towers: 2}\n" + kWarm) == "no error");
+  CHECK(error_of("data: {kind: image}\nmodel: {input: pixels, pooling: mean}\n" + kWarm) ==
         "r.yaml:2:16: data.frame is luna, wanted lra: real-valued pixels have no CLS and no EOS");
-  CHECK(error_of("data: {kind: image, frame: lra}\nmodel: {input: pixels, pooling: mean}\n" + WARM) == "no error");
-  CHECK(error_of("data:\n  frame: lra\n" + WARM) ==
+  CHECK(error_of("data: {kind: image, frame: lra}\nmodel: {input: pixels, pooling: mean}\n" + kWarm) == "no error");
+  CHECK(error_of("data:\n  frame: lra\n" + kWarm) ==
         "r.yaml:2:10: model.pooling is cls, wanted mean, real_mean or p: data.frame lra puts no CLS token in front");
-  CHECK(error_of("data: {frame: lra}\nmodel: {pooling: mean}\n" + WARM) == "no error");
-  CHECK(error_of("data:\n  max_length: 2\n" + WARM) ==
+  CHECK(error_of("data: {frame: lra}\nmodel: {pooling: mean}\n" + kWarm) == "no error");
+  CHECK(error_of("data:\n  max_length: 2\n" + kWarm) ==
         "r.yaml:2:15: data.max_length is 2, wanted at least 3 for data.frame luna");
-  CHECK(error_of("data:\n  path: \"\"\n" + WARM) ==
+  CHECK(error_of("data:\n  path: \"\"\n" + kWarm) ==
         "r.yaml:2:9: data.path is empty, wanted the folder of the prepared files");
 }
 
@@ -135,10 +135,10 @@ TEST_CASE("recipe: schedule values that do not fit together") {
 }
 
 TEST_CASE("recipe: the name is a folder's") {
-  CHECK(error_of("name: a/b\n" + WARM) ==
+  CHECK(error_of("name: a/b\n" + kWarm) ==
         "r.yaml:1:7: name is \"a/b\", wanted at most 200 letters, digits, '_', '-' and '.', and no '.' in front");
-  CHECK(error_of("name: ..\n" + WARM).find("r.yaml:1:7: name is \"..\"") == 0);
-  CHECK(error_of("name: a_b-1.2\n" + WARM) == "no error");
+  CHECK(error_of("name: ..\n" + kWarm).find("r.yaml:1:7: name is \"..\"") == 0);
+  CHECK(error_of("name: a_b-1.2\n" + kWarm) == "no error");
 }
 
 }  // namespace selene::testing

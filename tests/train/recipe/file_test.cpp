@@ -47,7 +47,7 @@ std::string error_of(const std::string& path, const std::vector<std::string>& se
   return "no error";
 }
 
-const fs::path ROOT = SELENE_SOURCE_ROOT;
+const fs::path kRoot = SELENE_SOURCE_ROOT;
 
 }  // namespace
 
@@ -185,8 +185,8 @@ TEST_CASE("recipe: files that cannot be read") {
 
 TEST_CASE("recipe: those of the repository load") {
   int count = 0;
-  for (const auto& entry : fs::recursive_directory_iterator(ROOT / "recipes")) {
-    const std::string top = entry.path().lexically_relative(ROOT / "recipes").begin()->string();
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot / "recipes")) {
+    const std::string top = entry.path().lexically_relative(kRoot / "recipes").begin()->string();
     if (entry.path().extension() != ".yaml" || top == "paper" || top == "sweeps") continue;
     INFO(entry.path().string());
     CHECK(error_of(entry.path().string()) == "no error");
@@ -197,7 +197,7 @@ TEST_CASE("recipe: those of the repository load") {
 
 TEST_CASE("recipe: docs/recipes.md is current") {
   std::stringstream text;
-  text << std::ifstream(ROOT / "docs/recipes.md").rdbuf();
+  text << std::ifstream(kRoot / "docs/recipes.md").rdbuf();
   INFO("docs/recipes.md differs from the schema: write it anew with selene-train --describe");
   CHECK(text.str() == describe_markdown());
   CHECK(describe_text().find("\nmodel.dim = 128\n") != std::string::npos);

@@ -23,14 +23,14 @@ using namespace train;
 namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
 
-const fs::path RECIPES = fs::path(SELENE_SOURCE_ROOT) / "recipes";
-const Strings TASKS{"listops", "text", "retrieval", "image", "pathfinder", "pathx"};
-const Strings MODELS{"transformer", "luna-16", "luna-128", "luna-256"};
+const fs::path kRecipes = fs::path(SELENE_SOURCE_ROOT) / "recipes";
+const Strings kTasks{"listops", "text", "retrieval", "image", "pathfinder", "pathx"};
+const Strings kModels{"transformer", "luna-16", "luna-128", "luna-256"};
 
 /// `name` is "tay/listops luna-16": a setting and a model.
 Recipe lra(const std::string& name, const Strings& sets = {}) {
   const size_t blank = name.find(' ');
-  return compose_recipe(lra_files(RECIPES.string(), name.substr(0, blank), name.substr(blank + 1)), sets);
+  return compose_recipe(lra_files(kRecipes.string(), name.substr(0, blank), name.substr(blank + 1)), sets);
 }
 
 std::string error_of(const std::string& name, const Strings& sets) {
@@ -66,8 +66,8 @@ std::map<std::string, std::string> values(const Recipe& recipe) {
 /// Keys in which the recipes of a setting are not the same for all tasks.
 std::set<std::string> varying(const std::string& setting) {
   std::set<std::string> keys;
-  const auto first = values(lra(setting + TASKS[0] + " luna-16"));
-  for (const std::string& task : TASKS)
+  const auto first = values(lra(setting + kTasks[0] + " luna-16"));
+  for (const std::string& task : kTasks)
     for (const auto& [key, value] : values(lra(setting + task + " luna-16")))
       if (first.at(key) != value) keys.insert(key);
   return keys;
@@ -102,8 +102,8 @@ std::set<std::string> with(const std::set<std::string>& more) {
 
 Strings recipe_files() {
   Strings files;
-  for (const auto& entry : fs::recursive_directory_iterator(RECIPES)) {
-    const std::string top = entry.path().lexically_relative(RECIPES).begin()->string();
+  for (const auto& entry : fs::recursive_directory_iterator(kRecipes)) {
+    const std::string top = entry.path().lexically_relative(kRecipes).begin()->string();
     if (entry.path().extension() == ".yaml" && top != "paper" && top != "sweeps")
       files.push_back(entry.path().string());
   }
@@ -115,16 +115,16 @@ Strings recipe_files() {
 TEST_CASE("LRA recipes: the Luna release, every task and model") {
   CHECK(varying("release/") == with({"model.init", "model.tie_layers", "train.checkpoint_every"}));
   const int64_t longest[] = {2001, 4002, 4002, 1024, 1026, 16386};
-  for (size_t task = 0; task < TASKS.size(); ++task)
-    for (const std::string& model : MODELS) {
-      CAPTURE(TASKS[task], model);
-      const Recipe r = lra("release/" + TASKS[task] + " " + model);
-      const bool keeps_eos = TASKS[task] == "listops" && model == "transformer";
+  for (size_t task = 0; task < kTasks.size(); ++task)
+    for (const std::string& model : kModels) {
+      CAPTURE(kTasks[task], model);
+      const Recipe r = lra("release/" + kTasks[task] + " " + model);
+      const bool keeps_eos = kTasks[task] == "listops" && model == "transformer";
       CHECK(r.data.max_length == longest[task] + keeps_eos);
       CHECK(r.model.head_dim == (r.model.pooling == "mean" ? 2 * r.model.dim : r.model.ffn_dim));
       CHECK((r.model.towers == 2) == (r.data.kind == "retrieval"));
       CHECK((r.model.pooling == "mean") == (r.data.kind == "pathfinder"));
-      CHECK(r.data.path == "data-out/lra/" + TASKS[task]);
+      CHECK(r.data.path == "data-out/lra/" + kTasks[task]);
     }
 }
 
@@ -132,10 +132,10 @@ TEST_CASE("LRA recipes: the configuration of Tay et al., every task and model") 
   CHECK(varying("tay/") == with({"model.activation_dropout", "model.head_layers", "model.positions", "data.frame",
                                  "optim.clip_norm", "schedule.cycle", "schedule.name"}));
   const int64_t width[] = {0, 0, 0, 64, 16, 16};  // of queries, keys and values, where it is not the model's
-  for (size_t task = 0; task < TASKS.size(); ++task) {
-    CAPTURE(TASKS[task]);
-    CHECK(lra("tay/" + TASKS[task] + " transformer").model.attention_dim == width[task]);
-    const Recipe r = lra("tay/" + TASKS[task] + " luna-16"), release = lra("release/" + TASKS[task] + " luna-16");
+  for (size_t task = 0; task < kTasks.size(); ++task) {
+    CAPTURE(kTasks[task]);
+    CHECK(lra("tay/" + kTasks[task] + " transformer").model.attention_dim == width[task]);
+    const Recipe r = lra("tay/" + kTasks[task] + " luna-16"), release = lra("release/" + kTasks[task] + " luna-16");
     CHECK(r.model.attention_dim == 0);
     CHECK(r.model.head_dim == r.model.ffn_dim);
     CHECK(r.model.activation_dropout == r.model.dropout);
@@ -152,7 +152,7 @@ TEST_CASE("LRA recipes: the configuration of Tay et al., every task and model") 
 
 TEST_CASE("LRA recipes: the four models of a task differ in the model alone") {
   for (const std::string folder : {"release/", "tay/"})
-    for (const std::string& task : TASKS) {
+    for (const std::string& task : kTasks) {
       CAPTURE(folder, task);
       const std::string place = folder + task + " ";
       const Recipe luna = lra(place + "luna-16");
@@ -167,7 +167,7 @@ TEST_CASE("LRA recipes: the four models of a task differ in the model alone") {
 }
 
 TEST_CASE("LRA recipes: the paper's variants differ from the release's in what the paper says") {
-  for (const std::string& model : MODELS) {
+  for (const std::string& model : kModels) {
     CAPTURE(model);
     CHECK(changed_keys(lra("release/retrieval " + model), lra("paper/retrieval " + model)) ==
           Strings{"optim.lr: 0.0005 -> 5e-05"});
@@ -181,7 +181,7 @@ TEST_CASE("LRA recipes: the paper's variants differ from the release's in what t
 }
 
 TEST_CASE("LRA recipes: the overrides that the documentation names") {
-  for (const std::string& task : TASKS) {
+  for (const std::string& task : kTasks) {
     CAPTURE(task);
     CHECK(error_of("release/" + task + " luna-128", {"model.pooling=p"}) == "no error");
     CHECK(error_of("release/" + task + " transformer", {"model.pooling=p"}) ==
@@ -205,7 +205,7 @@ TEST_CASE("recipes: each comes back from its YAML and from --set of every value"
     Strings sets;
     for (const auto& [key, value] : values(recipe)) sets.push_back(key + "=" + value);
     CHECK(sets.size() > 70);
-    CHECK(load_recipe((RECIPES / "quickstart.yaml").string(), sets) == recipe);
+    CHECK(load_recipe((kRecipes / "quickstart.yaml").string(), sets) == recipe);
   }
 }
 

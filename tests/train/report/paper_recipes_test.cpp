@@ -19,11 +19,11 @@ using namespace train;
 namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
 
-const std::string RECIPES = std::string(SELENE_SOURCE_ROOT) + "/recipes";
-const Paper numbers = load_paper(RECIPES + "/paper/luna.yaml");
-const Strings SCALED = {"train.updates=5",          "schedule.warmup=1",      "train.batch_size=8",
-                        "train.accumulation=1",     "train.validate_every=5", "train.validate_examples=100",
-                        "train.checkpoint_every=2", "train.log_every=1"};
+const std::string kRecipes = std::string(SELENE_SOURCE_ROOT) + "/recipes";
+const Paper kNumbers = load_paper(kRecipes + "/paper/luna.yaml");
+const Strings kScaled = {"train.updates=5",          "schedule.warmup=1",      "train.batch_size=8",
+                         "train.accumulation=1",     "train.validate_every=5", "train.validate_examples=100",
+                         "train.checkpoint_every=2", "train.log_every=1"};
 
 /// Runs as selene-train leaves them, in a folder of their own.
 struct Runs {
@@ -32,19 +32,19 @@ struct Runs {
 
   /// A finished run of a setting below recipes/lra and a model with other values.
   LraRun& add(const std::string& setting, const std::string& model, const Strings& sets, double accuracy = 0.5) {
-    return add_files(lra_files(RECIPES, setting, model), sets, accuracy);
+    return add_files(lra_files(kRecipes, setting, model), sets, accuracy);
   }
   LraRun& add_files(const Strings& files, const Strings& sets, double accuracy = 0.5) {
     const fs::path path = folder.path / std::to_string(all.size());
     fs::create_directory(path);
     MetricsWriter((path / "metrics.jsonl").string()).append(MetricsRow{"test", 5, {{"accuracy", accuracy}}});
     write_text((path / "recipe.yaml").string(), to_yaml(compose_recipe(files, sets)));
-    return all.emplace_back(load_lra_run(path.string(), numbers));
+    return all.emplace_back(load_lra_run(path.string(), kNumbers));
   }
 
-  std::string table1(const std::string& recipes = RECIPES) {
+  std::string table1(const std::string& recipes = kRecipes) {
     compare_recipes(all, recipes);
-    return accuracy_table(all, numbers);
+    return accuracy_table(all, kNumbers);
   }
 };
 
@@ -66,7 +66,7 @@ TEST_CASE("a run of its place's own recipe has no mark") {
     INFO(run.recipe);
     CHECK(run.differences == Strings{});
     CHECK(run.not_compared == "");
-    CHECK(run.recipe.starts_with(RECIPES + "/lra/release/" + run.task));
+    CHECK(run.recipe.starts_with(kRecipes + "/lra/release/" + run.task));
     CHECK(run.recipe.ends_with(run.model + ".yaml"));
   }
   CHECK(holds(table, "| Luna-256 | 37.98 / – | 65.78 / – | 79.56 / – | 47.86 / 50.00 (1 seed) |"));
@@ -87,7 +87,8 @@ TEST_CASE("a run of another recipe is marked, and its keys are named") {
               "\n† trained with another recipe than that of its place in the table. What differs, there -> "
               "here:\n\n"
               "* ListOps, Luna-16, against " +
-                  RECIPES + "/lra/release/listops.yaml " + RECIPES + "/models/luna-16.yaml: model.layers 1 -> 2\n"));
+                  kRecipes + "/lra/release/listops.yaml " + kRecipes +
+                  "/models/luna-16.yaml: model.layers 1 -> 2\n"));
   CHECK(!holds(runs.table1(), "layers 1 -> 2\n*"));  // once for a cell
   for (const char* set :
        {"optim.lr=0.5", "schedule.warmup=3", "data.max_length=99", "train.updates=9999", "train.accumulation=2",
@@ -117,19 +118,19 @@ TEST_CASE("of many keys that differ six are named") {
   more.add("release/listops", "luna-16", eight);
   CHECK(holds(more.table1(), "model.dropout 0.1 -> 0.2 and 2 more\n"));
   Runs text;
-  text.add_files({RECIPES + "/lra/cpu/text.yaml"}, {});
+  text.add_files({kRecipes + "/lra/cpu/text.yaml"}, {});
   CHECK(holds(text.table1(), "| Luna-16 | 37.43 / – | 65.74 / 50.00† (1 seed) |"));
-  CHECK(holds(text.table1(), "* Text, Luna-16, against " + RECIPES + "/lra/release/text.yaml " + RECIPES +
+  CHECK(holds(text.table1(), "* Text, Luna-16, against " + kRecipes + "/lra/release/text.yaml " + kRecipes +
                                  "/models/luna-16.yaml: model.layers 4 -> 1, "));
 }
 
 TEST_CASE("below scale 1 what selene-sweep scales has no mark of its own") {
   Runs runs;
-  runs.add("release/listops", "luna-16", SCALED).scale = "0.001";
-  Strings wider = SCALED;
+  runs.add("release/listops", "luna-16", kScaled).scale = "0.001";
+  Strings wider = kScaled;
   wider.push_back("model.layers=2");
   runs.add("release/listops", "luna-128", wider).scale = "0.001";
-  runs.add("release/listops", "luna-256", SCALED);  // by hand, so no note under the table speaks of it
+  runs.add("release/listops", "luna-256", kScaled);  // by hand, so no note under the table speaks of it
   const std::string table = runs.table1();
   CHECK(runs.all[0].differences == Strings{});
   CHECK(runs.all[1].differences == Strings{"model.layers 1 -> 2"});
@@ -147,8 +148,8 @@ TEST_CASE("a cell of P is compared with P, and an average has the mark of its ce
   }
   runs.add("release/listops", "luna-128", {"model.pooling=mean"}).stand_in = true;
   for (const char* task : {"text", "retrieval"}) runs.add(std::string("release/") + task, "luna-128", {});
-  compare_recipes(runs.all, RECIPES);
-  const std::string table = pooling_table(runs.all, numbers);
+  compare_recipes(runs.all, kRecipes);
+  const std::string table = pooling_table(runs.all, kNumbers);
   CHECK(holds(table, "| Luna-16 | P | 38.06 / 50.00 (1 seed) | 65.81 / 50.00 (1 seed) | 80.22 / 50.00 (1 seed) "));
   CHECK(holds(table,
               "| Luna-128 | [CLS] | 38.01 / 50.00\\*† (1 seed) | 65.74 / 50.00 (1 seed) | 79.55 / 50.00 (1 seed) "
@@ -173,12 +174,12 @@ TEST_CASE("recipes that are not there are told under the table") {
   write_text(others.add("release/image", "luna-16", {}).folder + "/recipe.yaml", "model:\n  depth: 1\n");
   const std::string partly = others.table1();
   CHECK(holds(partly, "of the table: " + others.all[2].folder + "/recipe.yaml:2:3: unknown key model.depth"));
-  CHECK(holds(partly, "; " + RECIPES + "/models/luna-64.yaml: cannot be opened: No such file"));
+  CHECK(holds(partly, "; " + kRecipes + "/models/luna-64.yaml: cannot be opened: No such file"));
   CHECK(holds(partly, "| luna-64 | – / 50.00 (1 seed) |"));
   CHECK(holds(partly, "65.74 / 50.00† (1 seed)"));
   LraRun not_begun;
   std::vector<LraRun> none = {not_begun};
-  compare_recipes(none, RECIPES);
+  compare_recipes(none, kRecipes);
   CHECK((none[0].recipe.empty() && none[0].not_compared.empty()));
 }
 

@@ -23,8 +23,8 @@ namespace {
 using namespace train;
 namespace fs = std::filesystem;
 
-const Paper numbers = load_paper(std::string(SELENE_SOURCE_ROOT) + "/recipes/paper/luna.yaml");
-const std::vector<std::string> five = {"listops", "text", "retrieval", "image", "pathfinder"};
+const Paper kNumbers = load_paper(std::string(SELENE_SOURCE_ROOT) + "/recipes/paper/luna.yaml");
+const std::vector<std::string> kFive = {"listops", "text", "retrieval", "image", "pathfinder"};
 
 size_t count(const std::string& text, const std::string& part) {
   size_t n = 0;
@@ -65,7 +65,7 @@ std::string make_run(const fs::path& folder, const std::string& recipe, double a
   return folder.string();
 }
 
-LraRun load(const std::string& folder) { return load_lra_run(folder, numbers); }
+LraRun load(const std::string& folder) { return load_lra_run(folder, kNumbers); }
 
 std::string notes_of(const std::string& task, const std::string& model, int seed, const std::string& status,
                      const std::string& more = "") {
@@ -88,23 +88,23 @@ std::string step_line(const std::string& model, int length, double ms, double mi
 }  // namespace
 
 TEST_CASE("the paper's averages are those of its numbers") {
-  REQUIRE(numbers.models.size() == 15);
-  for (const PaperModel& m : numbers.models) {
+  REQUIRE(kNumbers.models.size() == 15);
+  for (const PaperModel& m : kNumbers.models) {
     INFO(m.title);
-    CHECK(std::abs(numbers.average(m, five) - m.average) <= (m.title == "Sinkhorn Trans." ? 0.095 : 0.006));
+    CHECK(std::abs(kNumbers.average(m, kFive) - m.average) <= (m.title == "Sinkhorn Trans." ? 0.095 : 0.006));
     CHECK(std::isfinite(m.speed[0]) == (m.title != "Sparse Trans." && m.title != "Longformer"));
     for (size_t n = 0; n < 4; ++n) CHECK(std::isfinite(m.speed[n]) == std::isfinite(m.memory[n]));
   }
-  CHECK(numbers.accuracy("transformer", "listops", false) == 37.11);
-  CHECK(numbers.accuracy("luna-256", "pathfinder", false) == 78.55);
-  CHECK(numbers.accuracy("luna-16", "retrieval", true) == 80.22);
-  CHECK(std::isnan(numbers.accuracy("luna-16", "image", true)));
-  CHECK(std::isnan(numbers.accuracy("luna-64", "image", false)));
-  CHECK(std::isnan(numbers.accuracy("luna-16", "pathx", false)));
-  CHECK(std::isnan(numbers.accuracy("", "text", false)));
-  CHECK(std::isnan(numbers.average(*numbers.model("luna-16"), {})));
-  CHECK(numbers.model("luna-16")->average == 61.46);
-  CHECK(numbers.model("") == nullptr);
+  CHECK(kNumbers.accuracy("transformer", "listops", false) == 37.11);
+  CHECK(kNumbers.accuracy("luna-256", "pathfinder", false) == 78.55);
+  CHECK(kNumbers.accuracy("luna-16", "retrieval", true) == 80.22);
+  CHECK(std::isnan(kNumbers.accuracy("luna-16", "image", true)));
+  CHECK(std::isnan(kNumbers.accuracy("luna-64", "image", false)));
+  CHECK(std::isnan(kNumbers.accuracy("luna-16", "pathx", false)));
+  CHECK(std::isnan(kNumbers.accuracy("", "text", false)));
+  CHECK(std::isnan(kNumbers.average(*kNumbers.model("luna-16"), {})));
+  CHECK(kNumbers.model("luna-16")->average == 61.46);
+  CHECK(kNumbers.model("") == nullptr);
 }
 
 TEST_CASE("a file of a paper's numbers that does not fit together") {
@@ -181,15 +181,15 @@ TEST_CASE("mean and deviation over seeds, and what can't be averaged") {
   CHECK(std::abs(cell.mean - 0.38) < 1e-12);
   CHECK(std::abs(cell.deviation - 0.02) < 1e-12);
   CHECK(cell_of(runs, "listops", "luna-16", true).runs.empty());
-  CHECK(holds(accuracy_table(runs, numbers), "| Luna-16 | 37.43 / 38.00 ± 2.00 (3 seeds) | 65.74 / – |"));
+  CHECK(holds(accuracy_table(runs, kNumbers), "| Luna-16 | 37.43 / 38.00 ± 2.00 (3 seeds) | 65.74 / – |"));
   runs.push_back(load(make_run(folder.path / "4", recipe_of("listops", "luna-16", 2), 0.5)));
-  CHECK(message_of([&] { accuracy_table(runs, numbers); }) ==
+  CHECK(message_of([&] { accuracy_table(runs, kNumbers); }) ==
         folder.file("2") + " and " + folder.file("4") +
             ": both are luna-16 on listops with seed 2, wanted one run of each seed");
   runs[3].seed = 4;
   runs[3].keys[5].second = "2000";
   REQUIRE(runs[3].keys[5].first == "data.max_length");
-  CHECK(message_of([&] { accuracy_table(runs, numbers); }) ==
+  CHECK(message_of([&] { accuracy_table(runs, kNumbers); }) ==
         "data.max_length is 1026 in " + folder.file("1") + " and 2000 in " + folder.file("4") +
             "; wanted equal recipes for luna-16 on listops, or their mean says nothing");
 }
@@ -202,13 +202,13 @@ TEST_CASE("Table 1") {
     write_text(path.string() + ".json", notes_of(task, model, seed, accuracy < 0 ? "failed" : "done"));
     runs.push_back(load(make_run(path, recipe_of(task, model, seed), accuracy)));
   };
-  for (const std::string& task : five) add(task, "luna-128", 1, 0.5);
+  for (const std::string& task : kFive) add(task, "luna-128", 1, 0.5);
   add("text", "luna-128", 2, -1);
   add("listops", "transformer", 1, -1);
   add("listops", "luna-64", 1, 0.125);
   add("text", "efficient", 1, 0.25);
   runs[3].stand_in = true;  // the image task
-  const std::string table = accuracy_table(runs, numbers);
+  const std::string table = accuracy_table(runs, kNumbers);
   check_holds(table,
               {"| Luna-128 | 38.01 / 50.00 (1 seed) | 65.74 / 50.00 (1 seed, 1 failed) | 79.55 / 50.00 (1 seed) | "
                "47.47 / 50.00\\* (1 seed) | 78.89 / 50.00 (1 seed) | 61.93 / 50.00\\* |\n",
@@ -218,11 +218,11 @@ TEST_CASE("Table 1") {
                "Measured on a machine, device CPU, 2 threads, commit abc1234, 2026-11-21.\n"});
   CHECK(count(table, "\nselene-train ") == runs.size());
   CHECK(!holds(table, "Path-X"));
-  CHECK(table == accuracy_table(runs, numbers));
+  CHECK(table == accuracy_table(runs, kNumbers));
   add("pathx", "luna-16", 1, 0.5);
   runs.back().scale = "1";
-  CHECK(holds(accuracy_table(runs, numbers), "| Pathfinder | Path-X | average of five |"));
-  CHECK(holds(accuracy_table({}, numbers),
+  CHECK(holds(accuracy_table(runs, kNumbers), "| Pathfinder | Path-X | average of five |"));
+  CHECK(holds(accuracy_table({}, kNumbers),
               "| Luna-16 | 37.43 / – | 65.74 / – | 79.38 / – | 46.39 / – | 78.36 / – | 61.46 / – |"));
 }
 
@@ -233,14 +233,14 @@ TEST_CASE("Table 3") {
     for (const char* pooling : {"cls", "p"})
       runs.push_back(load(make_run(folder.path / (std::string(task) + pooling),
                                    recipe_of(task, "luna-16", 1, pooling), pooling[0] == 'p' ? 0.6 : 0.5)));
-  const std::string table = pooling_table(runs, numbers);
+  const std::string table = pooling_table(runs, kNumbers);
   check_holds(table,
               {"| Luna-16 | [CLS] | 37.43 / 50.00 (1 seed) | 65.74 / 50.00 (1 seed) | 79.38 / 50.00 (1 seed) | "
                "60.85 / 50.00 |\n",
                "| Luna-16 | P | 38.06 / 60.00 (1 seed) | 65.81 / 60.00 (1 seed) | 80.22 / 60.00 (1 seed) | "
                "61.36 / 60.00 |\n",
                "| Luna-256 | P | 38.36 / – | 66.07 / – | 80.25 / – | 61.56 / – |\n"});
-  CHECK(holds(accuracy_table(runs, numbers), "| Luna-16 | 37.43 / 50.00 (1 seed) |"));  // without the runs with P
+  CHECK(holds(accuracy_table(runs, kNumbers), "| Luna-16 | 37.43 / 50.00 (1 seed) |"));  // without the runs with P
 }
 
 TEST_CASE("Table 2") {
@@ -253,7 +253,7 @@ TEST_CASE("Table 2") {
                        R"({"model":"transformer","length":4096,"dtype":"fp32","batch":4,"why":"no room"})"
                        "\n" +
                        step_line("luna-16", 1024, 5, 44, 32, "a GPU"));
-  const auto groups = group_by_device(load_step_times(path), numbers);
+  const auto groups = group_by_device(load_step_times(path), kNumbers);
   REQUIRE(groups.size() == 2);
   const StepTimes& cpu = groups[0];
   CHECK(cpu.models == std::vector<std::string>{"transformer", "luna-16"});
@@ -263,7 +263,7 @@ TEST_CASE("Table 2") {
   CHECK(cpu.speed("luna-16", 1024) == 110.0 / 50);
   CHECK(cpu.memory("luna-16", 1024) == 0.44);
   CHECK(!cpu.speed("luna-16", 4096));
-  const std::string table = step_table(load_step_times(path), numbers);
+  const std::string table = step_table(load_step_times(path), kNumbers);
   check_holds(table, {"| model | speed at 1024 | speed at 4096 | memory at 1024 | memory at 4096 |",
                       "| Transformer | 1.0 / 1.00 | 1.0 / failed | 1.00 / 1.00 | 1.00 / failed |",
                       "| Luna-16 | 1.2 / 2.20 | 5.5 / – | 0.44 / 0.44 | 0.10 / – |",
@@ -284,7 +284,7 @@ TEST_CASE("bad step times") {
     CHECK(message_of([&] { load_step_times(path); }).starts_with(path + ":2: "));
   }
   write_text(path, good + step_line("transformer", 1024, 5, 44, 8));
-  CHECK(holds(message_of([&] { step_table(load_step_times(path), numbers); }), "batches of 8 and 4, wanted one"));
+  CHECK(holds(message_of([&] { step_table(load_step_times(path), kNumbers); }), "batches of 8 and 4, wanted one"));
 }
 
 TEST_CASE("Figure 1") {
@@ -298,7 +298,7 @@ TEST_CASE("Figure 1") {
   const std::string path = folder.file("cells.jsonl");
   write_text(path, step_line("luna-16", 1024, 50, 40) + step_line("transformer", 1024, 100, 100) +
                        step_line("luna-16", 2048, 100, 30) + step_line("transformer", 2048, 300, 100));
-  const Figure f = figure_of(runs, load_step_times(path), numbers);
+  const Figure f = figure_of(runs, load_step_times(path), kNumbers);
   CHECK(f.tasks == std::vector<std::string>{"text"});  // luna-128 has no listops
   CHECK(f.length == 2048);
   REQUIRE(f.points.size() == 2 + 13);
@@ -313,13 +313,13 @@ TEST_CASE("Figure 1") {
   CHECK(count(svg, "fill-opacity=\"0.55\"") == 2 + 1);  // and the legend's
   for (const char* bad : {"\"nan", "\"inf", "\"-inf", " nan"}) CHECK(!holds(svg, bad));
   CHECK(svg == figure_svg(f));
-  const Figure none = figure_of({}, {}, numbers);
-  CHECK((none.length == 4096 && none.tasks == five && none.points.size() == 13));
+  const Figure none = figure_of({}, {}, kNumbers);
+  CHECK((none.length == 4096 && none.tasks == kFive && none.points.size() == 13));
   CHECK(!holds(figure_svg(none), "\"nan"));
 }
 
 TEST_CASE("labels of the figure do not cover each other") {
-  const std::string svg = figure_svg(figure_of({}, {}, numbers));
+  const std::string svg = figure_svg(figure_of({}, {}, kNumbers));
   struct Label {
     double x, y, width;
   };

@@ -21,7 +21,7 @@ namespace {
 using namespace train;
 namespace fs = std::filesystem;
 
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNanValue = std::numeric_limits<double>::quiet_NaN();
 using Numbers = std::vector<double>;
 
 size_t count(const std::string& text, const std::string& part) {
@@ -129,12 +129,12 @@ TEST_CASE("a chart has a point for each row, in place") {
 
 TEST_CASE("values that are not finite leave a gap, and lonely points stay visible") {
   const double infinity = std::numeric_limits<double>::infinity();
-  CHECK(series_paths(svg(line({1, 2, nan_value, 3, infinity, 4, 5})))[0].find("nan") == std::string::npos);
-  const std::string path = series_paths(svg(line({1, 2, nan_value, 3, infinity, 4, 5})))[0];
+  CHECK(series_paths(svg(line({1, 2, kNanValue, 3, infinity, 4, 5})))[0].find("nan") == std::string::npos);
+  const std::string path = series_paths(svg(line({1, 2, kNanValue, 3, infinity, 4, 5})))[0];
   CHECK(points(path) == 5);
   CHECK(count(path, "M") == 3);
   CHECK(count(path, "h0") == 1);
-  CHECK(svg(line({nan_value, infinity, 1e305})).find("no finite values") != std::string::npos);
+  CHECK(svg(line({kNanValue, infinity, 1e305})).find("no finite values") != std::string::npos);
   CHECK(svg(line({})).find("no finite values") != std::string::npos);
   for (const Numbers& y :
        {Numbers{5}, Numbers{0, 0}, Numbers{-1e300, 1e300}, Numbers{1e-300, 1e300}, Numbers{5e-324, 1}}) {
@@ -146,7 +146,7 @@ TEST_CASE("values that are not finite leave a gap, and lonely points stay visibl
 
 TEST_CASE("long series are thinned, with their peaks and gaps") {
   Numbers y(100000, 1.0);
-  y[40000] = 50, y[70000] = -50, y[90000] = nan_value;
+  y[40000] = 50, y[70000] = -50, y[90000] = kNanValue;
   const std::string path = series_paths(svg(line(y)))[0];
   CHECK(points(path) <= 2000);
   CHECK(points(path) >= 1000);
@@ -160,10 +160,10 @@ TEST_CASE("headline numbers") {
       {"train", 10, {{"examples_per_s", 100}, {"wall_s", 50}, {"parameters", 1234}, {"epoch", 1}}},
       {"valid", 10, {{"accuracy", 0.5}, {"loss", 2}}},
       {"train", 20, {{"examples_per_s", 300}, {"wall_s", 90}}},
-      {"valid", 20, {{"accuracy", 0.6}, {"loss", nan_value}}},
+      {"valid", 20, {{"accuracy", 0.6}, {"loss", kNanValue}}},
       {"train", 30, {{"examples_per_s", 200}, {"wall_s", 20}}},  // resumed
       {"valid", 30, {{"accuracy", 0.6}, {"loss", 1}}},
-      {"valid", 40, {{"accuracy", nan_value}, {"loss", 1.5}}},
+      {"valid", 40, {{"accuracy", kNanValue}, {"loss", 1.5}}},
       {"test", 40, {{"accuracy", 0.55}, {"loss", 1.25}}},
   };
   const Headline h = headline_of(rows);

@@ -16,11 +16,11 @@ namespace {
 
 using namespace train;
 
-const std::string RECIPES = std::string(SELENE_SOURCE_ROOT) + "/recipes";
+const std::string kRecipes = std::string(SELENE_SOURCE_ROOT) + "/recipes";
 
 std::vector<Cell> cells(const std::string& name, SweepOptions options = {}) {
   options.out = "out";
-  return cells_of(read_grid(RECIPES + "/sweeps/" + name + ".yaml"), options, {});
+  return cells_of(read_grid(kRecipes + "/sweeps/" + name + ".yaml"), options, {});
 }
 
 bool has(const Cell& cell, const std::string& set) {
@@ -38,12 +38,13 @@ TEST_CASE("grids of the repository: every cell is the recipe of its place in the
       INFO(cell.title);
       CHECK(cell.problem == "");
       std::vector<std::string> sets(cell.p ? 1 : 0, "model.pooling=p");
-      CHECK(cell.resolved == to_yaml(compose_recipe(lra_files(RECIPES, "release/" + cell.recipe, cell.model), sets)));
+      CHECK(cell.resolved ==
+            to_yaml(compose_recipe(lra_files(kRecipes, "release/" + cell.recipe, cell.model), sets)));
     }
   }
   for (const char* name : {"table2", "figure1"})
-    CHECK(!read_grid(RECIPES + "/sweeps/" + name + ".yaml").write.empty());
-  const Grid timed = read_grid(RECIPES + "/sweeps/table2.yaml");
+    CHECK(!read_grid(kRecipes + "/sweeps/" + name + ".yaml").write.empty());
+  const Grid timed = read_grid(kRecipes + "/sweeps/table2.yaml");
   CHECK((timed.rounds == 3 && timed.steps == 20 && timed.batch == 32 && timed.precision == "fp32"));
 }
 

@@ -17,7 +17,7 @@ class NextByteModel : public TaskModel {
       : model_(config, {kSymbols, -1}, parameters, context, compute) {}
   Result loss(Tape& tape, const DeviceBatch& batch, const Tensor& sums) const override {
     const Tensor &tokens = batch.at("tokens"), &lengths = batch.at("lengths"), &next = batch.at("next");
-    return {model_.loss(tape, tokens, lengths, next, 0, data::no_label, sums), {}};
+    return {model_.loss(tape, tokens, lengths, next, 0, data::kNoLabel, sums), {}};
   }
 
  private:
@@ -35,7 +35,7 @@ void pad(const std::vector<data::Example>& examples, data::Batch& batch) {
     next.integers.insert(next.integers.end(), e.targets.begin(), e.targets.end());
     lengths.integers.push_back(int32_t(e.targets.size()));
     tokens.integers.resize(lengths.integers.size() * N, 0);
-    next.integers.resize(lengths.integers.size() * N, data::no_label);  // no loss counts it
+    next.integers.resize(lengths.integers.size() * N, data::kNoLabel);  // no loss counts it
     batch.tokens += int64_t(e.targets.size());
   }
   batch.inputs = {tokens, lengths}, batch.targets = {next};

@@ -83,7 +83,7 @@ TEST_CASE("language model: every symbol is predicted once, from the one before i
   CHECK(one.at("tokens").integers == Points{6, 1, 2, 3});  // 6 stands before a text
   CHECK(one.at("next").integers == Points{1, 2, 3, 4});
   CHECK(two.at("tokens").integers == Points{4, 0, 6, 2});
-  CHECK(two.at("next").integers == Points{5, data::no_label, 2, 1});
+  CHECK(two.at("next").integers == Points{5, data::kNoLabel, 2, 1});
   CHECK(two.at("lengths").integers == Points{1, 2});
   CHECK(two.sample_size == 3);
   const data::Dataset first = task.first(*set, 3);

@@ -28,7 +28,7 @@ std::vector<ListopsTree> generate(const ListopsOptions& options, int64_t count, 
   return trees;
 }
 
-const ListopsOptions small{.min_length = 9, .max_length = 64, .max_depth = 10, .max_args = 10, .seed = 5};
+const ListopsOptions kSmall{.min_length = 9, .max_length = 64, .max_depth = 10, .max_args = 10, .seed = 5};
 
 struct Counts {
   std::vector<double> lengths;
@@ -111,7 +111,7 @@ TEST_CASE("listops generator: both bounds of the length are inclusive") {
 
 TEST_CASE("listops generator: a draw is a function of seed and number, never changed by later versions") {
   const auto first = [](uint64_t seed) {
-    ListopsOptions options = small;
+    ListopsOptions options = kSmall;
     options.seed = seed;
     for (uint64_t i = 0;; ++i)
       if (const auto tree = draw_listops(options, i)) return std::to_string(i) + " " + listops_text(tree->symbols);
@@ -126,13 +126,13 @@ TEST_CASE("listops generator: a draw is a function of seed and number, never cha
 
 TEST_CASE("listops generator: the same for any number of threads, and a prefix of a longer run") {
   ListopsProgress one, three;
-  const auto a = generate(small, 2000, 1, &one), b = generate(small, 2000, 3, &three), c = generate(small, 700, 2);
+  const auto a = generate(kSmall, 2000, 1, &one), b = generate(kSmall, 2000, 3, &three), c = generate(kSmall, 700, 2);
   REQUIRE(b.size() == a.size());
   for (size_t i = 0; i < a.size(); ++i) REQUIRE((a[i].symbols == b[i].symbols && a[i].value == b[i].value));
   for (size_t i = 0; i < c.size(); ++i) REQUIRE(a[i].symbols == c[i].symbols);
   CHECK(one.draws == three.draws);
   CHECK(one.accepted == three.accepted);
-  ListopsOptions other = small;
+  ListopsOptions other = kSmall;
   other.seed = 6;
   CHECK(generate(other, 1, 1)[0].symbols != a[0].symbols);
 }
@@ -154,14 +154,14 @@ TEST_CASE("listops generator: impossible options end with a reason") {
 TEST_CASE("listops prepare: round trip from the generator through the files") {
   const Folder folder;
   ListopsPlan plan{.folder = folder.file("new/data"),
-                   .options = small,
+                   .options = kSmall,
                    .train = 300,
                    .valid = 20,
                    .test = 10,
                    .threads = 2,
                    .tsv = true};
   REQUIRE(prepare_listops(plan) == Prepared::made);
-  const auto trees = generate(small, 330, 1);
+  const auto trees = generate(kSmall, 330, 1);
   size_t next = 0;
   for (const auto& [split, n] : {std::pair{"train", 300}, {"valid", 20}, {"test", 10}}) {
     for (const Dataset& d : {read_split(plan.folder, kind_named("listops"), split),
@@ -187,7 +187,7 @@ TEST_CASE("listops prepare: round trip from the generator through the files") {
 
 TEST_CASE("listops prepare: what is there is kept, refused or replaced") {
   const Folder folder;
-  ListopsPlan plan{.folder = folder.file("d/"), .options = small, .train = 20, .valid = 2, .test = 2};
+  ListopsPlan plan{.folder = folder.file("d/"), .options = kSmall, .train = 20, .valid = 2, .test = 2};
   fs::create_directory(plan.folder);  // an empty folder is taken
   REQUIRE(prepare_listops(plan) == Prepared::made);
   const std::string before = read_text(prepared_path(plan.folder, "train"));
@@ -211,7 +211,7 @@ TEST_CASE("listops prepare: what is there is kept, refused or replaced") {
 TEST_CASE("listops prepare: folders that cannot be used") {
   const Folder folder;
   write_text(folder.file("file"), "x");
-  ListopsPlan plan{.folder = folder.file("file"), .options = small, .train = 2, .valid = 2, .test = 2};
+  ListopsPlan plan{.folder = folder.file("file"), .options = kSmall, .train = 2, .valid = 2, .test = 2};
   CHECK(message_of([&] { prepare_listops(plan); }) == folder.file("file") + ": is a file, wanted a new folder");
   plan.folder = folder.file("file/sub");
   CHECK(holds(message_of([&] { prepare_listops(plan); }), "Not a directory"));
@@ -230,7 +230,7 @@ TEST_CASE("listops prepare: folders that cannot be used") {
 
 TEST_CASE("listops prepare: an interrupted or killed run leaves no data set") {
   const Folder folder;
-  ListopsPlan plan{.folder = folder.file("d"), .options = small, .train = 2000, .valid = 2, .test = 2};
+  ListopsPlan plan{.folder = folder.file("d"), .options = kSmall, .train = 2000, .valid = 2, .test = 2};
   CHECK_THROWS_AS(prepare_listops(plan, [](int64_t, int64_t, const std::string&) { throw Error("stop"); }), Error);
   CHECK(entries_in(folder.path) == 0);
   const Watch die = [](int64_t, int64_t, const std::string&) { std::raise(SIGKILL); };

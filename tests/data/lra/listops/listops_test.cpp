@@ -58,7 +58,7 @@ TEST_CASE("listops: a malformed expression is refused with its reason") {
 TEST_CASE("listops: symbols have their documented order and texts") {
   CHECK(parse_listops("[MIN [MAX [MED [SM 0 9 ] 1 ] 2 ] 3 ]") ==
         std::vector<uint8_t>{10, 11, 12, 13, 0, 9, 14, 1, 14, 2, 14, 3, 14});
-  REQUIRE(listops_symbol_names().size() == size_t(listops_symbol_count));
+  REQUIRE(listops_symbol_names().size() == size_t(kListopsSymbolCount));
   CHECK(listops_symbol_names()[listops_sm] == "[SM");
   CHECK(listops_symbol_names()[listops_close] == "]");
 }

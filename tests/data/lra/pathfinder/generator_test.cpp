@@ -77,14 +77,14 @@ bool inside(const Image& image, Point at) {
 }
 int at(const Image& image, Point p) { return image.pixels[size_t(p.y * image.width + p.x)]; }
 
-constexpr int lit = 26;  // of 255: more than the ripples of the filter, less than any pixel on a paddle's line
+constexpr int kLit = 26;  // of 255: more than the ripples of the filter, less than any pixel on a paddle's line
 
 /// Lit pixels that can be reached from `from` in steps of at most `step` pixels. Nothing if `from` is dark.
 std::set<std::pair<int64_t, int64_t>> flood(const Image& image, Point from, int64_t step) {
   std::set<std::pair<int64_t, int64_t>> reached;
   std::vector<Point> open;
   const auto visit = [&](Point p) {
-    if (inside(image, p) && at(image, p) >= lit && reached.emplace(p.y, p.x).second) open.push_back(p);
+    if (inside(image, p) && at(image, p) >= kLit && reached.emplace(p.y, p.x).second) open.push_back(p);
   };
   visit(from);
   while (!open.empty()) {
@@ -134,13 +134,13 @@ void check_label(const PathfinderGenerator& generator, const PathfinderImage& dr
       CHECK((walk(snake, drawn, double(generator.parameters().form.length)) == terminal) == (drawn.label == 1));
     }
     const Image layer = generator.layer(drawn, s);
-    lit_at_terminal += at(layer, terminal) >= lit;
+    lit_at_terminal += at(layer, terminal) >= kLit;
     const auto reached = flood(layer, origin, 2 * drawn.margin + 2);
     if (reached.empty()) continue;
     ++floods;
     CHECK(reached.count({terminal.y, terminal.x}) == size_t(drawn.label));
     CHECK(int64_t(reached.size()) ==
-          std::count_if(layer.pixels.begin(), layer.pixels.end(), [](uint8_t v) { return v >= lit; }));
+          std::count_if(layer.pixels.begin(), layer.pixels.end(), [](uint8_t v) { return v >= kLit; }));
   }
   CHECK(starts == 1);
   CHECK(floods == 1);
@@ -166,7 +166,7 @@ void check_picture(const PathfinderGenerator& generator, const PathfinderImage& 
         missing += distance <= p.marker_radius - 1 && shown < 200;
         marker = marker || distance <= p.marker_radius + 2;
       }
-      unexplained += shown > 2 * contour + lit && !marker;
+      unexplained += shown > 2 * contour + kLit && !marker;
     }
   CHECK(missing == 0);
   CHECK(unexplained == 0);

@@ -20,7 +20,7 @@ namespace {
 using namespace data;
 namespace fs = std::filesystem;
 
-const PathfinderOptions easy{32, "easy", 4};
+const PathfinderOptions kEasy{32, "easy", 4};
 
 std::string png_text(const Image& image) { return text_of(png_bytes(image)); }
 
@@ -191,7 +191,7 @@ TEST_CASE("pathfinder reader: folders and files that are no metadata") {
 
 TEST_CASE("pathfinder prepare: the official layout holds the generator's images, whatever the threads") {
   const Folder folder;
-  PathfinderImagesPlan plan{.folder = folder.file("one"), .options = easy, .count = 24, .per_batch = 2};
+  PathfinderImagesPlan plan{.folder = folder.file("one"), .options = kEasy, .count = 24, .per_batch = 2};
   REQUIRE(prepare_pathfinder_images(plan) == Prepared::made);
   CHECK(prepare_pathfinder_images(plan) == Prepared::already_there);
   plan.folder = folder.file("three"), plan.threads = 3;
@@ -201,7 +201,7 @@ TEST_CASE("pathfinder prepare: the official layout holds the generator's images,
   CHECK(one.size() == 24 + 12 + 1);
   CHECK(one.count("pathfinder32/curv_baseline/imgs/11/sample_1.png") == 1);
   const Dataset d = read_pathfinder(folder.file("one/pathfinder32/curv_baseline"));
-  const PathfinderGenerator generator(easy);
+  const PathfinderGenerator generator(kEasy);
   REQUIRE(d.examples() == 24);
   for (int64_t i = 0; i < 24; ++i) {
     const PathfinderImage image = generator.draw(uint64_t(i));
@@ -215,9 +215,9 @@ TEST_CASE("pathfinder prepare: the official layout holds the generator's images,
 
 TEST_CASE("pathfinder prepare: the same splits from the generator and from the files") {
   const Folder folder;
-  REQUIRE(prepare_pathfinder_images({.folder = folder.file("png"), .options = easy, .count = 47, .per_batch = 9}) ==
+  REQUIRE(prepare_pathfinder_images({.folder = folder.file("png"), .options = kEasy, .count = 47, .per_batch = 9}) ==
           Prepared::made);
-  PathfinderPlan drawn{.folder = folder.file("drawn"), .options = easy, .count = 47, .split_seed = 6, .threads = 2};
+  PathfinderPlan drawn{.folder = folder.file("drawn"), .options = kEasy, .count = 47, .split_seed = 6, .threads = 2};
   PathfinderPlan read = drawn;
   read.folder = folder.file("read"), read.from = folder.file("png/pathfinder32/curv_baseline"), read.count = 1000;
   int64_t seen = 0;
@@ -256,7 +256,7 @@ TEST_CASE("pathfinder prepare: the same splits from the generator and from the f
 
 TEST_CASE("pathfinder prepare: capped splits begin as the whole ones") {
   const Folder folder;
-  PathfinderPlan plan{.folder = folder.file("whole"), .options = easy, .count = 30, .threads = 2};
+  PathfinderPlan plan{.folder = folder.file("whole"), .options = kEasy, .count = 30, .threads = 2};
   REQUIRE(prepare_pathfinder(plan) == Prepared::made);
   plan.folder = folder.file("capped"), plan.caps = {.train = 5, .valid = 2, .test = 0};
   int64_t last = 0;
@@ -307,9 +307,9 @@ TEST_CASE("pathfinder prepare: options out of range are refused") {
 
 TEST_CASE("pathfinder prepare: what is there is kept, refused or replaced") {
   const Folder folder;
-  PathfinderImagesPlan images{.folder = folder.file("d"), .options = easy, .count = 12, .per_batch = 5};
+  PathfinderImagesPlan images{.folder = folder.file("d"), .options = kEasy, .count = 12, .per_batch = 5};
   REQUIRE(prepare_pathfinder_images(images) == Prepared::made);
-  PathfinderPlan plan{.folder = folder.file("d"), .options = easy, .count = 10};
+  PathfinderPlan plan{.folder = folder.file("d"), .options = kEasy, .count = 10};
   CHECK(holds(message_of([&] { prepare_pathfinder(plan); }), "made with other options"));
   plan.force = true;
   CHECK(prepare_pathfinder(plan) == Prepared::made);
@@ -322,8 +322,8 @@ TEST_CASE("pathfinder prepare: what is there is kept, refused or replaced") {
 TEST_CASE("pathfinder prepare: an interrupted or killed run leaves no data set") {
   const Folder folder;
   const Watch stop = [](int64_t, int64_t, const std::string&) { throw Error("stop"); };
-  PathfinderImagesPlan images{.folder = folder.file("d"), .options = easy, .count = 12, .per_batch = 5};
-  PathfinderPlan plan{.folder = folder.file("d"), .options = easy, .count = 20};
+  PathfinderImagesPlan images{.folder = folder.file("d"), .options = kEasy, .count = 12, .per_batch = 5};
+  PathfinderPlan plan{.folder = folder.file("d"), .options = kEasy, .count = 20};
   CHECK(message_of([&] { prepare_pathfinder_images(images, stop); }) == "stop");
   CHECK(message_of([&] { prepare_pathfinder(plan, stop); }) == "stop");
   CHECK(entries_in(folder.path) == 0);
