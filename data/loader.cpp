@@ -20,13 +20,16 @@ PadStage pad_labelled(const std::function<Array(const std::vector<Example>&, siz
     for (const Example& e : examples)
       for (const auto& row : e.rows) N = std::max(N, int64_t(row.size()));
     for (size_t t = 0; t < examples[0].rows.size(); ++t) {
+      batch.inputs.push_back(fill(examples, t, N));
       Array lengths{tower_name("lengths", int64_t(t)), {batch.B}};
       for (const Example& e : examples) lengths.integers.push_back(int32_t(e.rows[t].size()));
       for (const int32_t n : lengths.integers) batch.tokens += n;
       Array longest{tower_name("longest", int64_t(t)), {1}};
       longest.integers = {*std::max_element(lengths.integers.begin(), lengths.integers.end())};
-      batch.inputs.push_back(fill(examples, t, N));
-      batch.inputs.push_back(std::move(lengths)), batch.inputs.push_back(std::move(longest));
+      const auto padded = [N](int32_t n) { return n < N; };
+      if (std::any_of(lengths.integers.begin(), lengths.integers.end(), padded))
+        batch.inputs.push_back(std::move(lengths));
+      batch.inputs.push_back(std::move(longest));
     }
     Array& labels = batch.targets.emplace_back(Array{"labels", {batch.B}});
     for (const Example& e : examples) labels.integers.push_back(e.targets.at(0));

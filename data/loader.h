@@ -56,8 +56,9 @@ FrameStage frame_pixels(int64_t max_length);
 
 /// Name of an array of the given tower: "tokens", "tokens.1".
 std::string tower_name(const char* what, int64_t tower);
-/// For each tower i32 tokens[B, N] padded with `pad`, lengths[B], longest[1]; the target labels[B]. N is the longest
-/// row of all towers: one model reads them all. The sample size is the number of examples.
+/// For each tower i32 tokens[B, N] padded with `pad`, lengths[B] where a row is padded, longest[1]; the target
+/// labels[B]. N is the longest row of all towers: one model reads them all. The sample size is the number of
+/// examples.
 PadStage pad_tokens(int32_t pad);
 /// The same with pixels[B, N], grey values as numbers from -1 to 1 (Luna's lra-image task, revision of 2023: mean and
 /// deviation 0.5) padded with 0.

@@ -1,22 +1,19 @@
-// What the program and a backend module (libselene_cuda.so, libselene_simt.so) agree on: the list of operations and one
-// table of C functions each way. No exception crosses: functions return null or a message that lives until the next call of
-// the same thread. C++17; also read by device code.
+// What the program and a backend module (libselene_cuda.so, libselene_simt.so) agree on: the list of operations and
+// one table of C functions each way. No exception crosses: functions return null or a message that lives until the
+// next call of the same thread. C++17; also read by device code.
 #pragma once
 #include <cstdint>
 
 #include "kernels/dtype.h"
 
 // Every operation; each has an argument struct of this name in kernels/*.h and an implementation in every backend.
-#define SELENE_OPERATIONS(X)                                                                                            \
-  X(Matmul) X(ColumnSum)                                                                                                \
-  X(ActivationFwd) X(ActivationBwd) X(Dropout)                                                                          \
-  X(LayerNormFwd) X(LayerNormBwd)                                                                                       \
-  X(SoftmaxFwd) X(SoftmaxBwd) X(CrossEntropyFwd) X(CrossEntropyBwd)                                                     \
-  X(AttentionFwd) X(AttentionBwd)                                                                                       \
-  X(Positions) X(EmbeddingFwd) X(EmbeddingBwd) X(PixelFwd) X(PixelBwd)                                                  \
-  X(MeanPoolFwd) X(MeanPoolBwd) X(PaddingMask)                                                                          \
-  X(Elementwise) X(CumulativeSum) X(CopyStrided) X(Cast) X(Fill)                                                        \
-  X(SumSquares) X(GradientNorm) X(UpdateCheck) X(Adam)
+#define SELENE_OPERATIONS(X)                                                                                   \
+  X(Matmul)                                                                                                    \
+  X(ColumnSum) X(ActivationFwd) X(ActivationBwd) X(Dropout) X(LayerNormFwd) X(LayerNormBwd) X(SoftmaxFwd)      \
+      X(SoftmaxBwd) X(CrossEntropyFwd) X(CrossEntropyBwd) X(AttentionFwd) X(AttentionBwd) X(Positions)         \
+          X(EmbeddingFwd) X(EmbeddingBwd) X(PixelFwd) X(PixelBwd) X(MeanPoolFwd) X(MeanPoolBwd) X(PaddingMask) \
+              X(Elementwise) X(CumulativeSum) X(CopyStrided) X(Cast) X(Fill) X(SumSquares) X(GradientNorm)     \
+                  X(UpdateCheck) X(Adam)
 
 namespace selene {
 
@@ -24,7 +21,7 @@ enum class Operation : int32_t {
 #define X(NAME) NAME,
   SELENE_OPERATIONS(X)
 #undef X
-  count
+      count
 };
 
 constexpr const char* name_of(Operation op) {
@@ -38,26 +35,33 @@ constexpr const char* name_of(Operation op) {
 
 /// What a module says of its device.
 struct DeviceInfo {
-  char name[128];      // "NVIDIA H100 80GB HBM3"
-  char software[128];  // versions of driver, run-time library and libraries
-  int64_t memory, free;  // bytes
+  char name[128];                         // "NVIDIA H100 80GB HBM3"
+  char software[128];                     // versions of driver, run-time library and libraries
+  int64_t memory, free;                   // bytes
   int32_t multiprocessors, major, minor;  // compute capability major.minor; 0.0 for a host
 };
 
 enum class StreamOption : int32_t {
-  tf32,           // 1: fp32 matrix products may round their operands to TF32
-  plain_matmul,   // 1: our own kernel instead of the library's, as a second opinion
-  plain_attention,  // 1: the kernels without tensor cores, as a second opinion
-  cudnn_attention   // 1: cuDNN's attention in place of our own, to compare; an error where it has none
+  tf32,          // 1: fp32 matrix products may round their operands to TF32
+  plain_matmul,  // 1: our own kernel instead of the library's, as a second opinion
+  attention      // an AttentionKernels; an error for those with cuDNN where there is none
 };
-enum class Collective : int32_t { all_reduce, reduce_scatter, all_gather, broadcast };  // sums; broadcast: from rank 0
+/// Whose attention: `plain` are the own ones without tensor cores, as a second opinion; `cudnn` is an error for a
+/// call that it does not take; `automatic` is cuDNN's where it takes the call and both axes are long.
+enum class AttentionKernels : int32_t { own, plain, cudnn, automatic };
+enum class Collective : int32_t {
+  all_reduce,
+  reduce_scatter,
+  all_gather,
+  broadcast
+};  // sums; broadcast: from rank 0
 
 /// What a module offers. A function that can fail returns null on success, else one line that says what failed.
 struct ModuleTable {
-  uint64_t abi;        // abi_hash() (kernels/operations.h) of the module's build; anything else is refused
-  const char* name;    // "cuda", "simt"
+  uint64_t abi;      // abi_hash() (kernels/operations.h) of the module's build; anything else is refused
+  const char* name;  // "cuda", "simt"
   const char* (*device_info)(DeviceInfo* info);
-  const char* (*allocate)(int64_t bytes, void** memory);           // the slab: one per process
+  const char* (*allocate)(int64_t bytes, void** memory);  // the slab: one per process
   const char* (*release)(void* memory);
   const char* (*stream_create)(void** stream);
   const char* (*stream_destroy)(void* stream);
@@ -87,8 +91,8 @@ struct ModuleTable {
   const char* (*communicator_destroy)(void* communicator);
 };
 
-/// The one symbol of a module: `extern "C" const ModuleTable* selene_module(const char** why)`; null with a reason where
-/// the backend can't work on this machine (no driver, no device).
+/// The one symbol of a module: `extern "C" const ModuleTable* selene_module(const char** why)`; null with a reason
+/// where the backend can't work on this machine (no driver, no device).
 using ModuleEntry = const ModuleTable* (*)(const char** why);
 constexpr const char* kModuleEntry = "selene_module";
 

@@ -37,8 +37,9 @@ Encoder::Encoder(const Builder& b, const Symbols& symbols, Context& context, DTy
 
 State Encoder::forward(Tape& t, const TowerInput& input, int tower, Wanted wanted) const {
   const int64_t rows = packed_.dynamic ? std::min(packed_.rows, input.N) : packed_.rows;
-  Masks masks{.padding = padding_mask(t, input.lengths, input.N), .packed_padding = {}, .causal = causal_};
-  if (packed_.dynamic) masks.packed_padding = padding_mask(t, input.lengths, rows);
+  Masks masks{.padding = {}, .packed_padding = {}, .causal = causal_};
+  if (input.lengths) masks.padding = padding_mask(t, input.lengths, input.N);
+  if (input.lengths && packed_.dynamic) masks.packed_padding = padding_mask(t, input.lengths, rows);
   const auto start_p = [&](int64_t layer) {
     return embeddings_.p(t, layer, input.B, rows, masks.packed_padding, tower);
   };

@@ -10,9 +10,13 @@ namespace selene::cuda {
 struct Stream {
   void* queue = nullptr;   // cudaStream_t; in the shim a simt::Queue, or null: run at once
   int32_t capability = 0;  // that the kernels in use were compiled for: 70, 75, 80, 86, 89, 90, ...
-  bool tf32 = false, plain_matmul = false, plain_attention = false, cudnn_attention = false;
+  bool tf32 = false, plain_matmul = false;
+  AttentionKernels attention = AttentionKernels::own;
   void* library = nullptr;  // state of the matrix library
 };
+
+/// Error with the reason where cuDNN can't be opened, or this module was built without it.
+void need_cudnn();
 
 #define X(NAME)                      \
   template <class T>                 \

@@ -10,7 +10,7 @@ namespace selene {
 struct TowerInput {
   Tensor tokens;   // i32[B, N], or empty
   Tensor pixels;   // compute type [B, N], or empty
-  Tensor lengths;  // i32[B]: positions that are not padding
+  Tensor lengths;  // i32[B]: positions that are not padding; empty: none is
   Tensor longest;  // i32[1]: the largest of them, whatever N was rounded up to
   int64_t B = 0, N = 0;
   int pixels_slot = -1;  // Var::slot of the pixels where somebody wants their gradient

@@ -28,18 +28,19 @@ data::Batch random_batch(const ModelConfig& model, int64_t B, int64_t N, uint64_
   PhiloxStream random(seed, 77);
   data::Batch batch = small_task(small_recipe(model))->shape(B, N);
   for (int64_t t = 0; t < model.towers; ++t) {
-    const bool pixels = model.input == "pixels";
+    const bool pixels = model.input == "pixels", padded = !pixels && B > 1 && N > 1;
     data::Array& content = batch.at(data::tower_name(pixels ? "pixels" : "tokens", t));
-    std::vector<int32_t>& lengths = batch.at(data::tower_name("lengths", t)).integers;
+    std::vector<int32_t> lengths;
     for (int64_t b = 0; b < B; ++b) {
-      const int64_t length = b == 0 ? N : N - int64_t(random.below(uint32_t(N / 2 + 1)));
-      lengths[size_t(b)] = int32_t(length);
+      const int64_t length = b == 0 || !padded ? N : N - int64_t(random.below(uint32_t(N / 2 + 1)));
+      lengths.push_back(int32_t(length));
       for (int64_t n = 0; n < N; ++n) {
         const size_t at = size_t(b * N + n);
         if (!pixels) content.integers[at] = n < length ? 2 + int32_t(random.below(7)) : 1;
-        else content.reals[at] = n < length ? float(random.uniform()) : 0;
+        else content.reals[at] = float(random.uniform());
       }
     }
+    if (padded) batch.at(data::tower_name("lengths", t)).integers = lengths;
   }
   for (int32_t& label : batch.at("labels").integers) label = int32_t(random.below(5));
   return batch;

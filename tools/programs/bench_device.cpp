@@ -166,8 +166,8 @@ void attention(const Arguments& a, const std::string& shape, const std::string& 
     // Room for the operands several times over: scratch is of the size of partial results.
     Context context({1 << 12, tokens * 64 + (64 << 20), 0}, module);
     Problem<T> problem(context, n);
-    constexpr std::pair<const char*, StreamOption> others[] = {{"plain", StreamOption::plain_attention},
-                                                               {"cudnn", StreamOption::cudnn_attention}};
+    constexpr std::pair<const char*, AttentionKernels> others[] = {{"plain", AttentionKernels::plain},
+                                                                   {"cudnn", AttentionKernels::cudnn}};
     Distance<T> forward, backward;
     const auto measure = [&](const char* kernel) {
       const double f = least_seconds(context, problem.f, a.steps);
@@ -179,15 +179,14 @@ void attention(const Arguments& a, const std::string& shape, const std::string& 
                       backward.of(context, {problem.dq, problem.dk, problem.dv}));
     };
     measure("own");
-    for (const auto& [kernel, option] : others) {
+    for (const auto& [kernel, kernels] : others) {
       if (!module) break;
       try {
-        context.stream().set(option, 1);
+        context.stream().set(StreamOption::attention, int64_t(kernels));
         measure(kernel);
       } catch (const Error& e) {
         fmt::print(stderr, "{}: {}\n", kernel, e.what());
       }
-      context.stream().set(option, 0);
     }
   });
 }

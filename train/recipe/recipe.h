@@ -50,26 +50,27 @@ struct ScheduleConfig {
 
 /// Length, batches, precision and bookkeeping of the training loop.
 struct TrainConfig {
-  int64_t updates = 5000;                // optimiser steps in all
-  int64_t batch_size = 32;               // examples of one micro-batch
-  int64_t accumulation = 1;              // micro-batches of one update on each rank
-  int64_t seed = 1;                      // key of every random number of the run
-  std::string precision = "fp32";        // fp32 | bf16 | fp16
-  bool tf32 = false;                     // GPU: fp32 matmuls with 10-bit fractions
-  double fp16_init_scale = 128;          // factor of the loss at the start; fp16 only, like the next two
-  int64_t fp16_scale_window = 0;         // updates without overflow until it doubles; 0 = 2^14 / accumulation
-  double fp16_min_scale = 1e-4;          // an overflow at this factor or below stops the run
-  int64_t threads = 0;                   // CPU threads; 0 = all
-  double label_smoothing = 0;            // probability mass taken from the right class
-  int64_t log_every = 100;               // updates
-  int64_t validate_every = 0;            // updates; 0 = once an epoch
-  int64_t validate_examples = 0;         // examples per validation; 0 = all
-  int64_t checkpoint_every = 1000;       // updates
-  int64_t keep = 3;                      // newest checkpoints that stay, beside the best
-  int64_t patience = 0;                  // validations without a better value before the run stops; 0 = off
-  std::string best_metric = "accuracy";  // a measure of the task
-  int64_t preempt_exit_code = 0;         // exit status after a signal
-  bool recompute = false;                // recompute layer activations in the backward pass
+  int64_t updates = 5000;                 // optimiser steps in all
+  int64_t batch_size = 32;                // examples of one micro-batch
+  int64_t accumulation = 1;               // micro-batches of one update on each rank
+  int64_t seed = 1;                       // key of every random number of the run
+  std::string precision = "fp32";         // fp32 | bf16 | fp16
+  bool tf32 = false;                      // GPU: fp32 matmuls with 10-bit fractions
+  std::string attention_kernels = "own";  // GPU: own, cudnn or auto
+  double fp16_init_scale = 128;           // factor of the loss at the start; fp16 only, like the next two
+  int64_t fp16_scale_window = 0;          // updates without overflow until it doubles; 0 = 2^14 / accumulation
+  double fp16_min_scale = 1e-4;           // an overflow at this factor or below stops the run
+  int64_t threads = 0;                    // CPU threads; 0 = all
+  double label_smoothing = 0;             // probability mass taken from the right class
+  int64_t log_every = 100;                // updates
+  int64_t validate_every = 0;             // updates; 0 = once an epoch
+  int64_t validate_examples = 0;          // examples per validation; 0 = all
+  int64_t checkpoint_every = 1000;        // updates
+  int64_t keep = 3;                       // newest checkpoints that stay, beside the best
+  int64_t patience = 0;                   // validations without a better value before the run stops; 0 = off
+  std::string best_metric = "accuracy";   // a measure of the task
+  int64_t preempt_exit_code = 0;          // exit status after a signal
+  bool recompute = false;                 // recompute layer activations in the backward pass
 };
 
 /// One recipe, complete: every key has a value. `name` is the run's folder name; the file's

@@ -164,6 +164,8 @@ const std::vector<Key> kCommon = {
      kSelene},
     {"train.tf32", AT(train.tf32), "", kAny, {}, kFixed,
      "GPU: let fp32 matmuls round their inputs to 10-bit fractions", kSelene},
+    {"train.attention_kernels", AT(train.attention_kernels), "", kAny, {"own", "cudnn", "auto"}, kFixed,
+     "GPU: our attention kernels, cuDNN's, or cuDNN's where it takes the call and is faster (docs/gpu.md)", kSelene},
     {"train.fp16_init_scale", AT(train.fp16_init_scale), "", kScale, {}, kFixed,
      "fp16: factor of the loss at the start; halved by an overflow, whose update is skipped", kFairseq},
     {"train.fp16_scale_window", AT(train.fp16_scale_window), "updates", kCountOr0, {}, kFixed,

@@ -6,9 +6,39 @@
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "models/registry.h"
+#include "train/folder/log.h"
 #include "train/step/schedule.h"
 
 namespace selene::train {
+namespace {
+
+// What a recipe alone shows of what cuDNN's attention refuses; the rest is an error of the first batch.
+void need_attention_kernels(const Recipe& recipe, const Backend* module) {
+  const TrainConfig& t = recipe.train;
+  if (t.attention_kernels != "cudnn") return;
+  const auto need = [](bool good, const std::string& found) {
+    if (!good)
+      throw Error(fmt::format("train.attention_kernels is cudnn, which {}; `auto` takes cuDNN where it can", found));
+  };
+  need(module, "needs a GPU");
+  need(t.precision != "fp32", "computes in bf16 and fp16: train.precision is fp32");
+  need(recipe.model.attention_dropout == 0,
+       fmt::format("has no dropout: model.attention_dropout is {}", recipe.model.attention_dropout));
+}
+
+// `auto` is the own kernels where the module has no cuDNN.
+void choose_attention(Stream& stream, const std::string& kernels) {
+  if (kernels == "own") return;
+  try {
+    stream.set(StreamOption::attention,
+               int64_t(kernels == "cudnn" ? AttentionKernels::cudnn : AttentionKernels::automatic));
+  } catch (const Error& e) {
+    if (kernels == "cudnn") throw;
+    log_info(fmt::format("train.attention_kernels is auto, and all attention is by our own kernels: {}", e.what()));
+  }
+}
+
+}  // namespace
 
 DType compute_type(const std::string& precision) {
   return precision == "fp32" ? DType::f32 : precision == "bf16" ? DType::bf16 : DType::f16;
@@ -27,6 +57,7 @@ void need_precision(const std::string& precision, const Backend* module) {
 
 void need_device(const Recipe& recipe, const Backend* module) {
   need_precision(recipe.train.precision, module);
+  need_attention_kernels(recipe, module);
   if (!module) return;
   const ModelConfig& m = recipe.model;
   const Mechanism& mechanism = attention_named(m.attention);
@@ -46,6 +77,7 @@ Session::Session(const Task& task, std::unique_ptr<Context> context, bool traini
   sums_ = context_->make(context_->persistent(), {4}, DType::f64, "loss sums");
   set_loss_sums({});
   context_->stream().set(StreamOption::tf32, t.tf32);
+  choose_attention(context_->stream(), t.attention_kernels);
   if (!training) return;
   optimizer_ = std::make_unique<Optimizer>(recipe().optim, loss_scaling(t), parameters_, *context_);
   tree_ = std::make_unique<GradientTree>(parameters_, *context_, t.accumulation);

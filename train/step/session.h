@@ -63,7 +63,8 @@ DType compute_type(const std::string& precision);
 /// Error where a device (null: the CPU) does not compute in the recipe's precision: fp16 needs a GPU, bf16 one of
 /// compute capability 8.0 or the CPU.
 void need_precision(const std::string& precision, const Backend* module);
-/// need_precision, and an error for a head size that the kernels of a module don't take.
+/// need_precision, and an error for a head size that the kernels of a module don't take and for attention kernels
+/// that it can't have.
 void need_device(const Recipe& recipe, const Backend* module);
 
 }  // namespace selene::train

@@ -47,7 +47,7 @@ std::vector<TowerInput> towers_of(const DeviceBatch& batch, const ModelConfig& m
     TowerInput& in = towers.emplace_back();
     const Tensor& content = batch.at(data::tower_name(pixels ? "pixels" : "tokens", t));
     (pixels ? in.pixels : in.tokens) = content;
-    in.lengths = batch.at(data::tower_name("lengths", t)), in.longest = batch.at(data::tower_name("longest", t));
+    in.lengths = batch.find(data::tower_name("lengths", t)), in.longest = batch.at(data::tower_name("longest", t));
     in.B = content.dim(0), in.N = content.dim(1);
   }
   return towers;
@@ -111,6 +111,9 @@ data::Batch Classification::shape(int64_t B, int64_t N) const {
   std::vector<data::Example> examples(static_cast<size_t>(B));
   for (data::Example& e : examples)
     e.rows.assign(size_t(recipe_.model.towers), std::vector<int32_t>(size_t(N), 0)), e.targets = {0};
+  // Images have one size; of other batches the plan is for a padded one, whose masks take memory.
+  for (size_t t = B > 1 ? 0 : 1; t < size_t(recipe_.model.towers) && N > 1 && !pixels(); ++t)
+    examples.back().rows[t].pop_back();
   data::Batch batch;
   batch.B = B;
   (pixels() ? data::pad_pixels() : data::pad_tokens(0))(examples, batch);

@@ -26,8 +26,8 @@ class Classification : public Task {
   static std::unique_ptr<Task> reopen(const Recipe& recipe, const data::Metadata& facts, const std::string& path);
   static std::unique_ptr<Task> imagine(const Recipe& recipe, int64_t symbols, int64_t longest);
 
-  /// Inputs: for each tower "tokens" i32[B, N] or "pixels" [B, N], "lengths" i32[B], "longest" i32[1] (tower_name);
-  /// target: "labels" i32[B].
+  /// Inputs: for each tower "tokens" i32[B, N] or "pixels" [B, N], "lengths" i32[B] where rows are padded, "longest"
+  /// i32[1] (tower_name); target: "labels" i32[B].
   std::unique_ptr<TaskModel> build(Parameters& parameters, Context& context, DType compute,
                                    bool recompute) const override;
   data::Batch shape(int64_t B, int64_t N) const override;

@@ -57,6 +57,12 @@ const Tensor& DeviceBatch::at(std::string_view name) const {
   throw Error(fmt::format("batch: has no tensor '{}'", name));
 }
 
+Tensor DeviceBatch::find(std::string_view name) const {
+  for (const auto& [known, tensor] : tensors)
+    if (known == name) return tensor;
+  return {};
+}
+
 data::Dataset Task::read_own(const std::string&) const {
   throw Error(fmt::format("task {}: reads no examples of your own", recipe_.task));
 }

@@ -20,6 +20,8 @@ struct DeviceBatch {
   std::vector<std::pair<std::string, Tensor>> tensors;
   /// Error where there is none of that name.
   const Tensor& at(std::string_view name) const;
+  /// Empty where there is none of that name.
+  Tensor find(std::string_view name) const;
 };
 
 /// What a task has built on a device.

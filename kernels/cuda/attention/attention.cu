@@ -110,11 +110,20 @@ void need_head_size(const A& a) {
 // Whether the tensor cores may be used; float has no kernels that do.
 template <class T>
 bool with_mma(const Stream& s) {
-  return sizeof(T) == 2 && s.capability >= 80 && !s.plain_attention;
+  return sizeof(T) == 2 && s.capability >= 80 && s.attention != AttentionKernels::plain;
 }
 template <class T>
 bool with_wmma(const Stream& s) {
-  return dtype_of<T> == DType::f16 && s.capability >= 70 && !s.plain_attention;
+  return dtype_of<T> == DType::f16 && s.capability >= 70 && s.attention != AttentionKernels::plain;
+}
+
+// Where an axis has a few rows, as Luna's have, our kernels are the faster ones. Both passes of an attention decide
+// alike: cuDNN's backward pass looks at the same members.
+constexpr int64_t kLongAxis = 64;
+template <class A>
+bool by_cudnn(const Stream& s, const A& a) {
+  if (s.attention == AttentionKernels::automatic) return a.Nq > kLongAxis && a.Nk > kLongAxis && !cudnn_refuses(s, a);
+  return s.attention == AttentionKernels::cudnn;
 }
 
 template <class T>
@@ -151,7 +160,7 @@ void add_partials(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) 
 template <class T>
 void run(Stream& s, const AttentionFwd<T>& a) {
   need_head_size(a);
-  if (s.cudnn_attention) return cudnn_forward(s, a);
+  if (by_cudnn(s, a)) return cudnn_forward(s, a);
   const AttentionCut cut = attention_cut(a);
   forward_tiles(s, a, cut);
   if (cut.k_chunks > 1) launch(s, attention_combine_rows<T>, a.B * a.H * a.Nq, NT, 0, a, cut);
@@ -165,7 +174,7 @@ int64_t workspace(const AttentionFwd<T>& a) {
 template <class T>
 void run(Stream& s, const AttentionBwd<T>& a) {
   need_head_size(a);
-  if (s.cudnn_attention) return cudnn_backward(s, a);
+  if (by_cudnn(s, a)) return cudnn_backward(s, a);
   const AttentionCut cut = attention_cut(a);
   if constexpr (sizeof(T) == 2)
     if (with_mma<T>(s) && mma_short_backward(s, a, cut)) return add_partials(s, a, cut);

@@ -49,8 +49,8 @@ std::vector<Descriptor*> configurations(Plan& plan, Descriptor& graph) {
     h = result.back()->handle();
   }
   int64_t count = 0;
-  check(cudnn().BackendGetAttribute(heuristic.handle(), CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                    CUDNN_TYPE_BACKEND_DESCRIPTOR, most, &count, handles),
+  check(cudnn().BackendGetAttribute(heuristic.handle(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                    most, &count, handles),
         "engine configurations");
   result.resize(size_t(std::min(count, most)));
   return result;
@@ -73,8 +73,8 @@ std::unique_ptr<Plan> make_plan(cudnnHandle_t handle, const std::vector<Operand>
     executable.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, *configuration);
     if (!executable.try_finalize()) continue;
     int64_t count = 0;
-    check(cudnn().BackendGetAttribute(executable.handle(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
-                                      CUDNN_TYPE_INT64, 1, &count, &plan->workspace_bytes),
+    check(cudnn().BackendGetAttribute(executable.handle(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64,
+                                      1, &count, &plan->workspace_bytes),
           "workspace size");
     plan->executable = &executable;
     void* scratch = nullptr;
@@ -92,8 +92,6 @@ void execute(Stream& s, const std::vector<Operand>& operands, void (*describe)(G
   const std::lock_guard<std::mutex> lock(l.mutex);
   std::vector<int64_t> key, ids;
   for (const Operand& x : operands) {
-    if (x.place == Operand::Place::memory && reinterpret_cast<uintptr_t>(x.data) % 16 != 0)
-      throw Error("cuDNN attention: a tensor does not start at a multiple of 16 bytes");
     key.push_back(int64_t(x.type)), ids.push_back(int64_t(ids.size()) + 1);
     key.insert(key.end(), x.shape.begin(), x.shape.end());
     key.insert(key.end(), x.stride.begin(), x.stride.end());
@@ -116,16 +114,29 @@ void execute(Stream& s, const std::vector<Operand>& operands, void (*describe)(G
   check(cudnn().BackendExecute(l.handle, plan->executable->handle(), pack.handle()), "execution");
 }
 
-/// Arguments that differ from full attention in 16 bits.
+/// Whether its loads of 16 bytes can read a tensor.
+template <class T>
+bool loadable(const T* data, int64_t row, int64_t batch) {
+  return reinterpret_cast<uintptr_t>(data) % 16 == 0 && row % 8 == 0 && batch % 8 == 0;
+}
+
+/// Looks at what forward and backward pass have in common alone. One tensor for keys and values would want the sum of
+/// their gradients.
 template <class A>
-void refuse_others(const Stream& s, const A& a, DType type) {
-  const char* why = nullptr;
-  if (size_of(type) != 2) why = "fp32";
-  else if (a.key_mask) why = "a key mask";
-  else if (a.drop.threshold != 65536) why = "dropout";
-  else if (a.causal) why = "a causal mask";
-  else if (s.capability < 80) why = "compute capability below 8.0";
-  if (why) throw Error(std::string("cuDNN attention: not with ") + why);
+const char* refusal(const Stream& s, const A& a, DType type) {
+  if (s.capability < 80) return "compute capability below 8.0";
+  if (size_of(type) != 2) return "fp32";
+  if (a.key_mask) return "a key mask (examples of different lengths in a batch)";
+  if (a.drop.threshold != 65536) return "dropout";
+  if (a.causal) return "a causal mask";
+  if (a.k == a.v) return "one tensor for keys and values";
+  if (a.K % 8 || !loadable(a.q, a.q_row, a.q_batch) || !loadable(a.k, a.k_row, a.k_batch) ||
+      !loadable(a.v, a.v_row, a.v_batch))
+    return "heads that do not start at multiples of 16 bytes";
+  return nullptr;
+}
+void need(const char* refusal) {
+  if (refusal) throw Error(std::string("cuDNN attention: not with ") + refusal);
 }
 
 template <class T>
@@ -170,8 +181,8 @@ void describe_backward(Graph& g) {
   g.pointwise(CUDNN_POINTWISE_MUL, g.sum(products, g.between(rows)), &g[one], g[delta]);
   // P = exp(scale Q K^T - lse), dV = P^T dO
   Descriptor& scaled = between(CUDNN_POINTWISE_MUL, g.matmul(g[q], g[k], g.between(scores)), g[scale]);
-  Descriptor& p = g.pointwise(CUDNN_POINTWISE_EXP, between(CUDNN_POINTWISE_SUB, scaled, g[lse]), nullptr,
-                              g.between(scores));
+  Descriptor& p =
+      g.pointwise(CUDNN_POINTWISE_EXP, between(CUDNN_POINTWISE_SUB, scaled, g[lse]), nullptr, g.between(scores));
   g.matmul(g.transposed(p, g.operand(q).type, scores, stride), g[d_o], g[dv]);
   // dS = scale P (dO V^T - delta), dK = dS^T Q, dQ = dS K
   Descriptor& dp = g.matmul(g[d_o], g[v], g.between(scores));
@@ -184,23 +195,36 @@ void describe_backward(Graph& g) {
 
 }  // namespace
 
+void need_cudnn() { cudnn(); }
+
+template <class T>
+const char* cudnn_refuses(const Stream& s, const AttentionFwd<T>& a) {
+  return refusal(s, a, dtype_of<T>);
+}
+template <class T>
+const char* cudnn_refuses(const Stream& s, const AttentionBwd<T>& a) {
+  return refusal(s, a, dtype_of<T>);
+}
+
 template <class T>
 void cudnn_forward(Stream& s, const AttentionFwd<T>& a) {
-  refuse_others(s, a, dtype_of<T>);
+  need(cudnn_refuses(s, a));
   execute(s,
           {heads(a, a.q, a.Nq, a.q_batch, a.q_row), heads(a, a.k, a.Nk, a.k_batch, a.k_row),
-           heads(a, a.v, a.Nk, a.v_batch, a.v_row), heads(a, a.o, a.Nq, a.o_batch, a.o_row),
-           row_statistics(a, a.lse), number(a.scale)},
+           heads(a, a.v, a.Nk, a.v_batch, a.v_row), heads(a, a.o, a.Nq, a.o_batch, a.o_row), row_statistics(a, a.lse),
+           number(a.scale)},
           describe_forward);
 }
 
 template <class T>
 void cudnn_backward(Stream& s, const AttentionBwd<T>& a) {
-  refuse_others(s, a, dtype_of<T>);
-  if (a.dv == a.dk) throw Error("cuDNN attention: not with one tensor for keys and values");
+  need(cudnn_refuses(s, a));
   static const float one = 1;
-  const Operand dq_sum{nullptr, CUDNN_DATA_FLOAT, {a.B, a.H, a.Nq, a.K},
-                       {a.H * a.Nq * a.K, a.Nq * a.K, a.K, 1}, Operand::Place::scratch};
+  const Operand dq_sum{nullptr,
+                       CUDNN_DATA_FLOAT,
+                       {a.B, a.H, a.Nq, a.K},
+                       {a.H * a.Nq * a.K, a.Nq * a.K, a.K, 1},
+                       Operand::Place::scratch};
   execute(s,
           {heads(a, a.q, a.Nq, a.q_batch, a.q_row), heads_transposed(a, a.k, a.Nk, a.k_batch, a.k_row),
            heads_transposed(a, a.v, a.Nk, a.v_batch, a.v_row), heads(a, a.o, a.Nq, a.o_batch, a.o_row),
@@ -213,22 +237,39 @@ void cudnn_backward(Stream& s, const AttentionBwd<T>& a) {
 
 #else
 
+namespace {
+constexpr const char* kWithout = "cuDNN attention: this module was built without cuDNN";
+}
+
+void need_cudnn() { throw Error(kWithout); }
+
+template <class T>
+const char* cudnn_refuses(const Stream&, const AttentionFwd<T>&) {
+  return kWithout;
+}
+template <class T>
+const char* cudnn_refuses(const Stream&, const AttentionBwd<T>&) {
+  return kWithout;
+}
 template <class T>
 void cudnn_forward(Stream&, const AttentionFwd<T>&) {
-  throw Error("cuDNN attention: this module was built without cuDNN");
+  need_cudnn();
 }
 template <class T>
 void cudnn_backward(Stream&, const AttentionBwd<T>&) {
-  throw Error("cuDNN attention: this module was built without cuDNN");
+  need_cudnn();
 }
 
 #endif
 
-template void cudnn_forward(Stream&, const AttentionFwd<float>&);
-template void cudnn_forward(Stream&, const AttentionFwd<f16>&);
-template void cudnn_forward(Stream&, const AttentionFwd<bf16>&);
-template void cudnn_backward(Stream&, const AttentionBwd<float>&);
-template void cudnn_backward(Stream&, const AttentionBwd<f16>&);
-template void cudnn_backward(Stream&, const AttentionBwd<bf16>&);
+#define X(T)                                                                 \
+  template const char* cudnn_refuses(const Stream&, const AttentionFwd<T>&); \
+  template const char* cudnn_refuses(const Stream&, const AttentionBwd<T>&); \
+  template void cudnn_forward(Stream&, const AttentionFwd<T>&);              \
+  template void cudnn_backward(Stream&, const AttentionBwd<T>&);
+X(float)
+X(f16)
+X(bf16)
+#undef X
 
 }  // namespace selene::cuda

@@ -17,8 +17,8 @@ bool rows_aligned(const T* p, int64_t batch, int64_t row) {
 template <class A>
 bool takes(const Stream& s, const A& a) {
   constexpr int64_t most = int64_t(1) << 30;  // row numbers are int
-  return s.capability >= 80 && !s.plain_attention && (a.K == 16 || a.K == 32 || a.K == 64 || a.K == 128) &&
-         a.Nq < most && a.Nk < most;
+  return s.capability >= 80 && s.attention != AttentionKernels::plain &&
+         (a.K == 16 || a.K == 32 || a.K == 64 || a.K == 128) && a.Nq < most && a.Nk < most;
 }
 
 }  // namespace

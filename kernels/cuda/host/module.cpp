@@ -138,7 +138,10 @@ const char* stream_destroy(void* handle) {
 const char* stream_option(void* handle, int32_t option, int64_t value) {
   return guarded([&] {
     Stream& s = stream(handle);
-    if (value != 0 && value != 1) throw Error("stream option: value " + std::to_string(value) + ", wanted 0 or 1");
+    const auto most =
+        int64_t(StreamOption(option) == StreamOption::attention ? AttentionKernels::automatic : AttentionKernels(1));
+    if (value < 0 || value > most)
+      throw Error("stream option: value " + std::to_string(value) + ", wanted 0 to " + std::to_string(most));
     switch (StreamOption(option)) {
       case StreamOption::tf32:
         s.tf32 = value;
@@ -146,11 +149,9 @@ const char* stream_option(void* handle, int32_t option, int64_t value) {
       case StreamOption::plain_matmul:
         s.plain_matmul = value;
         break;
-      case StreamOption::plain_attention:
-        s.plain_attention = value;
-        break;
-      case StreamOption::cudnn_attention:
-        s.cudnn_attention = value;
+      case StreamOption::attention:
+        if (AttentionKernels(value) >= AttentionKernels::cudnn) need_cudnn();
+        s.attention = AttentionKernels(value);
         break;
       default:
         throw Error("stream option " + std::to_string(option) + ": unknown to this module");
@@ -196,8 +197,8 @@ void fill_communicator(ModuleTable& t) {
   t.communicator_create = [](const void* id, int32_t rank, int32_t ranks, void** communicator) {
     return guarded([&] { *communicator = communicator_create(id, rank, ranks); });
   };
-  t.communicator_run = [](void* communicator, int32_t collective, void* s, const void* from, void* to,
-                          int64_t count, int32_t dtype) {
+  t.communicator_run = [](void* communicator, int32_t collective, void* s, const void* from, void* to, int64_t count,
+                          int32_t dtype) {
     return guarded(
         [&] { communicator_run(communicator, Collective(collective), stream(s), from, to, count, DType(dtype)); });
   };

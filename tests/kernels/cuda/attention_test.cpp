@@ -116,7 +116,8 @@ struct Devices {
     setenv("SELENE_SIMT_CAPABILITY", kernels.capability, 1);
     device = std::make_unique<Context>(test_memory(), &device_module(), device_is_shim());
     unsetenv("SELENE_SIMT_CAPABILITY");
-    device->stream().set(StreamOption::plain_attention, kernels.plain);
+    device->stream().set(StreamOption::attention,
+                         int64_t(kernels.plain ? AttentionKernels::plain : AttentionKernels::own));
     set_test_step(cpu), set_test_step(*device);
   }
   Context cpu{test_memory()};

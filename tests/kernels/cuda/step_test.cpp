@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "tests/support/catch.h"
+#include "tests/support/data_folder.h"
 #include "tests/support/device_module.h"
 #include "tests/support/model_fixture.h"
 #include "tests/support/op_case.h"
@@ -70,6 +71,37 @@ TEST_CASE("a training step on the device is the same in every schedule") {
     const data::Batch batch = random_batch(r.model, kB, kN, 5);
     CHECK(in_all_schedules([&] { return four_updates(r, batch, false); }) == "");
   }
+}
+
+TEST_CASE("a recipe that cuDNN's attention can't have is refused before the run") {
+  Recipe r = small_recipe(small_transformer());
+  r.train.attention_kernels = "cudnn", r.model.attention_dropout = 0.25;
+  const auto refusal = [&] { return message_of([&] { need_device(r, &device_module()); }); };
+  CHECK(refusal() ==
+        "train.attention_kernels is cudnn, which computes in bf16 and fp16: train.precision is fp32; `auto` takes "
+        "cuDNN where it can");
+  r.train.precision = "bf16";
+  CHECK(refusal() ==
+        "train.attention_kernels is cudnn, which has no dropout: model.attention_dropout is 0.25; `auto` takes cuDNN "
+        "where it can");
+  r.model.attention_dropout = 0;
+  CHECK(refusal() == "");
+}
+
+// The shim has no cuDNN.
+TEST_CASE("attention by cuDNN where there is none is an error, auto is our own") {
+  if (!device_is_shim()) return;
+  Recipe r = small_recipe(small_transformer());
+  r.train.precision = "bf16";
+  const data::Batch batch = random_batch(r.model, kB, kN, 5);
+  const std::string own = four_updates(r, batch, false);
+  r.train.attention_kernels = "auto";
+  CHECK(four_updates(r, batch, false) == own);
+  r.train.attention_kernels = "cudnn";
+  CHECK(message_of([&] { four_updates(r, batch, false); }) == "cuDNN attention: this module was built without cuDNN");
+  Context context(test_memory(), &device_module());
+  CHECK(message_of([&] { context.stream().set(StreamOption::attention, 4); }) ==
+        "stream option: value 4, wanted 0 to 3");
 }
 
 // Rounding errors of a whole step: the CPU's own distance between two element types is the measure. In fp32 the

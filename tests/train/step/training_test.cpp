@@ -268,4 +268,25 @@ TEST_CASE("precisions that a device has not are refused") {
         "train.precision is fp16, which needs a GPU; on the CPU use fp32 or bf16");
 }
 
+TEST_CASE("attention kernels that a device or a recipe has not are refused") {
+  Recipe r = small_recipe(small_transformer());
+  const auto refusal = [&](const Backend* module) { return message_of([&] { need_device(r, module); }); };
+  CHECK(refusal(nullptr) == "");
+  r.train.attention_kernels = "auto";
+  CHECK(refusal(nullptr) == "");
+  r.train.attention_kernels = "cudnn";
+  CHECK(refusal(nullptr) == "train.attention_kernels is cudnn, which needs a GPU; `auto` takes cuDNN where it can");
+}
+
+TEST_CASE("a batch of images has no lengths, a planned batch of symbols has some") {
+  ModelConfig model = small_luna();
+  CHECK(small_task(small_recipe(model))->shape(2, 5).at("lengths").integers == std::vector<int32_t>{5, 4});
+  CHECK(small_task(small_recipe(model))->shape(1, 5).inputs.size() == 2);
+  model.towers = 2;
+  CHECK(small_task(small_recipe(model))->shape(1, 5).at("lengths.1").integers == std::vector<int32_t>{4});
+  model.towers = 1;
+  model.input = "pixels";
+  CHECK(small_task(small_recipe(model))->shape(2, 5).inputs.size() == 2);
+}
+
 }  // namespace selene::testing
