@@ -154,7 +154,7 @@ void training(Session& s) {
   s.load_parameters("buf.init.", false);
   const auto [schedule, peak] = schedule_of(c.text("schedule"));
   train::Optimizer optimizer(optimizer_of(c), {}, s.parameters, s.context);
-  train::GradientTree gradients(s.parameters, s.context, 1);
+  train::GradientTree gradients(s.parameters, s.context, {}, 1);
   const int64_t steps = c.integer("steps");
   std::vector<double> losses, rates, norms;
   for (int64_t step = 0; step < steps; ++step) {

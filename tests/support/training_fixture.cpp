@@ -46,11 +46,12 @@ data::Batch random_batch(const ModelConfig& model, int64_t B, int64_t N, uint64_
   return batch;
 }
 
-std::unique_ptr<Session> small_session(const Recipe& recipe, int64_t B, int64_t N, const Backend* module) {
+std::unique_ptr<Session> small_session(const Recipe& recipe, int64_t B, int64_t N, const Backend* module,
+                                       Group group) {
   static std::vector<std::unique_ptr<Task>> tasks;
   const Task& task = *tasks.emplace_back(small_task(recipe));
   const MemoryPlan plan = plan_memory(task, {task.shape(B, N)}, true, module);
-  return std::make_unique<Session>(task, std::make_unique<Context>(plan, module), true);
+  return std::make_unique<Session>(task, std::make_unique<Context>(plan, module), true, group);
 }
 
 std::vector<float> logits_of(Session& session, const data::Batch& batch) {

@@ -19,7 +19,7 @@ data::Batch random_batch(const ModelConfig& model, int64_t B, int64_t N, uint64_
 /// A session of small_task on a device (null: the CPU) in a context of just the planned size for batches of B x N.
 /// Its task lives as long as the program.
 std::unique_ptr<train::Session> small_session(const train::Recipe& recipe, int64_t B, int64_t N,
-                                              const Backend* module = nullptr);
+                                              const Backend* module = nullptr, train::Group group = {});
 /// Logits of a batch, in host memory.
 std::vector<float> logits_of(train::Session& session, const data::Batch& batch);
 /// One update: every micro-batch from `batches` (one for each), then the optimiser.

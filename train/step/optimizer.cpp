@@ -1,11 +1,14 @@
 #include "train/step/optimizer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
 
 #include "kernels/ceil_div.h"
 #include "kernels/elementwise.h"
+#include "kernels/error.h"
 
 namespace selene::train {
 namespace {
@@ -111,7 +114,14 @@ std::string Optimizer::first_not_finite() {
   return in_block;  // finite numbers whose squares are not, or gradients that a later micro-batch has replaced
 }
 
-int GradientTree::spares(int64_t micro_batches) { return int(std::bit_width(uint64_t(micro_batches - 1))); }
+int GradientTree::spares(int64_t accumulation) { return int(std::bit_width(uint64_t(accumulation - 1))); }
+
+GradientTree::GradientTree(Parameters& parameters, Context& context, Group group, int64_t accumulation)
+    : parameters_(parameters), context_(context), accumulation_(accumulation) {
+  if (group.size > 1 && !std::has_single_bit(uint64_t(accumulation)))
+    throw Error(
+        fmt::format("train.accumulation is {}, wanted a power of two for {} ranks", accumulation, group.size));
+}
 
 void GradientTree::begin() {
   const Tensor& g = parameters_.gradients();
@@ -129,7 +139,7 @@ template <class T>
 void GradientTree::end_as(int64_t index) {
   T* g = parameters_.gradients().data<T>();
   const int64_t n = parameters_.elements();
-  const bool last = index + 1 == micro_batches_;
+  const bool last = index + 1 == accumulation_;
   for (int level = 0; level < int(parameters_.spares().size()); ++level) {
     T* spare = parameters_.spares()[size_t(level)].data<T>();
     if (index >> level & 1) {

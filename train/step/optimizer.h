@@ -5,6 +5,7 @@
 
 #include "autograd/parameters.h"
 #include "kernels/optimizer.h"
+#include "train/parallel/group.h"
 #include "train/recipe/recipe.h"
 
 namespace selene::train {
@@ -64,14 +65,14 @@ class Optimizer {
   Tensor partial_, norms_, bad_, state_;
 };
 
-/// Sums the gradients of an update's micro-batches in a binary tree over their index, so that ranks x accumulation
-/// can be split in any way (powers of two) with the same bits.
+/// Sums the gradients of an update's micro-batches in a binary tree over their number (Group::number), so that
+/// ranks x accumulation can be split in any way (powers of two) with the same bits.
 class GradientTree {
  public:
-  /// Spare flat buffers that `micro_batches` leaves need: Parameters::allocate.
-  static int spares(int64_t micro_batches);
-  GradientTree(Parameters& parameters, Context& context, int64_t micro_batches)
-      : parameters_(parameters), context_(context), micro_batches_(micro_batches) {}
+  /// Spare flat buffers that the `accumulation` leaves of a rank need: Parameters::allocate.
+  static int spares(int64_t accumulation);
+  /// Error for several ranks whose leaves are no subtree: `accumulation` is no power of two.
+  GradientTree(Parameters& parameters, Context& context, Group group, int64_t accumulation);
   /// Zeroes the gradient buffer: every micro-batch starts from nothing.
   void begin();
   /// The gradient buffer holds this rank's leaf `index`; after the last one it holds the sum of the rank's leaves, a
@@ -83,7 +84,7 @@ class GradientTree {
   void end_as(int64_t index);
   Parameters& parameters_;
   Context& context_;
-  int64_t micro_batches_;
+  int64_t accumulation_;
 };
 
 }  // namespace selene::train

@@ -80,7 +80,7 @@ Session::Session(const Task& task, std::unique_ptr<Context> context, bool traini
   choose_attention(context_->stream(), t.attention_kernels);
   if (!training) return;
   optimizer_ = std::make_unique<Optimizer>(recipe().optim, loss_scaling(t), parameters_, *context_);
-  tree_ = std::make_unique<GradientTree>(parameters_, *context_, t.accumulation);
+  tree_ = std::make_unique<GradientTree>(parameters_, *context_, group_, t.accumulation);
 }
 
 Session::~Session() = default;

@@ -37,9 +37,10 @@ Recipe accumulating(const ModelConfig& model, int64_t micro_batches, const char*
   return r;
 }
 
-// Gradients of one update with `count` micro-batches in one session.
-Floats in_the_tree(const ModelConfig& model, const char* precision, const std::vector<data::Batch>& batches) {
-  const auto s = small_session(accumulating(model, int64_t(batches.size()), precision), kB, kN);
+// Gradients of one update with as many micro-batches in one session.
+Floats in_the_tree(const ModelConfig& model, const char* precision, const std::vector<data::Batch>& batches,
+                   Group group = {}) {
+  const auto s = small_session(accumulating(model, int64_t(batches.size()), precision), kB, kN, nullptr, group);
   for (size_t i = 0; i < batches.size(); ++i) {
     s->set_step(0, int64_t(i), 1);
     s->micro_batch(batches[i], int64_t(i));
@@ -73,6 +74,21 @@ TEST_CASE("micro-batches in the tree give the bits of separate tapes combined by
         CHECK(tree == by_hand(model, precision, batches));
         CHECK(std::isfinite(tree[0]));
       }
+}
+
+TEST_CASE("two ranks have the two halves of the tree") {
+  const Threads one(1);
+  const ModelConfig model = small_luna();
+  std::vector<data::Batch> batches;
+  for (size_t i = 0; i < 4; ++i) batches.push_back(random_batch(model, kB, kN, i));
+  Floats sum = in_the_tree(model, "fp32", {batches[0], batches[1]}, {0, 2});
+  const Floats right = in_the_tree(model, "fp32", {batches[2], batches[3]}, {1, 2});
+  for (size_t i = 0; i < sum.size(); ++i) sum[i] += right[i];
+  CHECK(sum == in_the_tree(model, "fp32", batches));
+  batches.pop_back();
+  CHECK(message_of([&] {
+          in_the_tree(model, "fp32", batches, {1, 2});
+        }) == "train.accumulation is 3, wanted a power of two for 2 ranks");
 }
 
 TEST_CASE("1, 2 and 3 threads give the same bits, dropout on") {
