@@ -191,6 +191,12 @@ class Usage(Case):
                 self.assertEqual((result.returncode, result.stdout), (2, ''), result.stderr)
                 self.assertTrue(complaint(result))
 
+    def test_the_numbers_of_a_paper_are_in_the_sources(self):
+        for words in (['table1', 'run'], ['table2', 'times.jsonl', '--numbers', 'none.yaml']):
+            self.refuses(run('selene-report', '--paper', *words, cwd=self.folder),
+                         "luna.yaml: is not there, wanted the paper's numbers" if words[0] == 'table1' else 'none.yaml: is not there',
+                         '--numbers with recipes/paper/luna.yaml of the sources')
+
     def test_a_dry_run_writes_nothing(self):
         self.succeeds(self.train('dry', SMALL, '--dry-run'))
         self.assertFalse(os.path.exists(self.path('dry')))

@@ -92,7 +92,10 @@ class Sweep(FolderCase):
             'g.yaml: r m seed 1 and r m with v seed 1 are one recipe': {'variants': '{u: {}, v: {model.dim: 16}}'},
             'g.yaml:6:11: "r x" is no pair, wanted a name of recipes and one of models': {'instead': '{r x: m.yaml}'},
             'g.yaml:6:8: write is "table9", wanted table1': {'write': 'table9'},
-            'g.yaml:1:1: has no seeds': {'seeds': ''},
+            'g.yaml:1:1: has no seeds, wanted it with a value': {'seeds': ''},
+            'g.yaml:1:1: has no measure, wanted a grid (docs/sweeps.md) with measure: training, steps, nothing': {'measure': None},
+            'g.yaml:6:7: set: model is a section, wanted its keys by their whole names, such as model.attention: VALUE': {
+                'set': '{model: {dim: 16}}'},
         }
         for wanted, change in cases.items():
             with self.subTest(wanted):
@@ -109,6 +112,9 @@ class Sweep(FolderCase):
         listed = self.call('g.yaml', '--list').out
         self.assertEqual([line.split(': ')[1] for line in listed.splitlines()], [f'r m seed {n}' for n in (1, 2, 3)])
         self.assertEqual(self.call('g.yaml', '--list', '--seeds', '3').out, listed)
+        self.write('file', 'x')
+        self.assertEqual(self.call('g.yaml', '--list', out='file', status=1).err,
+                         'error: file: is a file, wanted a folder for runs and tables\n')
         self.write('g.yaml', 'measure: training\n  bad: [\n')
         self.assertIn('error: g.yaml:2:', self.call('g.yaml', status=1).err)
 

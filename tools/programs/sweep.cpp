@@ -108,6 +108,10 @@ std::string apply(Arguments& a, Grid& grid) {
 int run(Arguments& a) {
   Grid grid = train::read_grid(a.grid);
   if (const std::string wrong = apply(a, grid); !wrong.empty()) return fmt::print(stderr, "error: {}\n", wrong), 2;
+  for (const std::string& folder : {a.options.out, a.options.prepared})
+    if (std::filesystem::exists(folder) && !std::filesystem::is_directory(folder))
+      throw Error(fmt::format("{}: is a file, wanted a folder for {}", folder,
+                              folder == a.options.out ? "runs and tables" : "prepared data"));
   const train::Say show = [](const std::string& text) {
     print(text.ends_with('\n') ? text : text + "\n"), fflush(stdout);
   };

@@ -62,7 +62,7 @@ const Node* Fields::find(std::string_view key) {
 
 const Node& Fields::need(std::string_view key) {
   if (const Node* found = find(key)) return *found;
-  throw Error(fmt::format("{}: has no {}", map_.place, name_of(key)));
+  throw Error(fmt::format("{}: has no {}, wanted it with a value", map_.place, name_of(key)));
 }
 
 void Fields::need_all_asked() const {

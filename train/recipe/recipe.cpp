@@ -67,7 +67,8 @@ class Composition {
 
   void merge(const std::string& path, const std::string& real, const std::string& place) {
     if (read_.size() == kMostFiles)
-      throw Error(fmt::format("{}more than {} recipes extend each other, wanted fewer", place, kMostFiles));
+      throw Error(fmt::format("{}{}: is file {} of one recipe, wanted at most {} with all that they extend", place,
+                              path, kMostFiles + 1, kMostFiles));
     names_.push_back(path), open_.push_back(real), read_.push_back(real);
     const Document document = read_document(read_file(path, place), path);
     std::vector<std::string> parents;
@@ -133,6 +134,7 @@ void apply_set(Recipe& out, Places& places, const std::string& set) {
   const size_t equals = set.find('=');
   if (equals == set.npos) throw Error(place + ": no '=', wanted key=value");
   const std::string name = set.substr(0, equals);
+  if (name.empty()) throw Error(place + ": no key before '=', wanted key=value");
   if (is_section(name)) throw Error(fmt::format("{}: {} is a section, wanted one of its keys", place, name));
   const Key* key = find_key(name);
   if (!key) throw Error(fmt::format("{}: unknown key {}{}", place, shown_bare(name), suggest_key(name)));

@@ -39,7 +39,9 @@ class Flattener {
     }
   }
   void extends(const Node& key, const Node& value) {
-    const bool list = value.kind == Node::list && !value.children.empty();
+    const bool list = value.kind == Node::list;
+    if (list && value.children.empty())
+      throw Error(value.place + ": extends is an empty list, wanted one recipe file or a list of them");
     for (const Node& file : list ? value.children : std::vector<Node>{value}) {
       if (file.kind != Node::scalar || file.text.empty())
         throw Error((file.kind == Node::null && !list ? key : file).place +

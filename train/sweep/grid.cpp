@@ -22,6 +22,12 @@ Node read_file(const std::string& path) {
   return read_tree(data::read_regular_file(path, kLargestTree, "a grid"), path, "grid");
 }
 
+/// The first key of a section.
+std::string_view key_in(std::string_view section) {
+  const auto keys = schema();
+  return std::find_if(keys.begin(), keys.end(), [&](const Key& key) { return section_of(key) == section; })->name;
+}
+
 /// The choices of a word.
 std::string one_of(const Node& node, const std::string& name, const Strings& choices) {
   const std::string text = text_of(node, name);
@@ -37,6 +43,9 @@ class Reader {
   Grid read(const Node& top) {
     Fields fields(top);
     const Strings measures = {"training", "steps", "nothing"};
+    if (!fields.find("measure"))
+      throw Error(fmt::format("{}: has no measure, wanted a grid (docs/sweeps.md) with measure: {}", top.place,
+                              join(measures, ", ")));
     const std::string measure = one_of(fields.need("measure"), "measure", measures);
     grid_.measure = Measure(std::find(measures.begin(), measures.end(), measure) - measures.begin());
     grid_.out = text_of(fields.need("out"), "out");
@@ -70,6 +79,9 @@ class Reader {
     Strings sets;
     const Fields fields(node, name);
     for (const auto& [key, value] : fields.members()) {
+      if (is_section(key.text))
+        throw Error(fmt::format("{}: {}: {} is a section, wanted its keys by their whole names, such as {}: VALUE",
+                                key.place, name, key.text, key_in(key.text)));
       if (!find_key(key.text))
         throw Error(fmt::format("{}: {}: unknown key {}{}", key.place, name, data::shown_bare(key.text),
                                 suggest_key(key.text)));

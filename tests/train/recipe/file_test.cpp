@@ -1,6 +1,4 @@
 // Recipes from files: extends, unreadable files, the recipes of this repository, and docs/recipes.md.
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -9,6 +7,7 @@
 
 #include "kernels/error.h"
 #include "tests/support/catch.h"
+#include "tests/support/data_folder.h"
 #include "train/recipe/recipe.h"
 
 namespace selene::testing {
@@ -17,34 +16,17 @@ namespace {
 using namespace train;
 namespace fs = std::filesystem;
 
-/// A folder of small files that goes away with it.
-class Folder {
- public:
-  Folder() : path_(fs::temp_directory_path() / ("selene-recipe-" + std::to_string(getpid()))) {
-    fs::remove_all(path_);
-    fs::create_directories(path_ / "sub");
-  }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
+struct Files : Folder {
+  Files() { fs::create_directory(path / "sub"); }
   std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(path_ / name, std::ios::binary) << text;
-    return at(name);
+    write_text(file(name), text);
+    return file(name);
   }
-  std::string at(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
 };
 
-std::string error_of(const std::string& path, const std::vector<std::string>& sets = {}) {
-  try {
-    load_recipe(path, sets);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
+std::string error_of(const std::string& path) {
+  const std::string message = message_of([&] { load_recipe(path); });
+  return message.empty() ? "no error" : message;
 }
 
 const fs::path kRoot = SELENE_SOURCE_ROOT;
@@ -52,7 +34,7 @@ const fs::path kRoot = SELENE_SOURCE_ROOT;
 }  // namespace
 
 TEST_CASE("recipe: extends takes the parent's values, children and --set replace them") {
-  const Folder f;
+  const Files f;
   f.write("base.yaml", "name: of-base\nschedule: {warmup: 7}\nmodel: {dim: 64, heads: 2}\noptim: {lr: 1}\n");
   f.write("sub/middle.yaml", "extends: ../base.yaml\nmodel: {dim: 32}\noptim: {lr: 2}\n");
   const std::string child = f.write("child.yaml", "extends: sub/middle.yaml\noptim: {lr: 3}\ndescription: d\n");
@@ -62,7 +44,7 @@ TEST_CASE("recipe: extends takes the parent's values, children and --set replace
   CHECK(r.model.heads == 4);
   CHECK(r.optim.lr == 3);
   CHECK(r.name == "child");
-  CHECK(load_recipe(f.at("base.yaml")).name == "of-base");
+  CHECK(load_recipe(f.file("base.yaml")).name == "of-base");
   CHECK(load_recipe(child, {"name=mine"}).name == "mine");
   for (const char* name : {"my recipe (1).yaml", "größe.yaml", "caf\xe9.yaml", "a\x1b.yaml"}) {
     const std::string named = f.write(name, "schedule: {warmup: 7}\n");
@@ -73,7 +55,7 @@ TEST_CASE("recipe: extends takes the parent's values, children and --set replace
 }
 
 TEST_CASE("recipe: extends in a circle names the chain") {
-  const Folder f;
+  const Files f;
   const std::string self = f.write("self.yaml", "extends: self.yaml\n");
   CHECK(error_of(self) == self + ":1:10: recipes extend each other in a circle: " + self + " -> " + self);
   const std::string a = f.write("a.yaml", "name: a\nextends: sub/b.yaml\n");
@@ -82,7 +64,7 @@ TEST_CASE("recipe: extends in a circle names the chain") {
 }
 
 TEST_CASE("recipe: errors in a parent name the parent") {
-  const Folder f;
+  const Files f;
   const std::string base = f.write("base.yaml", "schedule: {warmup: 7}\nmodel:\n  dim: 99\n");
   const std::string child = f.write("child.yaml", "extends: base.yaml\n");
   CHECK(error_of(child) == base + ":3:8: model.dim is 99, wanted a multiple of model.heads (4)");
@@ -96,16 +78,16 @@ TEST_CASE("recipe: errors in a parent name the parent") {
   f.write("child.yaml", "extends:\n");
   CHECK(error_of(child) == child + ":1:1: extends is no file name, wanted one recipe file or a list of them");
   f.write("child.yaml", "extends: []\n");
-  CHECK(error_of(child) == child + ":1:10: extends is no file name, wanted one recipe file or a list of them");
+  CHECK(error_of(child) == child + ":1:10: extends is an empty list, wanted one recipe file or a list of them");
   f.write("child.yaml", "extends: [sub, b.yaml]\n");
-  CHECK(error_of(child) == child + ":1:11: " + f.at("sub") + ": is a folder, wanted a recipe");
+  CHECK(error_of(child) == child + ":1:11: " + f.file("sub") + ": is a folder, wanted a recipe");
   f.write("sub/a.yaml", "name: a\n");
   f.write("child.yaml", "extends:\n  - sub/a.yaml\n  - {a: b}\n");
   CHECK(error_of(child) == child + ":3:5: extends is no file name, wanted one recipe file or a list of them");
 }
 
 TEST_CASE("recipe: several parents and several files are merged in order") {
-  const Folder f;
+  const Files f;
   const std::string base = f.write("base.yaml", "model: {dim: 8, heads: 2}\noptim: {lr: 1, beta1: 0.5}\n");
   f.write("a.yaml", "extends: base.yaml\nmodel: {dim: 16}\noptim: {beta2: 0.5}\ndescription: of a\n");
   f.write("sub/b.yaml", "extends: ../base.yaml\noptim: {lr: 2, beta2: 0.25}\n");
@@ -121,19 +103,12 @@ TEST_CASE("recipe: several parents and several files are merged in order") {
   CHECK((both.name == "child-m" && both.description == "of a, of m"));
   CHECK(compose_recipe({model, child}).model.dim == 16);
   CHECK(compose_recipe({model, f.write("no name.yaml", "model: {dim: 8}\n")}).name.empty());
-  const auto error = [](const std::vector<std::string>& paths) {
-    try {
-      compose_recipe(paths);
-    } catch (const Error& e) {
-      return std::string(e.what());
-    }
-    return std::string("no error");
-  };
-  for (const std::string& second : {model, f.at("sub/../sub/m-1.yaml")})
+  const auto error = [](const std::vector<std::string>& paths) { return message_of([&] { compose_recipe(paths); }); };
+  for (const std::string& second : {model, f.file("sub/../sub/m-1.yaml")})
     CHECK(error({model, second}) == second + ": is given twice, wanted each file once");
   CHECK(compose_recipe({child, base}).model.dim == 8);  // was a parent of the first, and wins all the same
-  CHECK(error({model, f.at("none.yaml")}) ==
-        f.at("none.yaml") + ": cannot be opened: No such file or directory; wanted a recipe");
+  CHECK(error({model, f.file("none.yaml")}) ==
+        f.file("none.yaml") + ": cannot be opened: No such file or directory; wanted a recipe");
   const std::string odd = f.write("odd.yaml", "model: {heads: 5}\n");
   CHECK(error({model, odd}) == model + ":2:14: model.dim is 32, wanted a multiple of model.heads (5)");
 
@@ -141,15 +116,15 @@ TEST_CASE("recipe: several parents and several files are merged in order") {
   CHECK(error_of(child) == child + ":1:19: extends sub/../a.yaml twice, wanted it once");
   f.write("child.yaml", "extends: [a.yaml, none.yaml]\n");
   CHECK(error_of(child) ==
-        child + ":1:19: " + f.at("none.yaml") + ": cannot be opened: No such file or directory; wanted a recipe");
+        child + ":1:19: " + f.file("none.yaml") + ": cannot be opened: No such file or directory; wanted a recipe");
   f.write("sub/b.yaml", "extends: [../base.yaml, ../child.yaml]\n");
   f.write("child.yaml", "extends: [a.yaml, sub/b.yaml]\n");
-  CHECK(error_of(child) == f.at("sub/b.yaml") + ":1:25: recipes extend each other in a circle: " + child + " -> " +
-                               f.at("sub/b.yaml") + " -> " + child);
+  CHECK(error_of(child) == f.file("sub/b.yaml") + ":1:25: recipes extend each other in a circle: " + child + " -> " +
+                               f.file("sub/b.yaml") + " -> " + child);
 }
 
 TEST_CASE("recipe: every value tells its source") {
-  const Folder f;
+  const Files f;
   const std::string base = f.write("base.yaml", "model:\n  dim: 8\n  heads: 2\n");
   const std::string child = f.write("child.yaml", "extends: [base.yaml]\noptim: {lr: 2}\n");
   const std::string model = f.write("m.yaml", "model: {dim: 32}\n");
@@ -162,10 +137,10 @@ TEST_CASE("recipe: every value tells its source") {
 }
 
 TEST_CASE("recipe: files that cannot be read") {
-  const Folder f;
-  CHECK(error_of(f.at("none.yaml")) ==
-        f.at("none.yaml") + ": cannot be opened: No such file or directory; wanted a recipe");
-  CHECK(error_of(f.at("sub")) == f.at("sub") + ": is a folder, wanted a recipe");
+  const Files f;
+  CHECK(error_of(f.file("none.yaml")) ==
+        f.file("none.yaml") + ": cannot be opened: No such file or directory; wanted a recipe");
+  CHECK(error_of(f.file("sub")) == f.file("sub") + ": is a folder, wanted a recipe");
   const std::string big = f.write("big.yaml", std::string(100000, '#'));
   CHECK(error_of(big) == big + ": has 100000 bytes, wanted a recipe of at most 65536");
   std::string next = "end.yaml";
@@ -179,8 +154,12 @@ TEST_CASE("recipe: files that cannot be read") {
     wide += "  - sub/" + std::to_string(i) + ".yaml\n";
   }
   const std::string many = f.write("wide.yaml", wide);
-  CHECK(error_of(many) == many + ":33:5: more than 32 recipes extend each other, wanted fewer");
-  CHECK(error_of(f.at("39.yaml")) == f.at("8.yaml") + ":1:10: more than 32 recipes extend each other, wanted fewer");
+  const std::string wanted = ": is file 33 of one recipe, wanted at most 32 with all that they extend";
+  CHECK(error_of(many) == many + ":33:5: " + f.file("sub/31.yaml") + wanted);
+  CHECK(error_of(f.file("39.yaml")) == f.file("8.yaml") + ":1:10: " + f.file("7.yaml") + wanted);
+  std::vector<std::string> given;
+  for (int i = 0; i < 40; ++i) given.push_back(f.file("sub/" + std::to_string(i) + ".yaml"));
+  CHECK(message_of([&] { compose_recipe(given); }) == given[32] + wanted);
 }
 
 TEST_CASE("recipe: those of the repository load") {

@@ -194,6 +194,7 @@ TEST_CASE("recipe: --set with errors") {
   CHECK(set_error("model.dmi=4") == "--set model.dmi=4: unknown key model.dmi (did you mean model.dim?)");
   CHECK(set_error("model=luna") == "--set model=luna: model is a section, wanted one of its keys");
   CHECK(set_error("model.dim") == "--set model.dim: no '=', wanted key=value");
+  CHECK(set_error("=3") == "--set =3: no key before '=', wanted key=value");
   CHECK(set_error("train.tf32=1") == "--set train.tf32=1: train.tf32 is \"1\", wanted true or false");
   CHECK(set_error("schedule.milestones=[1,,2]") ==
         "--set schedule.milestones=[1,,2]: schedule.milestones is \"\", wanted an integer >= 1 and <= 1000000000000");

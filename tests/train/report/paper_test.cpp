@@ -119,12 +119,12 @@ TEST_CASE("a file of a paper's numbers that does not fit together") {
         path + ":4:36: models.accuracy has 1 numbers, wanted 2");
   CHECK(message(good + "  - {model: m, title: M, speed: [1, x]}\n") ==
         path + ":4:37: models.speed is \"x\", wanted a number");
-  CHECK(message(good + "  - {model: m}\n") == path + ":4:5: has no models.title");
+  CHECK(message(good + "  - {model: m}\n") == path + ":4:5: has no models.title, wanted it with a value");
   CHECK(message(good + "  - {title: M, colour: red}\n") ==
         path + ":4:16: unknown key models.colour, wanted model, title, accuracy, average, speed, memory, accuracy_p");
   CHECK(message("tasks: {a: A, a: B}\nmodels: []\n") == path + ":1:15: tasks.a is given twice, first in line 1");
   CHECK(message("tasks: {a: A}\nmodels: {}\n") == path + ":2:9: models is no list, wanted a row for each model");
-  CHECK(message("a: 1\n") == path + ":1:1: has no tasks");
+  CHECK(message("a: 1\n") == path + ":1:1: has no tasks, wanted it with a value");
   CHECK(message("") == path + ":1:1: the file of a paper's numbers is empty, wanted keys and values");
 }
 
