@@ -22,6 +22,7 @@ class Checker {
 
   void run() const {
     best_metric();
+    unread();
     model();
     input();
     schedule();
@@ -60,7 +61,6 @@ class Checker {
          fmt::format("model.pooling is p, wanted cls, mean or real_mean: model.attention {} has no P", m.attention));
     if (mechanism.check)
       mechanism.check(m, [this](bool good, auto keys, const std::string& what) { need(good, keys, what); });
-    own_keys();
     const bool table = m.positions == "learned" && m.max_positions > 0;
     need(!table || m.max_positions >= r_.data.max_length, {"model.max_positions", "data.max_length"},
          fmt::format("model.max_positions is {}, wanted at least data.max_length ({}) or 0", m.max_positions,
@@ -68,13 +68,15 @@ class Checker {
   }
 
   /// A key that nothing reads is a mistake; its default does no harm where files are merged.
-  void own_keys() const {
+  void unread() const {
     const Recipe defaults;
     for (const Key& key : schema()) {
+      const ReadIf* unmet = missing_choice(r_, key);
+      if (!unmet) continue;
       const std::string value = format_value(r_, key), usual = format_value(defaults, key);
-      need(is_read(r_, key) || value == usual, {key.name},
-           fmt::format("{} is {}, wanted {} (its default): model.attention is {}, which does not read it", key.name,
-                       value, usual, r_.model.attention));
+      need(value == usual, {key.name},
+           fmt::format("{} is {}, wanted {} (its default): {} is {}, which does not read it", key.name, value, usual,
+                       unmet->name, format_value(r_, *find_key(unmet->name))));
     }
   }
 
@@ -97,8 +99,6 @@ class Checker {
     need(m.pooling != "cls" || d.frame == "luna", {"model.pooling", "data.frame"},
          fmt::format("model.pooling is cls, wanted mean, real_mean or p: data.frame {} puts no CLS token in front",
                      d.frame));
-    need(!m.tie_output || kind.class_names.empty(), {"model.tie_output", "data.kind"},
-         fmt::format("model.tie_output is true, wanted false: {} has classes, no next symbol", d.kind));
     const int64_t shortest = d.frame == "luna" ? 3 : 1;  // CLS, one symbol, EOS
     need(d.max_length >= shortest, {"data.max_length", "data.frame"},
          fmt::format("data.max_length is {}, wanted at least {} for data.frame {}", d.max_length, shortest, d.frame));

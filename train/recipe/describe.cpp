@@ -23,11 +23,17 @@ model:
     projection_length: 16
 ```
 
-`selene-train TASK.yaml MODEL.yaml` merges several files; later ones win, and the run has their names together.
-`--set model.dropout=0.2` replaces a value from the command line and may be repeated; a list is `[1000, 2000]`.
-Unknown and repeated keys, keys of an attention that is not chosen (but for their defaults), wrong types, values out of range and values that do not fit together stop the program with
-file, line and column; `--print-recipe` says of every value where it is from. A run can be resumed with other values of the keys marked "yes" under *resume*; a change of any
-other key is refused.
+A parent that several files extend counts where it comes first. `selene-train TASK.yaml MODEL.yaml` merges several files;
+later ones win over all before them and over what they extend, also where one was a parent before, and the run has their
+names together. `--set model.dropout=0.2` replaces a value from the command line and may be repeated; a list is
+`[1000, 2000]`. Unknown and repeated keys, keys that the chosen attention, head, task or schedule does not read (but for
+their defaults), wrong types, values out of range and values that do not fit together stop the program with file, line and
+column; `--print-recipe` says of every value where it is from. A run can be resumed with other values of the keys marked
+"yes" under *resume*; a change of any other key is refused.
+
+No key makes runs deterministic: they are. Two runs of one recipe, build and type of device end with the same bits, with
+any `train.threads` and `data.prefetch`, resumed or not. Another type of GPU, another instruction set of the CPU
+or another version of the libraries rounds differently ([gpu.md](gpu.md)).
 )";
 
 std::string type_of(const Key& key) {
@@ -66,7 +72,7 @@ std::string describe_markdown() {
 
 std::string describe_text() {
   const Recipe defaults;
-  std::string out = "extends: FILE    one parent recipe, relative to the file that says it\n";
+  std::string out = "extends: FILE    a parent recipe or a list of them, relative to the file that says it\n";
   for (const Key& key : schema()) {
     const std::string unit = key.unit.empty() ? "" : fmt::format(" {}", key.unit);
     const std::string range = allowed(key).empty() ? "" : fmt::format(", {}", allowed(key));

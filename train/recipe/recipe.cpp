@@ -160,7 +160,7 @@ std::string yaml_of(const Recipe& recipe, const F& comment) {
   std::string out;
   std::string_view section;
   for (const Key& key : schema()) {
-    if (!is_read(recipe, key)) continue;
+    if (missing_choice(recipe, key)) continue;
     const std::string_view part = section_of(key);
     const auto indent = [&](std::string_view name) {
       return std::string(2 * size_t(std::count(name.begin(), name.end(), '.')), ' ');

@@ -32,9 +32,14 @@ constexpr std::string_view kLuna = "Ma et al. 2021 (Luna)", kLra = "Tay et al. 2
 constexpr std::string_view kLunaCode = "Luna release of 2021", kFairseq = "fairseq", kSelene = "Selene";
 constexpr std::string_view kLunaCodes = "Luna release of 2021; its revision of 2023";
 
+// Choices that read a key.
+const std::vector<ReadIf> kClassifier{{"task", {"classification"}}};
+const std::vector<ReadIf> kHiddenHead{kClassifier[0], {"model.head", {"hidden", "gelu"}}};
+const std::vector<ReadIf> kDecay{{"schedule.name", {"polynomial", "linear"}}};
+
 const std::vector<Key> kCommon = {
     // Key, member, unit, range, choices, on resume,
-    //  help, source.
+    //  help, source, what reads it.
     // clang-format off
     {"name", AT(name), "", kAny, {}, kFree,
      "name of the run and of its folder under runs/; empty: the recipe file's name. Not inherited through "
@@ -69,23 +74,24 @@ const std::vector<Key> kCommon = {
     {"model.embedding_norm", AT(model.embedding_norm), "", kAny, {}, kFixed,
      "layer norm on the embeddings and on P", kLunaCode},
     {"model.max_positions", AT(model.max_positions), "tokens", {.min = 0, .max = 16777216}, {}, kFixed,
-     "rows of a learned position table; 0: data.max_length", kLunaCode},
+     "rows of a learned position table; 0: data.max_length", kLunaCode, {{"model.positions", {"learned"}}}},
     {"model.pooling", AT(model.pooling), "", kAny, {"cls", "mean", "real_mean", "p"}, kFixed,
      "what the classifier sees: the CLS token; the mean over all positions, padding included; the mean over the "
-     "real ones; the mean over the last P (then no CLS token is put in front)", kLunaCodes},
+     "real ones; the mean over the last P (then no CLS token is put in front)", kLunaCodes, kClassifier},
     {"model.head", AT(model.head), "", kAny, {"hidden", "linear", "gelu"}, kFixed,
      "classifier: relu layers and a bias-free output; the bias-free output alone; one gelu layer and the output",
-     kLunaCodes},
+     kLunaCodes, kClassifier},
     {"model.head_dim", AT(model.head_dim), "", {.min = 0, .max = 1048576}, {}, kFixed,
-     "width of the classifier's hidden layers; 0: 2 x model.dim", kLunaCode},
+     "width of the classifier's hidden layers; 0: 2 x model.dim", kLunaCode, kHiddenHead},
     {"model.head_layers", AT(model.head_layers), "layers", {.min = 1, .max = 16}, {}, kFixed,
-     "hidden layers of the classifier", kLunaCode},
+     "hidden layers of the classifier", kLunaCode, kHiddenHead},
     {"model.towers", AT(model.towers), "documents", {.min = 1, .max = 2}, {}, kFixed,
      "documents of an example that go through the one encoder", kLra},
     {"model.tower_features", AT(model.tower_features), "", kAny, {"concat", "four"}, kFixed,
-     "two documents a, b to the classifier: [b, a], or [a, b, a*b, a-b]", kLunaCodes},
+     "two documents a, b to the classifier: [b, a], or [a, b, a*b, a-b]", kLunaCodes, {{"model.towers", {"2"}}}},
     {"model.tie_output", AT(model.tie_output), "", kAny, {}, kFixed,
-     "language model: the matrix that scores the next symbol is the token table", "Press and Wolf 2017"},
+     "language model: the matrix that scores the next symbol is the token table", "Press and Wolf 2017",
+     {{"task", {"language_model"}}}},
     {"model.dropout", AT(model.dropout), "", kProbability, {}, kFixed,
      "dropout on embeddings and on each block's output", kLuna},
     {"model.attention_dropout", AT(model.attention_dropout), "", kProbability, {}, kFixed,
@@ -93,7 +99,7 @@ const std::vector<Key> kCommon = {
     {"model.activation_dropout", AT(model.activation_dropout), "", kProbability, {}, kFixed,
      "dropout after the feed-forward activation", kLunaCode},
     {"model.head_dropout", AT(model.head_dropout), "", kProbability, {}, kFixed,
-     "dropout on the classifier's input", kLunaCodes},
+     "dropout on the classifier's input", kLunaCodes, kClassifier},
     {"model.init", AT(model.init), "", kAny, {"default", "bert"}, kFixed,
      "Xavier and uniform, or normal with deviation 0.02 and zero biases", kLunaCode},
 
@@ -102,7 +108,7 @@ const std::vector<Key> kCommon = {
     {"data.path", AT(data.path), "", kAny, {}, kFree,
      "folder of the prepared files, relative to the working directory (selene-prepare writes it)", kSelene},
     {"data.frame", AT(data.frame), "", kAny, {"luna", "lra"}, kFixed,
-     "luna: CLS in front, EOS at the end, the release's symbol ids; lra: the symbols alone", kLunaCode},
+     "luna: CLS in front, EOS at the end, the release's symbol ids; lra: the symbols alone", kLunaCode, kClassifier},
     {"data.max_length", AT(data.max_length), "tokens", {.min = 1, .max = 16777216}, {}, kFixed,
      "longest input, CLS and EOS included; longer ones lose their tail and are counted", kLunaCode},
     {"data.group_by_length", AT(data.group_by_length), "", kAny, {}, kFixed,
@@ -137,21 +143,23 @@ const std::vector<Key> kCommon = {
      "fairseq lr_scheduler; Tay et al. 2021 train_utils"},
     {"schedule.warmup", AT(schedule.warmup), "updates", kCountOr0, {}, kFixed, "linear rise to optim.lr", kFairseq},
     {"schedule.init_lr", AT(schedule.init_lr), "", {.min = -1}, {}, kFixed,
-     "learning rate of the very first update, where the schedule has one to set; -1: 0 with a warmup", kFairseq},
+     "learning rate of the very first update, where the schedule has one to set; -1: 0 with a warmup", kFairseq,
+     {{"schedule.name", {"inverse_sqrt", "linear", "milestone", "step"}}}},
     {"schedule.end_lr", AT(schedule.end_lr), "", kNotNegative, {}, kFixed,
-     "polynomial, linear: learning rate at the end of the decay", kFairseq},
+     "polynomial, linear: learning rate at the end of the decay", kFairseq, kDecay},
     {"schedule.total", AT(schedule.total), "updates", kCountOr0, {}, kFixed,
-     "polynomial, linear: end of the decay; 0: train.updates", kFairseq},
+     "polynomial, linear: end of the decay; 0: train.updates", kFairseq, kDecay},
     {"schedule.power", AT(schedule.power), "", kPositive, {}, kFixed,
-     "polynomial: exponent of the decay; linear: exponent of the warmup", kFairseq},
+     "polynomial: exponent of the decay; linear: exponent of the warmup", kFairseq, kDecay},
     {"schedule.milestones", AT(schedule.milestones), "updates", kCount, {}, kFixed,
-     "milestone: the updates at which the learning rate is multiplied by decay_rate, ascending", kLunaCode},
+     "milestone: the updates at which the learning rate is multiplied by decay_rate, ascending", kLunaCode,
+     {{"schedule.name", {"milestone"}}}},
     {"schedule.decay_rate", AT(schedule.decay_rate), "", {.min = 0, .max = 1, .min_open = true}, {}, kFixed,
-     "milestone, step: the factor", kLunaCode},
+     "milestone, step: the factor", kLunaCode, {{"schedule.name", {"milestone", "step"}}}},
     {"schedule.decay_steps", AT(schedule.decay_steps), "updates", kCountOr0, {}, kFixed,
-     "step: distance between two factors", kLra},
+     "step: distance between two factors", kLra, {{"schedule.name", {"step"}}}},
     {"schedule.cycle", AT(schedule.cycle), "updates", kCountOr0, {}, kFixed,
-     "lra_cosine: length of one fall from the peak to 0", kLra},
+     "lra_cosine: length of one fall from the peak to 0", kLra, {{"schedule.name", {"lra_cosine"}}}},
 
     {"train.updates", AT(train.updates), "updates", kCount, {}, kFree, "optimiser steps of the whole run", kLunaCode},
     {"train.batch_size", AT(train.batch_size), "examples", {.min = 1, .max = 1048576}, {}, kFixed,
@@ -211,7 +219,8 @@ std::vector<Key> own_keys() {
         return std::visit([](auto& value) -> Slot { return &value; }, r.model.own.at(path));
       };
       const Range range{.min = own.min, .max = own.max};
-      keys.push_back({name, slot, own.unit, range, own.choices, kFixed, own.help, own.source, m.name});
+      keys.push_back(
+          {name, slot, own.unit, range, own.choices, kFixed, own.help, own.source, {{"model.attention", {m.name}}}});
     }
   return keys;
 }
@@ -231,6 +240,14 @@ std::vector<Key> all_keys() {
 std::span<const Key> schema() {
   static const std::vector<Key> keys = all_keys();
   return keys;
+}
+
+const ReadIf* missing_choice(const Recipe& recipe, const Key& key) {
+  for (const ReadIf& unmet : key.read_if)
+    if (std::find(unmet.values.begin(), unmet.values.end(), format_value(recipe, *find_key(unmet.name))) ==
+        unmet.values.end())
+      return &unmet;
+  return nullptr;
 }
 
 const Key* find_key(std::string_view name) {

@@ -24,6 +24,12 @@ struct Range {
   bool min_open = false, max_open = false;
 };
 
+/// What must be chosen for a key to be read: one of `values` of the key `name`.
+struct ReadIf {
+  std::string_view name;
+  std::vector<std::string_view> values;
+};
+
 /// One row of the schema. The default is what a fresh Recipe holds.
 struct Key {
   std::string_view name;                  // dotted: section.key
@@ -32,9 +38,9 @@ struct Key {
   Range range;                            // numbers only
   std::vector<std::string_view> choices;  // text only; empty = any text
   bool free_on_resume;
-  std::string_view help;        // what it is
-  std::string_view source;      // where the meaning or the default is from
-  std::string_view owner = {};  // the model.attention that reads it; empty: all
+  std::string_view help;             // what it is
+  std::string_view source;           // where the meaning or the default is from
+  std::vector<ReadIf> read_if = {};  // each must hold; empty: every recipe reads it
 };
 
 /// All keys, in the order of the structs: the order of to_yaml and of the documentation.
@@ -50,10 +56,8 @@ bool is_section(std::string_view name);
 /// The known key that `name` was perhaps meant to be, as " (did you mean KEY?)"; empty where none is near.
 std::string suggest_key(std::string_view name);
 
-/// Whether the recipe's model reads the key.
-inline bool is_read(const Recipe& recipe, const Key& key) {
-  return key.owner.empty() || key.owner == recipe.model.attention;
-}
+/// What is not chosen in the recipe and would have to be for the key to be read; null where the recipe reads it.
+const ReadIf* missing_choice(const Recipe& recipe, const Key& key);
 
 /// One value as read: the scalars' texts and where they are from.
 struct Value {

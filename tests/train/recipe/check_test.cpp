@@ -49,7 +49,9 @@ TEST_CASE("recipe: model values that do not fit together") {
   CHECK(error_of("model: {pooling: p}\n" + kWarm) == "no error");
   CHECK(error_of("model:\n  max_positions: 100\n" + kWarm) ==
         "r.yaml:2:18: model.max_positions is 100, wanted at least data.max_length (2001) or 0");
-  CHECK(error_of("model: {max_positions: 100, positions: none}\n" + kWarm) == "no error");
+  CHECK(error_of("model: {max_positions: 100, positions: none}\n" + kWarm) ==
+        "r.yaml:1:24: model.max_positions is 100, wanted 0 (its default): model.positions is none, which does not "
+        "read it");
 }
 
 TEST_CASE("recipe: a key of an attention that is not chosen is refused, unless it has its default value") {
@@ -88,9 +90,28 @@ TEST_CASE(
     }
 }
 
+TEST_CASE(
+    "recipe: a key that the chosen head, task or schedule does not read is refused, unless it has its default") {
+  CHECK(error_of("model: {head: linear, head_dim: 64}\n" + kWarm) ==
+        "r.yaml:1:33: model.head_dim is 64, wanted 0 (its default): model.head is linear, which does not read it");
+  CHECK(error_of("model: {head: gelu, head_dim: 64}\n" + kWarm) == "no error");
+  CHECK(error_of("model: {head: linear, head_dim: 0}\n" + kWarm) == "no error");
+  const std::string model = "task: language_model\ndata: {kind: characters}\ntrain: {best_metric: loss}\n" + kWarm;
+  CHECK(error_of(model + "model: {attention: full}\n") == "no error");
+  for (const std::string key :
+       {"pooling: mean", "head: linear", "head_dim: 8", "head_layers: 2", "head_dropout: 0.5"})
+    CHECK(error_of(model + "model: {attention: full, " + key + "}\n")
+              .ends_with("task is language_model, which does not read it"));
+  CHECK(error_of("model: {tower_features: four}\n" + kWarm).ends_with("model.towers is 1, which does not read it"));
+  CHECK(error_of("schedule: {name: fixed, milestones: [5]}\n")
+            .ends_with("schedule.name is fixed, which does not read it"));
+  CHECK(to_yaml(parse_recipe("model: {head: linear}\n" + kWarm, "r")).find("head_dim") == std::string::npos);
+}
+
 TEST_CASE("recipe: data values that do not fit the model") {
   CHECK(error_of("model:\n  tie_output: true\n" + kWarm) ==
-        "r.yaml:2:15: model.tie_output is true, wanted false: listops has classes, no next symbol");
+        "r.yaml:2:15: model.tie_output is true, wanted false (its default): task is classification, which does not "
+        "read it");
   CHECK(error_of("model:\n  input: pixels\n" + kWarm) ==
         "r.yaml:2:10: model.input is pixels, wanted tokens: listops has no pixels");
   CHECK(error_of("model:\n  towers: 2\n" + kWarm) ==

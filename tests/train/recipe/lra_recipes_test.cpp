@@ -69,7 +69,7 @@ std::set<std::string> varying(const std::string& setting) {
   const auto first = values(lra(setting + kTasks[0] + " luna-16"));
   for (const std::string& task : kTasks)
     for (const auto& [key, value] : values(lra(setting + task + " luna-16")))
-      if (first.at(key) != value) keys.insert(key);
+      if (const auto at = first.find(key); at == first.end() || at->second != value) keys.insert(key);
   return keys;
 }
 
@@ -84,6 +84,7 @@ std::set<std::string> with(const std::set<std::string>& more) {
                              "model.head_dim",
                              "model.pooling",
                              "model.towers",
+                             "model.tower_features",
                              "model.dropout",
                              "model.attention_dropout",
                              "data.kind",
@@ -129,8 +130,9 @@ TEST_CASE("LRA recipes: the Luna release, every task and model") {
 }
 
 TEST_CASE("LRA recipes: the configuration of Tay et al., every task and model") {
-  CHECK(varying("tay/") == with({"model.activation_dropout", "model.head_layers", "model.positions", "data.frame",
-                                 "optim.clip_norm", "schedule.cycle", "schedule.name"}));
+  CHECK(varying("tay/") ==
+        with({"model.activation_dropout", "model.head_layers", "model.max_positions", "model.positions", "data.frame",
+              "optim.clip_norm", "schedule.cycle", "schedule.name"}));
   const int64_t width[] = {0, 0, 0, 64, 16, 16};  // of queries, keys and values, where it is not the model's
   for (size_t task = 0; task < kTasks.size(); ++task) {
     CAPTURE(kTasks[task]);
@@ -204,8 +206,8 @@ TEST_CASE("recipes: each comes back from its YAML and from --set of every value"
     CHECK(parse_recipe(to_yaml(recipe), file) == recipe);
     Strings sets;
     for (const auto& [key, value] : values(recipe)) sets.push_back(key + "=" + value);
-    CHECK(sets.size() > 70);
-    CHECK(load_recipe((kRecipes / "quickstart.yaml").string(), sets) == recipe);
+    CHECK(sets.size() > 50);
+    CHECK(parse_recipe("description: x\n", "r.yaml", sets) == recipe);
   }
 }
 

@@ -31,7 +31,7 @@ std::string set_error(const std::string& set) { return error_of("name: x\n", {se
 TEST_CASE("recipe: values of every type are read, the rest keeps its default") {
   const Recipe r = parse_recipe(
       "name: run-1\ndescription: 'two: words'\nmodel:\n  attention: full\n  dim: 256\n  tie_layers: true\n"
-      "optim: {lr: 5e-4, beta2: .999}\nschedule:\n  milestones: [10, 20]\n  warmup: 5\ntrain:\n",
+      "optim: {lr: 5e-4, beta2: .999}\nschedule:\n  name: milestone\n  milestones: [10, 20]\n  warmup: 5\ntrain:\n",
       "r.yaml");
   CHECK(r.name == "run-1");
   CHECK(r.description == "two: words");
@@ -58,7 +58,7 @@ TEST_CASE("recipe: --set of every type, the last one wins") {
   CHECK(r.data.path == "/some where/x=y");
   CHECK(r.description.empty());
   CHECK(r.model.pooling == "real_mean");
-  const Recipe bare = parse_recipe("schedule: {warmup: 1}\n", "r.yaml", {"schedule.milestones=7,8"});
+  const Recipe bare = parse_recipe("schedule: {warmup: 1, name: milestone}\n", "r.yaml", {"schedule.milestones=7,8"});
   CHECK(bare.schedule.milestones == std::vector<int64_t>{7, 8});
   CHECK(parse_recipe("schedule: {warmup: 1, milestones: [5]}\n", "r", {"schedule.milestones=[]"})
             .schedule.milestones.empty());
@@ -72,6 +72,7 @@ TEST_CASE("recipe: to_yaml round trip") {
                     "optim.eps=1e-30",
                     "train.seed=9223372036854775807",
                     "schedule.warmup=3",
+                    "schedule.name=milestone",
                     "schedule.milestones=[4,5,1000000000000]",
                     "schedule.init_lr=-0"};
   const Recipe r = parse_recipe("model: {dim: 96, heads: 3}\n", "r.yaml", odd);
@@ -263,8 +264,10 @@ TEST_CASE("recipe: what may change on resume") {
                               "train.keep=9", "name=other"}))
             .empty());
   CHECK_FALSE(a == with({"train.updates=9"}));
-  CHECK(changed_keys(a, with({"model.dim=64", "train.seed=2", "schedule.milestones=[11]"})) ==
-        Sets{"model.dim: 128 -> 64", "schedule.milestones: [] -> [11]", "train.seed: 1 -> 2"});
+  CHECK(changed_keys(a,
+                     with({"model.dim=64", "train.seed=2", "schedule.name=milestone", "schedule.milestones=[11]"})) ==
+        Sets{"model.dim: 128 -> 64", "schedule.name: inverse_sqrt -> milestone", "schedule.milestones: [] -> [11]",
+             "train.seed: 1 -> 2"});
   const Sets falling = {"schedule.name=linear", "train.updates=100"};
   Sets longer = falling;
   longer.back() = "train.updates=200";
