@@ -60,8 +60,7 @@ std::vector<std::string> common_tasks(const std::vector<LraRun>& runs, const std
 std::vector<std::string> models_with_results(const std::vector<LraRun>& runs) {
   std::vector<std::string> models;
   for (const LraRun& r : runs)
-    if (r.accuracy && !r.p && std::find(models.begin(), models.end(), r.model) == models.end())
-      models.push_back(r.model);
+    if (r.accuracy && !r.p) add_once(models, r.model);
   return models;
 }
 
@@ -104,7 +103,7 @@ void tell_missing(Figure& f, const std::vector<LraRun>& runs, const std::vector<
       f.problems.push_back(fmt::format("{}: not in the mean, as not every model of ours has a result", t.title));
   std::vector<std::string> scales;
   for (const LraRun& r : runs)
-    if (r.scale != "1" && std::find(scales.begin(), scales.end(), r.scale) == scales.end()) scales.push_back(r.scale);
+    if (r.scale != "1") add_once(scales, r.scale);
   for (const std::string& s : scales)
     f.problems.push_back(fmt::format("ours at scale {}: these accuracies say nothing about the method", s));
   if (std::any_of(runs.begin(), runs.end(), [](const LraRun& r) { return r.stand_in && r.accuracy; }))

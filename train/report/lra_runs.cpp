@@ -22,16 +22,6 @@ using Keys = std::vector<std::pair<std::string, std::string>>;
 
 constexpr uint64_t kLargestNotes = uint64_t(1) << 20;  // bytes
 constexpr const char* kStatusNames[] = {"done", "failed", "no data", "unfinished"};
-// Keys of a recipe in which the runs of a cell may differ.
-constexpr const char* kFreeKeys[] = {"name",
-                                     "description",
-                                     "train.seed",
-                                     "train.threads",
-                                     "train.log_every",
-                                     "train.keep",
-                                     "train.checkpoint_every",
-                                     "data.prefetch",
-                                     "train.preempt_exit_code"};
 
 const std::string* find(const Keys& keys, const std::string& key) {
   const auto at = std::find_if(keys.begin(), keys.end(), [&](const auto& item) { return item.first == key; });
@@ -90,7 +80,7 @@ void take_notes(LraRun& run, const std::string& path) {
 std::string difference(const LraRun& a, const LraRun& b) {
   if (a.keys.empty() || b.keys.empty()) return "";  // one has not begun
   for (const auto& [key, value] : a.keys) {
-    if (std::find(std::begin(kFreeKeys), std::end(kFreeKeys), key) != std::end(kFreeKeys)) continue;
+    if (is_bookkeeping(key)) continue;
     const std::string* other = find(b.keys, key);
     if (!other || *other != value)
       return fmt::format("{} is {} in {} and {} in {}", key, value, a.folder, other ? *other : "unset", b.folder);
@@ -108,6 +98,21 @@ void need_same(const LraRun& a, const LraRun& b) {
 }
 
 }  // namespace
+
+const char* name_of(RunStatus status) { return kStatusNames[size_t(status)]; }
+
+bool is_bookkeeping(std::string_view key) {
+  constexpr std::string_view keys[] = {"name",
+                                       "description",
+                                       "data.prefetch",
+                                       "train.seed",
+                                       "train.threads",
+                                       "train.log_every",
+                                       "train.keep",
+                                       "train.checkpoint_every",
+                                       "train.preempt_exit_code"};
+  return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
+}
 
 LraRun load_lra_run(const std::string& folder, const Paper& paper) {
   LraRun run;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,10 @@
 namespace selene::train {
 
 enum class RunStatus { done, failed, no_data, unfinished };
+const char* name_of(RunStatus status);  // "no data"
+
+/// Whether a key of a recipe says nothing about what is trained: the runs of a cell may differ in it.
+bool is_bookkeeping(std::string_view key);
 
 struct LraRun {
   std::string folder;

@@ -16,8 +16,8 @@ using Strings = std::vector<std::string>;
 
 const char* const kMissing = "–";
 
-void add_once(Strings& list, const std::string& value) {
-  if (!value.empty() && std::find(list.begin(), list.end(), value) == list.end()) list.push_back(value);
+void add_text(Strings& list, const std::string& value) {
+  if (!value.empty()) add_once(list, value);
 }
 
 std::string row(const Strings& columns) { return fmt::format("| {} |\n", join(columns, " | ")); }
@@ -76,11 +76,8 @@ std::string missing_notes(const Shown& shown, const Paper& paper) {
   std::string text;
   for (const LraRun* r : shown) {
     if (r->status == RunStatus::done) continue;
-    const char* what = r->status == RunStatus::failed    ? "failed"
-                       : r->status == RunStatus::no_data ? "no data"
-                                                         : "unfinished";
-    text +=
-        fmt::format("* {}, seed {}: {}{}\n", place_of(*r, paper), r->seed, what, r->why.empty() ? "" : ": " + r->why);
+    text += fmt::format("* {}, seed {}: {}{}\n", place_of(*r, paper), r->seed, name_of(r->status),
+                        r->why.empty() ? "" : ": " + r->why);
   }
   return text.empty() ? "" : "\n" + text;
 }
@@ -98,9 +95,9 @@ std::string recipe_notes(const Shown& shown, const Paper& paper) {
   for (const LraRun* r : shown) {
     if (r->status != RunStatus::done) continue;
     if (!r->differences.empty())
-      add_once(others,
+      add_text(others,
                fmt::format("* {}, against {}: {}\n", place_of(*r, paper), r->recipe, keys_text(r->differences)));
-    add_once(reasons, r->not_compared);
+    add_text(reasons, r->not_compared);
   }
   std::string text;
   if (!others.empty())
@@ -133,12 +130,12 @@ std::string notes_of(const Shown& shown, const Paper& paper) {
   Strings scales, machines, devices, commits, dates, commands;
   bool stand_in = false;
   for (const LraRun* r : shown) {
-    if (r->scale != "1") add_once(scales, r->scale);
+    if (r->scale != "1") add_text(scales, r->scale);
     stand_in = stand_in || r->stand_in;
-    add_once(commands, r->command);
+    add_text(commands, r->command);
     if (r->status != RunStatus::done) continue;
-    add_once(machines, r->machine), add_once(devices, r->device), add_once(commits, r->commit);
-    add_once(dates, r->date);
+    add_text(machines, r->machine), add_text(devices, r->device), add_text(commits, r->commit);
+    add_text(dates, r->date);
   }
   std::string text;
   for (const std::string& scale : scales)
@@ -158,9 +155,9 @@ std::string notes_of(const Shown& shown, const Paper& paper) {
 /// The paper's that have recipes, and every further model that a run of Table 1 has.
 Strings models_of(const std::vector<LraRun>& runs, const Paper& paper) {
   Strings models;
-  for (const PaperModel& m : paper.models) add_once(models, m.key);
+  for (const PaperModel& m : paper.models) add_text(models, m.key);
   for (const LraRun& r : runs)
-    if (!r.p) add_once(models, r.model);
+    if (!r.p) add_text(models, r.model);
   return models;
 }
 
@@ -292,7 +289,7 @@ std::string step_table(const std::vector<StepTime>& all, const Paper& paper) {
   Strings machines, devices, commits, dates, commands, scales;
   for (const StepTime& t : all)
     if (t.scale != "1")
-      add_once(scales,
+      add_text(scales,
                fmt::format("\nScale {}: a step has at most 16,384 tokens and a process times {} steps. This shows "
                            "that every cell runs; little hangs on the numbers.\n",
                            t.scale, t.timed_steps));
@@ -303,10 +300,10 @@ std::string step_table(const std::vector<StepTime>& all, const Paper& paper) {
     devices.push_back(times.device);
     Strings failures;
     for (const StepTime& t : times.all) {
-      add_once(commands, t.command);
-      if (t.why.empty()) add_once(machines, t.machine), add_once(commits, t.commit), add_once(dates, t.date);
+      add_text(commands, t.command);
+      if (t.why.empty()) add_text(machines, t.machine), add_text(commits, t.commit), add_text(dates, t.date);
       else if (!times.at(t.model, t.length).rounds)
-        add_once(failures, fmt::format("* {} at {} failed: {}\n", paper.model_title(t.model), t.length, t.why));
+        add_text(failures, fmt::format("* {} at {} failed: {}\n", paper.model_title(t.model), t.length, t.why));
     }
     if (!failures.empty()) text += "\n" + join(failures, "");
   }

@@ -1,6 +1,7 @@
 // What a paper prints for its benchmark, read from recipes/paper/*.yaml: its numbers stand beside ours in tables
 // (train/report/lra_tables.h) and in a figure (train/report/figure.h).
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -22,6 +23,12 @@ struct PaperModel {
   std::vector<double> memory;      // peak bytes over the Transformer's
   std::vector<double> accuracy_p;  // percent, of the pooling tasks, with P as the sentence vector
 };
+
+/// Appends a value that a list does not have.
+template <class T>
+void add_once(std::vector<T>& list, const T& value) {
+  if (std::find(list.begin(), list.end(), value) == list.end()) list.push_back(value);
+}
 
 struct PaperTask {
   std::string key;    // as its recipe's file is called

@@ -12,20 +12,9 @@
 namespace selene::train {
 namespace {
 
-// What says nothing about the setting. Validations do choose the checkpoint that is tested, but docs/lra.md offers
-// fewer of them as a way to save time.
-constexpr std::string_view kBookkeeping[] = {"name",
-                                             "description",
-                                             "data.path",
-                                             "data.prefetch",
-                                             "train.seed",
-                                             "train.threads",
-                                             "train.log_every",
-                                             "train.validate_every",
-                                             "train.validate_examples",
-                                             "train.checkpoint_every",
-                                             "train.keep",
-                                             "train.preempt_exit_code",
+// What says nothing about the setting either. Validations do choose the checkpoint that is tested, but docs/lra.md
+// offers fewer of them as a way to save time.
+constexpr std::string_view kBookkeeping[] = {"data.path", "train.validate_every", "train.validate_examples",
                                              "train.recompute"};
 constexpr std::string_view kBatch[] = {"train.batch_size", "train.accumulation"};
 // Beside the batch and some bookkeeping, what scaled_sets in train/sweep/cells.cpp sets.
@@ -43,7 +32,7 @@ std::vector<std::string> differences(const Recipe& wanted, const Recipe& own, bo
   const bool any_batch = below_scale_1 || examples_of_update(wanted) == examples_of_update(own);
   std::vector<std::string> out;
   for (const Key& key : schema()) {
-    if (among(kBookkeeping, key.name) || (any_batch && among(kBatch, key.name)) ||
+    if (is_bookkeeping(key.name) || among(kBookkeeping, key.name) || (any_batch && among(kBatch, key.name)) ||
         (below_scale_1 && among(kScaled, key.name)))
       continue;
     const std::string there = format_value(wanted, key), here = format_value(own, key);

@@ -47,11 +47,6 @@ double median(std::vector<double> values) {
   return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-template <class T>
-void add_once(std::vector<T>& list, const T& value) {
-  if (std::find(list.begin(), list.end(), value) == list.end()) list.push_back(value);
-}
-
 int64_t rank_of(const Paper& paper, const std::string& model) {
   const auto at =
       std::find_if(paper.models.begin(), paper.models.end(), [&](const PaperModel& m) { return m.key == model; });

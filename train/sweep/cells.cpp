@@ -21,8 +21,6 @@ using Strings = std::vector<std::string>;
 
 constexpr int64_t kMostTokens = 16384;  // of an update below scale 1
 
-void append(Strings& list, const Strings& more) { list.insert(list.end(), more.begin(), more.end()); }
-
 /// A recipe's values at the scale.
 Strings scaled_sets(const Recipe& r, double scale, int64_t valid) {
   const auto part = [&](int64_t n, int64_t least) {
@@ -82,10 +80,6 @@ Cell cell_of(const Grid& grid, const SweepOptions& options, const PreparedData& 
   return cell;
 }
 
-bool asked(const Strings& names, const std::string& name) {
-  return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
-}
-
 void need_distinct(const std::vector<Cell>& cells, const Grid& grid) {
   std::map<std::string, const Cell*> seen;  // by what would be run, without the folder
   for (const Cell& cell : cells) {
@@ -108,6 +102,12 @@ bool has_ended(const std::vector<MetricsRow>& rows, const TrainConfig& wanted) {
 }
 
 }  // namespace
+
+void append(Strings& list, const Strings& more) { list.insert(list.end(), more.begin(), more.end()); }
+
+bool asked(const Strings& names, const std::string& name) {
+  return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
+}
 
 std::string scale_text(double scale) {
   const std::string text = fmt::format("{:.9f}", scale);

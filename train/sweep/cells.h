@@ -37,6 +37,10 @@ struct SweepOptions {
   int64_t jobs = 1;
 };
 
+/// Whether a name of the grid is to be run: it is among `names`, or there are none.
+bool asked(const std::vector<std::string>& names, const std::string& name);
+void append(std::vector<std::string>& list, const std::vector<std::string>& more);
+
 /// The scale as it is written: "0.001".
 std::string scale_text(double scale);
 

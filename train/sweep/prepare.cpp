@@ -38,10 +38,8 @@ class Preparation {
   Preparation(const Grid& grid, const SweepOptions& options, bool look, const Say& say)
       : options_(options), look_(look), say_(say) {
     for (const Choice& recipe : grid.recipes) {
-      const auto& asked = options.recipes;
       const auto source = grid.data.find(recipe.name);
-      if (source != grid.data.end() &&
-          (asked.empty() || std::find(asked.begin(), asked.end(), recipe.name) != asked.end()))
+      if (source != grid.data.end() && asked(options.recipes, recipe.name))
         done[recipe.name] = of(recipe.name, source->second);
     }
   }
@@ -68,12 +66,12 @@ class Preparation {
         from = make_stand_in(name, source, from, result);
         if (!result.why.empty()) return result;
       }
-      words.insert(words.end(), {"--from", from});
+      append(words, {"--from", from});
     }
-    words.insert(words.end(), {"--out", result.folder});
+    append(words, {"--out", result.folder});
     if (options_.scale != 1)
-      words.insert(words.end(), {"--train", std::to_string(train_of(source)), "--valid", std::to_string(source.valid),
-                                 "--test", std::to_string(source.test)});
+      append(words, {"--train", std::to_string(train_of(source)), "--valid", std::to_string(source.valid), "--test",
+                     std::to_string(source.test)});
     result.why = prepare(name, words);
     return result;
   }
@@ -118,7 +116,7 @@ class Preparation {
   std::string prepare(const std::string& name, const Strings& arguments) {
     if (look_) return "";
     Command command{{"selene-prepare"}, options_.out + "/prepare.log"};
-    command.words.insert(command.words.end(), arguments.begin(), arguments.end());
+    append(command.words, arguments);
     if (run_alone(command) != 0) {
       const std::string why = error_of(command.output);
       say_(fmt::format("{}: selene-prepare failed: {}", name, why));

@@ -39,25 +39,21 @@ std::vector<Timing> timings_of(const Grid& grid, const SweepOptions& options) {
   for (int64_t round = 1; round <= grid.rounds; ++round)
     for (const int64_t length : grid.lengths)
       for (const Choice& model : grid.models) {
-        const auto& asked = options.models;
-        if (!asked.empty() && std::find(asked.begin(), asked.end(), model.name) == asked.end()) continue;
+        if (!asked(options.models, model.name)) continue;
         Timing t{round, length, grid.batch, model.name, {"selene-bench", "step"}, "", ""};
         if (options.scale != 1) t.batch = std::max<int64_t>(1, 16384 / length);
-        for (const Strings& files : {grid.recipes[0].files, model.files})
-          t.words.insert(t.words.end(), files.begin(), files.end());
+        Strings files = grid.recipes[0].files, sets = grid.sets;
+        append(files, model.files), append(sets, options.sets);
+        append(t.words, files);
         for (const auto& [option, value] : {std::pair{"--length", length},
                                             {"--batch", t.batch},
                                             {"--steps", grid.steps},
                                             {"--threads", int64_t(std::thread::hardware_concurrency())}})
-          t.words.insert(t.words.end(), {option, std::to_string(value)});
-        t.words.insert(t.words.end(), {"--precision", grid.precision, "--device", options.device, "--json"});
-        for (const Strings& sets : {grid.sets, options.sets})
-          for (const std::string& set : sets) t.words.insert(t.words.end(), {"--set", set});
+          append(t.words, {option, std::to_string(value)});
+        append(t.words, {"--precision", grid.precision, "--device", options.device, "--json"});
+        for (const std::string& set : sets) append(t.words, {"--set", set});
         t.cell = fmt::format("{} {} {}", model.name, length, grid.precision);
-        Strings files = grid.recipes[0].files, sets = grid.sets;
-        files.insert(files.end(), model.files.begin(), model.files.end());
-        sets.insert(sets.end(), options.sets.begin(), options.sets.end());
-        sets.push_back("train.precision=" + grid.precision);
+        append(sets, {"train.precision=" + grid.precision});
         t.resolved = to_yaml(compose_recipe(files, sets));
         all.push_back(t);
       }

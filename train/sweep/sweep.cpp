@@ -33,9 +33,9 @@ std::string result_of(const std::string& folder) {
 
 Strings words_of(const Cell& cell, const SweepOptions& options) {
   Strings words = {"selene-train"};
-  words.insert(words.end(), cell.files.begin(), cell.files.end());
-  words.insert(words.end(), {"--out", cell.folder, "--device", options.device});
-  for (const std::string& set : cell.sets) words.insert(words.end(), {"--set", set});
+  append(words, cell.files);
+  append(words, {"--out", cell.folder, "--device", options.device});
+  for (const std::string& set : cell.sets) append(words, {"--set", set});
   return words;
 }
 
