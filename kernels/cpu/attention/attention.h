@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "kernels/attention.h"
+#include "kernels/cpu/dropout_row.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
 
@@ -117,6 +118,22 @@ void hide_future(const A& a, int64_t q, int64_t rows, const KeyBlock<T>& block, 
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t visible = std::clamp<int64_t>(q + i + (a.Nk - a.Nq) + 1 - block.first, 0, block.count);
     std::fill(scores + i * block.count + visible, scores + (i + 1) * block.count, none);
+  }
+}
+
+/// f(i, n, bits) for rows [i, i + n) of a block of scores [rows, keys.count], until all rows had their turn. bits:
+/// [n, keys.count] of dropout, null without it. q: number of the first row's query; scratch: [kBitsAtOnce].
+template <class T, class F>
+void with_dropout_bits(const DropoutSite& drop, int64_t bh, int64_t q, int64_t rows, const KeyBlock<T>& keys,
+                       uint16_t* scratch, F f) {
+  const bool drops = drop.threshold < 65536;
+  const int64_t step = std::max<int64_t>(1, kBitsAtOnce / keys.count);
+  for (int64_t i = 0; i < rows; i += step) {
+    const int64_t n = std::min(step, rows - i);
+    if (drops)
+      dropout_bits_rows(drop, dropout_attention_block(uint64_t(bh), uint64_t(q + i), uint64_t(keys.first)), n,
+                        dropout_attention_block(0, 1, 0), keys.count / 8, scratch);
+    f(i, n, drops ? scratch : nullptr);
   }
 }
 

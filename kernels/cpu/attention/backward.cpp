@@ -1,7 +1,6 @@
 // Backward pass of attention, docs/math.md "Attention". With P = exp(scale q k - lse), D its dropout factors and
 // delta = rowsum(d_o o): d_v = (D P)^T d_o, d_s = P (D (d_o v^T) - delta) scale, d_q = d_s k, d_k = d_s^T q.
 #include "kernels/cpu/attention/attention.h"
-#include "kernels/cpu/dropout_row.h"
 #include "kernels/cpu/vecmath.h"
 
 namespace selene {
@@ -145,16 +144,11 @@ struct Scratch {
 template <class T>
 void gradient_block(const Task<T>& t, const KeyBlock<T>& keys, int64_t q, int64_t rows, const Scratch<T>& s) {
   const AttentionBwd<T>& a = t.a;
-  const bool drops = a.drop.threshold < 65536;
-  const int64_t step = std::max<int64_t>(1, kBitsAtOnce / keys.count);
-  for (int64_t i = 0; i < rows; i += step) {
-    const int64_t n = std::min(step, rows - i), at = i * keys.count;
-    if (drops)
-      dropout_bits_rows(a.drop, dropout_attention_block(uint64_t(t.bh()), uint64_t(q + i), uint64_t(keys.first)), n,
-                        dropout_attention_block(0, 1, 0), keys.count / 8, s.bits);
-    gradient_rows<T>(s.scores + at, s.d_p + at, keys, n, a.scale, a.lse + t.bh() * a.Nq + q + i, s.delta + i,
-                     drops ? s.bits : nullptr, a.drop.threshold, s.p + at, s.d_s + at);
-  }
+  with_dropout_bits(a.drop, t.bh(), q, rows, keys, s.bits, [&](int64_t i, int64_t n, const uint16_t* bits) {
+    const int64_t at = i * keys.count;
+    gradient_rows<T>(s.scores + at, s.d_p + at, keys, n, a.scale, a.lse + t.bh() * a.Nq + q + i, s.delta + i, bits,
+                     a.drop.threshold, s.p + at, s.d_s + at);
+  });
 }
 
 // The gradients of keys [k, k_end) out of their sums, of which there are `parts`.

@@ -1,7 +1,6 @@
 // Forward pass of attention. Per query: m = max of its scores so far, l = sum of exp(score - m), o = sum of exp(score
 // - m) v; a later block with a larger maximum scales what there is (online softmax, Milakov & Gimelshein 2018).
 #include "kernels/cpu/attention/attention.h"
-#include "kernels/cpu/dropout_row.h"
 #include "kernels/cpu/vecmath.h"
 
 namespace selene {
@@ -121,16 +120,11 @@ template <class T>
 void softmax_block(const Task<T>& t, const KeyBlock<T>& keys, int64_t q, int64_t rows, const Scratch<T>& s,
                    Gathered<T> g) {
   const AttentionFwd<T>& a = t.a;
-  const bool drops = a.drop.threshold < 65536;
-  const int64_t step = std::max<int64_t>(1, kBitsAtOnce / keys.count);
-  for (int64_t i = 0; i < rows; i += step) {
-    const int64_t n = std::min(step, rows - i), at = i * keys.count;
-    if (drops)
-      dropout_bits_rows(a.drop, dropout_attention_block(uint64_t(t.bh()), uint64_t(q + i), uint64_t(keys.first)), n,
-                        dropout_attention_block(0, 1, 0), keys.count / 8, s.bits);
-    softmax_rows<T>(s.scores + at, keys, n, a.K, a.scale, drops ? s.bits : nullptr, a.drop.threshold,
+  with_dropout_bits(a.drop, t.bh(), q, rows, keys, s.bits, [&](int64_t i, int64_t n, const uint16_t* bits) {
+    const int64_t at = i * keys.count;
+    softmax_rows<T>(s.scores + at, keys, n, a.K, a.scale, bits, a.drop.threshold,
                     {g.max + i, g.sum + i, g.o + i * a.K}, s.p_block + at);
-  }
+  });
 }
 
 // Queries [q, q + rows) against keys [k_first, k_end).
