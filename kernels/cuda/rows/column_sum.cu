@@ -27,17 +27,9 @@ template <class T, int N>
 __global__ __launch_bounds__(kThreads) void column_sum_blocks(ColumnSum<T> a, int64_t rows, int64_t strips) {
   __shared__ float buf[kThreads * N];
   const Lanes at = split_block<kThreads>(5);
-  const int64_t block = blockIdx.x / strips, first = blockIdx.x % strips * 32 * N, column = first + at.lane * N;
+  const int64_t block = blockIdx.x / strips, first = blockIdx.x % strips * 32 * N;
   const int64_t end = min(a.R, (block + 1) * rows);
-  float sum[N] = {};
-  if (column < a.C) {
-#pragma unroll 4
-    for (int64_t r = block * rows + at.group; r < end; r += at.groups) {
-      const Pack<T, N> x = load_pack<N>(a.x + r * a.C + column);
-      for (int j = 0; j < N; ++j) sum[j] += up(x.v[j]);
-    }
-  }
-  const float total = sum_groups<N>(sum, at, buf);
+  const float total = sum_packs<N>(a.x, a.C, block * rows, end, first, a.C, at, buf);
   const int64_t c = first + threadIdx.x;
   if (threadIdx.x < 32 * N && c < a.C) a.workspace[block * a.C + c] = total;
 }

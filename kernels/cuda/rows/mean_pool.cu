@@ -25,19 +25,11 @@ template <class T, int N>
 __global__ void __launch_bounds__(kThreads) sum_rows_used(MeanPoolFwd<T> a, int64_t chunks, int64_t tiles, int log2) {
   __shared__ float buf[kThreads * N];
   const Lanes at = split_block<kThreads>(log2);
-  const int64_t first = blockIdx.x % tiles * at.lanes * N, col = first + at.lane * N, row = blockIdx.x / tiles;
+  const int64_t first = blockIdx.x % tiles * at.lanes * N, row = blockIdx.x / tiles;
   const int64_t b = row / chunks, rows = rows_per_sum(a.N), begin = row % chunks * rows;
   const int64_t end = min(begin + rows, rows_used(a, b));
   if (begin >= end) return;
-  float sum[N] = {};
-  if (col < a.D) {
-#pragma unroll 4
-    for (int64_t n = begin + at.group; n < end; n += at.groups) {
-      const Pack<T, N> x = load_pack<N>(a.x + (b * a.N + n) * a.D + col);
-      for (int i = 0; i < N; ++i) sum[i] += up(x.v[i]);
-    }
-  }
-  const float total = sum_groups<N>(sum, at, buf);
+  const float total = sum_packs<N>(a.x + b * a.N * a.D, a.D, begin, end, first, a.D, at, buf);
   const int t = int(threadIdx.x);
   if (t < at.lanes * N && first + t < a.D) a.workspace[row * a.D + first + t] = total;
 }

@@ -49,6 +49,24 @@ __device__ inline float sum_groups(const float* x, const Lanes& at, float* buf) 
   return sum;
 }
 
+/// Sum over rows begin to end - 1, `stride` elements apart, of columns first to first + lanes * N - 1 (those below C)
+/// of x: a group of lanes takes every groups-th row, then the groups in order. In thread t < lanes * N: of column
+/// first + t.
+template <int N, class T>
+__device__ inline float sum_packs(const T* x, int64_t stride, int64_t begin, int64_t end, int64_t first, int64_t C,
+                                  const Lanes& at, float* buf) {  // buf: [threads * N] shared
+  const int64_t column = first + at.lane * N;
+  float sum[N] = {};
+  if (column < C) {
+#pragma unroll 4
+    for (int64_t r = begin + at.group; r < end; r += at.groups) {
+      const Pack<T, N> pack = load_pack<N>(x + r * stride + column);
+      for (int i = 0; i < N; ++i) sum[i] += up(pack.v[i]);
+    }
+  }
+  return sum_groups<N>(sum, at, buf);
+}
+
 /// Sum over `count` rows, `stride` apart, of columns first to first + (Q << log2) - 1 (below D) of p, by a block of
 /// 256 threads: 256 >> log2 runs of neighbouring rows, then the runs in order. In thread t < Q << log2: of column
 /// first + t.
