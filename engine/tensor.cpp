@@ -122,17 +122,6 @@ Tensor Tensor::slice(int axis, int64_t begin, int64_t end) const {
   return t;
 }
 
-Tensor Tensor::split_heads(int64_t heads) const {
-  if (rank() != 3 || heads < 1 || dim(2) % heads)
-    throw Error(
-        fmt::format("split_heads: {} into {} heads, wanted [B, N, D] with D divisible by the heads", text(), heads));
-  Tensor t = *this;
-  const int64_t K = dim(2) / heads;
-  t.shape_ = Shape{dim(0), heads, dim(1), K};
-  t.strides_ = Shape{stride(0), K * stride(2), stride(1), stride(2)};
-  return t;
-}
-
 std::string Tensor::text() const { return name_of(dtype_) + shape_.text(); }
 
 }  // namespace selene

@@ -1,6 +1,5 @@
-// A tensor: a typed, shaped, strided look at a block of memory. Strides are minimal: views by
-// reshape, transpose, slice and split_heads; only matmul and copy accept them, every other operation wants dense
-// input and says so.
+// A tensor: a typed, shaped, strided look at a block of memory. reshape, transpose and slice make other looks at the
+// same block; only matmul and copy accept strided ones, every other operation wants dense input and says so.
 #pragma once
 #include <array>
 #include <initializer_list>
@@ -74,8 +73,6 @@ class Tensor {
   Tensor transpose(int a, int b) const;
   /// Elements [begin, end) of one axis.
   Tensor slice(int axis, int64_t begin, int64_t end) const;
-  /// [B, N, D] -> [B, H, N, D / H] without moving anything. Error unless rank 3 and H divides D.
-  Tensor split_heads(int64_t heads) const;
 
   std::string text() const;  // "f32[8, 128]"
 

@@ -112,8 +112,7 @@ TEST_CASE("views share memory and know their strides") {
   CHECK(x.slice(0, 1, 2).dense());
   CHECK(x.slice(0, 1, 2).reshape({-1}).data<float>()[11] == 23);
   CHECK(x.reshape({6, -1}).shape() == Shape{6, 4});
-  const Tensor heads = x.split_heads(2);
-  CHECK(heads.shape() == Shape{2, 2, 3, 2});
+  const Tensor heads = x.reshape({2, 3, 2, 2}).transpose(1, 2);
   CHECK(heads.data<float>()[heads.stride(1) + heads.stride(2) + 1] == 7);  // head 1, row 1, channel 1
   CHECK(x.text() == "f32[2, 3, 4]");
   CHECK(x.bytes() == 96);
@@ -129,7 +128,6 @@ TEST_CASE("errors of views name the tensor and what was wanted") {
   CHECK(message_of([&] { x.slice(1, 2, 4); }) == "slice: [2, 4) of axis 1 of f32[2, 3, 4]");
   CHECK(holds(message_of([&] { x.slice(1, -1, 2); }), "slice: [-1, 2)"));
   CHECK(holds(message_of([&] { x.slice(1, 2, 1); }), "slice: [2, 1)"));
-  CHECK(holds(message_of([&] { x.split_heads(3); }), "f32[2, 3, 4] into 3 heads"));
   CHECK(message_of([&] { x.data<double>(); }) == "tensor is f32[2, 3, 4], its data is asked for as f64");
   CHECK(message_of([] { Tensor().raw(); }) == "an empty tensor has no data");
   CHECK(message_of([&] { context.tensor<float>({3}, {1, 2}); }) == "tensor [3]: 2 values given");
