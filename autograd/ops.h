@@ -89,7 +89,7 @@ Var multiply(Tape& t, const Var& a, const Var& b);  // shapes equal, elementwise
 Var scale(Tape& t, const Var& x, double factor);
 /// f(x), elementwise. beta: softplus only.
 Var activate(Tape& t, const Var& x, Activation f, double beta);
-/// Running sum along one axis.
+/// Running sum along one axis (kernels/elementwise.h).
 Var cumulative_sum(Tape& t, const Var& x, int axis);
 /// The same elements in another shape.
 Var reshape(Tape& t, const Var& x, Shape shape);

@@ -25,7 +25,7 @@ class Prefetcher {
   Prefetcher& operator=(const Prefetcher&) = delete;
 
   /// The next batch in the sequence, waiting for it if need be. Rethrows what make threw, once the batches before are
-  /// taken and from then on; throws Error behind the end.
+  /// taken and from then on; throws Error after the end.
   Batch next();
 
  private:

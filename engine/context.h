@@ -15,7 +15,7 @@ namespace selene {
 struct MemoryPlan {
   int64_t persistent = 0;  // parameters, master copy, gradients, optimiser state, per-step scalars
   int64_t step = 0;        // activations and scratch of one micro-batch
-  int64_t state = 0;       // what outlives a step in inference: decoding caches
+  int64_t state = 0;       // what outlives a step: caches of a decoder that makes one symbol after another
   int64_t total() const { return persistent + step + state; }
 };
 

@@ -9,8 +9,8 @@ namespace selene {
 
 constexpr int64_t kMostHeadSize = 128;  // channels of a head that a device takes; the CPU takes any number
 
-// Shapes: Nq queries, Nk keys, H heads of K channels. Head h of row n of example b starts at q + b * q_batch + n *
-// q_row + h * K.
+// Shapes: Nq queries, Nk keys, H heads of K channels. Head h of row n of example b starts at
+// q + b * q_batch + n * q_row + h * K.
 template <class T>
 struct AttentionFwd {
   const T *q, *k, *v;       // [B, Nq, H, K], [B, Nk, H, K] twice; v may be k

@@ -19,8 +19,8 @@ struct StepScalars {
   int64_t update;         // finished updates
 };
 
-/// Inverted dropout at one site of the model. Element e of example b (Where: kernels/dropout.h) is kept when its 16
-/// random bits are below `threshold`, and then multiplied by 65536 / threshold.
+/// Inverted dropout at one site of the model. An element is kept when its 16 random bits (kernels/dropout.h) are
+/// below `threshold`, and then multiplied by 65536 / threshold.
 struct DropoutSite {
   const StepScalars* step = nullptr;  // device memory
   uint32_t site = 0;                  // id given when the model is built

@@ -13,7 +13,8 @@ struct Elementwise {  // y = alpha * (a op b); b null: y = alpha * a
   Binary op;
   Acc<T> alpha;
 };
-/// Running sum along the middle axis of [outer, N, inner]; reverse: from the end (its own gradient).
+/// Running sum along the middle axis of [outer, N, inner]; reverse: from the end, which is its gradient. For causal
+/// linear attention (Katharopoulos et al. 2020, section 3.3), which no model has yet.
 template <class T>
 struct CumulativeSum {
   const T* x;

@@ -1,19 +1,19 @@
-// What the program and a backend module (libselene_cuda.so, libselene_simt.so) agree on: the list of operations and
-// one table of C functions each way. No exception crosses: functions return null or a message that lives until the
-// next call of the same thread. C++17; also read by device code.
+// What the program and a backend module (libselene_cuda.so, libselene_simt.so) agree on: the list of operations, and
+// the table of C functions that a module offers. No exception crosses: a function returns null, or a message that
+// lives until the next call of the same thread. C++17; also read by device code.
 #pragma once
 #include <cstdint>
 
 #include "kernels/dtype.h"
 
 // Every operation; each has an argument struct of this name in kernels/*.h and an implementation in every backend.
-#define SELENE_OPERATIONS(X)                                                                                   \
-  X(Matmul)                                                                                                    \
-  X(ColumnSum) X(ActivationFwd) X(ActivationBwd) X(Dropout) X(LayerNormFwd) X(LayerNormBwd) X(SoftmaxFwd)      \
-      X(SoftmaxBwd) X(CrossEntropyFwd) X(CrossEntropyBwd) X(AttentionFwd) X(AttentionBwd) X(Positions)         \
-          X(EmbeddingFwd) X(EmbeddingBwd) X(PixelFwd) X(PixelBwd) X(MeanPoolFwd) X(MeanPoolBwd) X(PaddingMask) \
-              X(Elementwise) X(CumulativeSum) X(CopyStrided) X(Cast) X(Fill) X(SumSquares) X(GradientNorm)     \
-                  X(UpdateCheck) X(Adam)
+#define SELENE_OPERATIONS(X)                                                                                  \
+  X(Matmul)                                                                                                   \
+  X(ColumnSum)                                                                                                \
+  X(ActivationFwd) X(ActivationBwd) X(Dropout) X(LayerNormFwd) X(LayerNormBwd) X(SoftmaxFwd) X(SoftmaxBwd)    \
+      X(CrossEntropyFwd) X(CrossEntropyBwd) X(AttentionFwd) X(AttentionBwd) X(Positions) X(EmbeddingFwd)      \
+          X(EmbeddingBwd) X(PixelFwd) X(PixelBwd) X(MeanPoolFwd) X(MeanPoolBwd) X(PaddingMask) X(Elementwise) \
+              X(CumulativeSum) X(CopyStrided) X(Cast) X(Fill) X(SumSquares) X(GradientNorm) X(UpdateCheck) X(Adam)
 
 namespace selene {
 

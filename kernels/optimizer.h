@@ -5,8 +5,8 @@
 
 namespace selene {
 
-constexpr int64_t kNormBlock =
-    4096;  // elements of one partial sum of a norm; ranges and shards start at multiples of it
+/// Elements of one partial sum of a norm; ranges and shards start at multiples of it.
+constexpr int64_t kNormBlock = 4096;
 
 /// partial[i] = sum of squares of block i of x. T is the gradients' type (float, double).
 template <class T>

@@ -77,7 +77,7 @@ bool stands_in(const std::string& text, const std::string& name) {
 }
 
 /// What a text in the manner of docs/tour.md says wrongly: each code span is a path, or a name that stands in the
-/// nearest path before or behind it in its paragraph.
+/// nearest path before or after it in its paragraph.
 Strings complaints(const std::string& text, const fs::path& root) {
   Strings wrong;
   for (const std::string& paragraph : paragraphs(text)) {
@@ -87,13 +87,13 @@ Strings complaints(const std::string& text, const fs::path& root) {
         if (!fs::exists(root / spans[i])) wrong.push_back(spans[i] + ": no such file");
         continue;
       }
-      size_t before = i, behind = i;
+      size_t before = i, after = i;
       while (before > 0 && !is_path(spans[before])) --before;
-      while (behind + 1 < spans.size() && !is_path(spans[behind])) ++behind;
+      while (after + 1 < spans.size() && !is_path(spans[after])) ++after;
       bool found = false;
-      for (const size_t j : {before, behind})
+      for (const size_t j : {before, after})
         found = found || (is_path(spans[j]) && stands_in(read(root / spans[j]), spans[i]));
-      if (!found) wrong.push_back(spans[i] + ": in neither file beside it, " + spans[before] + ", " + spans[behind]);
+      if (!found) wrong.push_back(spans[i] + ": in neither file beside it, " + spans[before] + ", " + spans[after]);
     }
   }
   return wrong;

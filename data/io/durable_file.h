@@ -66,9 +66,10 @@ class FolderLock {
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
   ~FolderLock();
-  /// Nobody else has the lock. Where the file system has no locks neither this is so nor the next.
-  bool held() const { return held_; }
-  bool taken() const { return taken_; }
+  bool held() const { return held_; }  // this object has the lock
+  bool taken() const {
+    return taken_;
+  }  // another process has it; where the file system has no locks, neither is true
   /// Where the folder is now: somebody may have renamed it. Empty if it was removed; where the system does not tell,
   /// the path that it was opened by.
   std::string place() const;

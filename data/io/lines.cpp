@@ -32,7 +32,7 @@ const char* foreign_form(std::string_view start) {
                             {"version https://git-lfs"sv, "a Git LFS pointer; fetch the file it stands for"}};
   for (const Form& form : forms)
     if (start.starts_with(form.start)) return form.what;
-  // BZh and a digit may begin a text; the six bytes behind them begin a block, or end a file that has none.
+  // BZh and a digit may begin a text; the six bytes after them begin a block, or end a file that has none.
   if (start.starts_with("BZh"sv) && start.size() >= 10)
     if (const auto next = start.substr(4, 6); next == "1AY&SY"sv || next == "\x17rE8P\x90"sv)
       return "compressed by bzip2; unpack it";

@@ -14,7 +14,7 @@ const char* foreign_form(std::string_view start);
 const char* web_page(std::string_view start);
 
 /// Gives the lines of a text without their ends (LF or CR LF) and without a byte order mark. Blank lines before the
-/// first and behind the last one are left out, but counted.
+/// first and after the last one are left out, but counted.
 class Lines {
  public:
   /// `name` stands in messages. The stream is borrowed.

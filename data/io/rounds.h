@@ -8,9 +8,10 @@
 
 namespace selene::data {
 
-/// Calls work(first, end) for ranges of at most `chunk` that cover 0 to count - 1, `threads` (at least 1) at a
-/// time, one of them on the calling thread. `between` (may be empty) runs on the calling thread while nobody
-/// works, with how many are done. Of several exceptions of one round the one of the lowest range goes on.
+/// Calls work(first, end) for ranges of at most `chunk` numbers that together cover 0 to count - 1. A round is one
+/// call on each of `threads` threads (1 where it is less), the calling one among them. After each round `between`,
+/// which may be empty, runs on the calling thread with the count of numbers that are done. Where calls throw, the
+/// exception of the lowest range leaves when its round is over.
 inline void work_in_rounds(int64_t count, int64_t chunk, int threads,
                            const std::function<void(int64_t, int64_t)>& work,
                            const std::function<void(int64_t)>& between) {

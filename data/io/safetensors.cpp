@@ -97,7 +97,7 @@ void check_layout(const std::string& path, std::vector<TensorEntry>& entries, ui
   }
   if (end > data_bytes)
     throw Error(fmt::format("{}: truncated: {} bytes of tensors, wanted {}", path, data_bytes, end));
-  if (end < data_bytes) throw Error(fmt::format("{}: {} extra bytes behind the last tensor", path, data_bytes - end));
+  if (end < data_bytes) throw Error(fmt::format("{}: {} extra bytes after the last tensor", path, data_bytes - end));
 }
 
 /// Metadata must come back as it was, so nothing in it is replaced.

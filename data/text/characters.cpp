@@ -18,7 +18,7 @@ namespace {
 constexpr uint64_t kLargestFile = uint64_t(1) << 31;  // bytes
 constexpr int64_t kShownCharacters = 200;
 
-/// The code point that begins at `at`, which moves behind it; -1 for what is no UTF-8 (RFC 3629).
+/// The code point that begins at `at`, which moves past it; -1 for what is no UTF-8 (RFC 3629).
 int32_t next_character(std::string_view text, size_t& at) {
   const auto byte = [&](size_t i) { return i < text.size() ? uint8_t(text[i]) : 0; };
   const uint8_t lead = byte(at);

@@ -1,6 +1,6 @@
 // Tensor-core products of sm_80 and newer on 2-byte elements with fp32 sums: mma.m16n8k16 and ldmatrix as PTX, and
-// their plain twins in the shim. Register layout: PTX ISA, "Matrix fragments for mma.m16n8k16"; lane l, g = l / 4, t
-// = l % 4:
+// their plain twins in the shim. Register layout: PTX ISA, "Matrix fragments for mma.m16n8k16"; of lane l,
+// g = l / 4 and t = l % 4:
 //   A [16, 16]: a[0] row g, a[1] row g + 8, columns 2t, 2t + 1; a[2], a[3] the same rows, columns 2t + 8, 2t + 9
 //   B [16, 8]:  b[0] rows 2t, 2t + 1, b[1] rows 2t + 8, 2t + 9 of column g
 //   D [16, 8]:  d[0], d[1] row g, d[2], d[3] row g + 8, columns 2t, 2t + 1

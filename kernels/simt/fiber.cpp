@@ -11,8 +11,8 @@ namespace {
 
 namespace context = boost::context::detail;
 constexpr size_t kStack = 256 * 1024, kPage = 4096;  // only touched pages cost memory; sanitizers make frames large
-constexpr unsigned kSync = 0,
-                   kNoSync = 1;  // without: a switch orders nothing, as the threads of a block are not ordered
+// What ThreadSanitizer takes a switch for. kNoSync: it orders nothing, as the threads of a block are not ordered.
+constexpr unsigned kSync = 0, kNoSync = 1;
 
 context::fcontext_t scheduler;
 void *scheduler_tsan, *scheduler_fake_stack;

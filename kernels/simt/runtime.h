@@ -1,6 +1,6 @@
-// Runs kernels on the host: the threads of a block are fibers of one OS thread, blocks run one after another. In the
-// manner of FEASIBILITY's prototype: each warp runs as far as it can before the next, in one of three orders. Device
-// code does not include this; tests and kernels/simt/queue.cpp do.
+// Runs kernels on the host: the threads of a block are fibers of one OS thread, blocks run one after another, and
+// each warp runs as far as it can before the next, in one of three orders. Device code does not include this; tests
+// and kernels/simt/queue.cpp do.
 #pragma once
 #include "kernels/simt/simt.h"
 

@@ -16,9 +16,9 @@ namespace selene::simt {
 namespace {
 
 struct Variable {
-  uintptr_t offset;
+  uintptr_t offset;  // in the module's thread-local block
   int64_t bytes;
-};  // in the module's thread-local block
+};
 struct Symbols {
   uintptr_t base = 0;
   std::map<uintptr_t, std::string> functions;

@@ -124,7 +124,7 @@ TEST_CASE("AddressSanitizer knows where a block ends and that a freed one is gon
   CHECK(dies(2 * kBlock));
 }
 #else
-TEST_CASE("with guards freed memory is NaN and a write behind a block is found") {
+TEST_CASE("with guards freed memory is NaN and a write after a block is found") {
   std::vector<char> memory(8 * kBlock);
   Arena a("a", memory.data(), int64_t(memory.size()), true);
   {
@@ -136,14 +136,14 @@ TEST_CASE("with guards freed memory is NaN and a write behind a block is found")
   float freed;
   memcpy(&freed, memory.data(), 4);
   CHECK(std::isnan(freed));
-  const auto write_behind = [&] {
+  const auto write_after = [&] {
     const Tensor x = bytes(a, kBlock);
     if (!freopen("/dev/null", "w", stderr)) _exit(1);
     std::signal(SIGABRT, SIG_DFL);
     static_cast<char*>(x.raw())[kBlock] = 1;
     a.release(const_cast<Storage*>(x.storage()));
   };
-  CHECK(signal_of(write_behind) == SIGABRT);
+  CHECK(signal_of(write_after) == SIGABRT);
 }
 #endif
 

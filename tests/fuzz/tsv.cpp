@@ -35,7 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   if (size == 0) return 0;
   const std::string text(reinterpret_cast<const char*>(bytes) + 1, size - 1);
   try {
-    switch (bytes[0] % 5) {  // with and without the header, so that the fuzzer reaches the lines behind it
+    switch (bytes[0] % 5) {  // with and without the header, so that the fuzzer reaches the lines after it
       case 0:
         read_and_render("Source\tTarget\n" + text);
         break;

@@ -75,7 +75,7 @@ TEST_CASE("parameters of the recipes' variants") {
 
 TEST_CASE("parameters of the configuration of Tay et al.") {
   // Image, Transformer: table of 1,025 positions (and the padding symbol's two rows), attention of width 64 without
-  // biases, feed-forward, two norms in the layer and one behind it, head with a bias in its hidden layer alone.
+  // biases, feed-forward, two norms in the layer and one after it, head with a bias in its hidden layer alone.
   const int64_t D = 128, width = 64, F = 128;
   const int64_t layer = 4 * D * width + (D * F + F) + (F * D + D) + 2 * 2 * D;
   CHECK(count("tay/image", "transformer") == (1025 + 2) * D + layer + 2 * D + (D * F + F) + F * 10);

@@ -11,13 +11,14 @@ class App;
 
 namespace selene {
 
-/// Parses the arguments (where there are subcommands, one is wanted) and runs the body. Returns the program's exit
-/// status: what the body returns; 0 for --help and --version; 2, with the reason, for wrong usage; 1, with one line
-/// "error: ..." on stderr, for an exception and where standard output cannot be written. A body that throws
-/// data::Interrupted ends the process by that signal, a reader of standard output that is gone by SIGPIPE.
-/// Numbers of the command line are whole ones, written in digits alone. Also adds --version, opens closed standard
-/// streams on /dev/null, and makes writes beyond a file size limit and to a pipe without a reader fail instead of
-/// killing the program.
+/// Parses the arguments and runs the body. --version is added; where there are subcommands, one is wanted; numbers
+/// are whole and written in digits alone. Before that, standard streams that are closed are opened on /dev/null, and
+/// a write beyond a file size limit or to a pipe without a reader is made to fail instead of killing the program.
+///
+/// Returns the program's exit status: what the body returned; 0 for --help and --version; 2, with the reason, for
+/// wrong usage; 1, with one line "error: ..." on stderr, for an exception and where standard output cannot be
+/// written. It does not return where the body throws data::Interrupted, which ends the process by that signal, nor
+/// where nobody reads standard output any more, which ends it by SIGPIPE.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
 
 /// Writes text to standard output as a terminal may have it (data/io/printable.h); its line ends and TABs stay.

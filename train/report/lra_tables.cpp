@@ -38,7 +38,7 @@ std::string seeds_text(const LraCell& cell) {
   return text;
 }
 
-/// Behind a number, for what notes_of says of it.
+/// What stands after a number of which notes_of says more.
 std::string marks(bool stand_in, bool other_recipe) {
   return std::string(stand_in ? "\\*" : "") + (other_recipe ? "†" : "");
 }

@@ -31,7 +31,7 @@ class Sampler {
     }
     const int arguments = 2 + int(stream_.below(uint32_t(options_.max_args - 1)));
     const size_t place = symbols.size();
-    if (!append(listops_min)) return -1;  // which operator is drawn behind the arguments
+    if (!append(listops_min)) return -1;  // which operator is drawn after the arguments
     uint8_t values[kMaxArgsLimit];
     for (int k = 0; k < arguments; ++k) {
       const int value = node(depth + 1);

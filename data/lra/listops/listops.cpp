@@ -39,7 +39,7 @@ void check_structure(std::span<const uint8_t> symbols) {
   int64_t open = 0;
   for (size_t i = 0; i < symbols.size(); ++i) {
     const uint8_t s = symbols[i];
-    if (i > 0 && open == 0) throw Error(fmt::format("token {} stands behind the end of the expression", i + 1));
+    if (i > 0 && open == 0) throw Error(fmt::format("token {} stands after the end of the expression", i + 1));
     if (is_operator(s)) ++open;
     if (s != listops_close) continue;
     if (open == 0) throw Error(fmt::format("token {} is a ] without an operator", i + 1));

@@ -55,7 +55,7 @@ void write_split(const ListopsPlan& plan, const std::string& folder, int split, 
   if (plan.tsv) write_tsv(folder, kSplits[split], data);
 }
 
-/// Generates all three splits, one behind the other; returns the facts.
+/// Generates all three splits, one after the other; returns the facts.
 Json generate(const ListopsPlan& plan, const std::string& folder, const Watch& watch) {
   const int64_t total = plan.train + plan.valid + plan.test;
   DatasetBuilder builder;

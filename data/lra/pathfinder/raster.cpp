@@ -12,7 +12,7 @@
 namespace selene::data {
 namespace {
 
-constexpr int kPrecision = 22;  // bits behind the point of a weight
+constexpr int kPrecision = 22;  // binary digits after the point of a weight
 
 void set(Image& image, int64_t y, int64_t x) {
   if (y >= 0 && y < image.height && x >= 0 && x < image.width) image.pixels[size_t(y * image.width + x)] = 255;

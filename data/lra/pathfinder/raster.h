@@ -42,7 +42,7 @@ struct LanczosWeights {
 LanczosWeights lanczos_weights(int64_t in, int64_t out);
 
 struct Box {
-  int64_t top = 0, left = 0, bottom = 0, right = 0;  // bottom and right are behind the last row and column
+  int64_t top = 0, left = 0, bottom = 0, right = 0;  // bottom and right are after the last row and column
 };
 /// The part `box` of a square image of side weights.in reduced to the side of `weights`: first along rows, then
 /// along columns, rounded to 8 bits each time.

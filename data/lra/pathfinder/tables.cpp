@@ -15,7 +15,7 @@ namespace {
 
 constexpr double kPi = std::numbers::pi;
 
-/// A segment's mask cut to side 2 reach + 1 with its start one pixel behind the middle in both axes, 1 where it is
+/// A segment's mask cut to side 2 reach + 1 with its start one pixel after the middle in both axes, 1 where it is
 /// full. The shift is the reference's.
 Image kernel_of(const Image& mask, int64_t reach) {
   Image kernel = black(2 * reach + 1, 2 * reach + 1);

@@ -17,10 +17,11 @@ struct AttentionCut {
   int64_t q_chunk, q_chunks;  // queries of a chunk, chunks
 };
 
-/// Rows of a chunk of the loop axis, `loop` rows long, where each of `heads` heads has `own` rows to be divided
-/// among blocks. Few blocks: short chunks, so that a batch of one fills a device; where a block has 16 rows, small
-/// enough for three on a multiprocessor, half as many blocks again. Up to 196,608 rows a chunk's ends don't depend
-/// on `loop`, so keys that are only padding add zeros after the sums that count.
+/// Rows of one chunk of the axis that blocks loop over, which has `loop` rows; each of the `heads` heads has `own`
+/// rows, which are divided among blocks. Where there are few blocks the chunks are short, so that a batch of one
+/// fills a device; at most 16 own rows make blocks so small that three share a multiprocessor, and chunks that are a
+/// quarter shorter. `loop` counts only above 196,608 rows, where there would be more than 1024 chunks. So keys that
+/// are only padding move no end of a chunk: they add zeros after the sums that count.
 SELENE_HD int64_t attention_chunk(int64_t heads, int64_t own, int64_t loop) {
   const int64_t blocks = heads * ceil_div(own, 64);
   int64_t rows = (own <= 16 ? 192 : 256) * ceil_div(blocks, 16);

@@ -6,21 +6,22 @@
 
 namespace selene::cuda {
 
-constexpr int kMostShortChannels = 64;  // of a head that mma_short.cuh takes: registers
+constexpr int kMostShortChannels = 64;  // of a head that mma_short.cuh takes: more would not fit the registers
 
 /// Rows that a block of four warps owns, 16 a warp, and rows of a tile of the other axis. Split: all warps own the
 /// same 16 rows and take other pieces of each tile.
 template <int K, bool Keys, bool Split>
 struct BackwardShape {
   static constexpr int kOwn = Split ? 16 : 64, kOther = K > 64 && !Split ? 32 : 64;
-  static constexpr int kStage = 2 * kOther * K;  // elements
+  static constexpr int kOwnSize = kOwn * K, kStage = 2 * kOther * K;  // elements
   static constexpr int most(int a, int b) { return a > b ? a : b; }
-  // Steps of 16 channels of which a warp keeps the fragments of y; it loads the others each time: registers.
+  // Steps of 16 channels of which a warp keeps the fragments of y; the others don't fit the registers and are loaded
+  // each time.
   static constexpr int kYSteps = Keys && K > 64 ? K / 32 : K / 16;
   // Two stages. The rows that are owned pass through the second one before it is used, but for a y that is needed
   // later; the result passes through both.
-  static constexpr int kXAt = kStage, kYAt = kXAt + (kYSteps < K / 16 ? most(kStage, kOwn*K) : kOwn * K);
-  static constexpr int kTiles = most(2 * most(2 * kStage, kYAt + kOwn * K), write_tile_bytes<K, Split>());
+  static constexpr int kXAt = kStage, kYAt = kXAt + (kYSteps < K / 16 ? most(kStage, kOwnSize) : kOwnSize);
+  static constexpr int kTiles = most(2 * most(2 * kStage, kYAt + kOwnSize), write_tile_bytes<K, Split>());
   static constexpr int kSharedBytes = kTiles + 2 * 2 * kOther * 4;
   // Blocks that a multiprocessor shall hold: sets the limit of registers.
   static constexpr int kBlocks = K > 64 ? 2 : Keys ? 3 : 4;
@@ -309,7 +310,7 @@ void launch_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cu
          Shape::kSharedBytes, a, cut);
 }
 
-/// Small tiles where one axis is short. Smaller heads have kernels of their own for that
+/// Small tiles where one axis is short. Heads of at most kMostShortChannels have kernels of their own for that
 /// (mma_short.cuh).
 template <class T, int K>
 void choose_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {

@@ -10,10 +10,10 @@ namespace selene::cuda {
 template <int K, int MT, int KeysAWarp, bool Split>
 struct ForwardShape {
   static constexpr int kQueries = Split ? 16 : 64 * MT, kKeys = Split ? kMmaWarps * KeysAWarp : KeysAWarp;
-  static constexpr int kStage = 2 * kKeys * K;  // elements of one tile of K and one of V
+  static constexpr int kOwnSize = kQueries * K, kStage = 2 * kKeys * K;  // elements; a stage: one tile of K, one of V
   static constexpr int most(int a, int b) { return a > b ? a : b; }
   // Two stages; the queries pass through the second one before it is used, the result through both after the end.
-  static constexpr int kTiles = most(2 * (kStage + most(kStage, kQueries* K)), MT* write_tile_bytes<K, Split>());
+  static constexpr int kTiles = most(2 * (kStage + most(kStage, kOwnSize)), write_tile_bytes<K, Split>() * MT);
   static constexpr int kSharedBytes = kTiles + (2 * kKeys + 2 * kMmaWarps * 16) * 4;
   // Blocks that a multiprocessor shall hold: sets the limit of registers.
   static constexpr int kBlocks = (K > 64 ? 2 : 4 - MT) + (KeysAWarp == 16);
@@ -312,7 +312,7 @@ void launch_forward(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut
 /// Small tiles where one axis is short, large ones where there are blocks enough.
 template <class T, int K>
 void choose_forward(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut) {
-  constexpr int wide = K <= 64 ? 2 : 1;  // registers
+  constexpr int wide = K <= 64 ? 2 : 1;  // more would not fit the registers
   if (a.Nk <= 16) return launch_forward<T, K, 1, 16, false>(s, a, cut);
   if (a.Nq <= 16) return launch_forward<T, K, 1, 16, true>(s, a, cut);
   if (a.Nq > 64 && a.B * a.H * cut.k_chunks * ceil_div(a.Nq, 128) >= 256)

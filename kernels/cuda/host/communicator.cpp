@@ -1,5 +1,5 @@
 // Sums and copies between processes with one device each: NCCL, opened at first use. Built without SELENE_NCCL
-// (and in the shim) there is none.
+// (and in the shim) there is none. For training on several devices; until that is there only tests call it.
 #include "kernels/cuda/host/runtime.h"
 #include "kernels/error.h"
 

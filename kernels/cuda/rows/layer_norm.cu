@@ -81,7 +81,7 @@ __global__ __launch_bounds__(kThreads) void layer_norm_rows(LayerNormFwd<T> a) {
   if (first == 0 && columns > 0) a.mean[r] = mean, a.rstd[r] = rstd;
 }
 
-/// Grid R: a block per row of any length; a thread comes back to the eights it wrote.
+/// Grid R: a block takes a row of any length. What a thread reads again it wrote itself, so no barrier is needed.
 template <class T, bool Fast>
 __global__ __launch_bounds__(kThreads) void layer_norm_long_rows(LayerNormFwd<T> a) {
   __shared__ float buf[kThreads / 32];

@@ -1,6 +1,6 @@
 // Running sums along the middle axis of [outer, N, inner]: the axis is cut into chunks by its length alone; sums
 // of chunks, a scan over the sums, then each chunk from its start (Blelloch 1990, "Prefix sums and their
-// applications").
+// applications"). What causal linear attention needs; no model has that yet.
 #include "kernels/elementwise.h"
 
 #include "kernels/cuda/device.cuh"

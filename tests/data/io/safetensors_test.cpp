@@ -16,7 +16,7 @@ using data::SafetensorsFile;
 using data::TensorBytes;
 using Bytes = std::vector<uint8_t>;
 
-/// A file's bytes from its header's text and the number of bytes behind it.
+/// A file's bytes from its header's text and the number of bytes after it.
 Bytes file_of(const std::string& header, size_t data_bytes) {
   const uint64_t length = header.size();
   Bytes bytes(8 + header.size() + data_bytes);
@@ -115,7 +115,7 @@ TEST_CASE("safetensors: what is wrong with a file is said") {
   CHECK_THAT(complaint(R"({"__metadata__":{"k":"a\u0000b"}})", 0),
              containing(R"(__metadata__ "k" is "a\u0000b", wanted text without a byte of 0)"));
   CHECK_THAT(complaint("{" + kA + "}", 7), containing("truncated: 7 bytes of tensors, wanted 8"));
-  CHECK_THAT(complaint("{" + kA + "}", 9), containing("1 extra bytes behind the last tensor"));
+  CHECK_THAT(complaint("{" + kA + "}", 9), containing("1 extra bytes after the last tensor"));
 }
 
 TEST_CASE("safetensors: what is wrong with a tensor is said") {

@@ -38,7 +38,7 @@ std::string four_updates(const Recipe& r, const data::Batch& batch, bool graph) 
   return bits;
 }
 
-// Gradients of the first micro-batch, and the loss behind them.
+// Gradients of the first micro-batch, and the loss they are of.
 std::vector<double> first_gradients(const Recipe& r, const data::Batch& batch, const Backend* module) {
   const auto s = small_session(r, kB, kN, module);
   s->set_step(0, 0, double(kB));

@@ -46,8 +46,8 @@ TEST_CASE("listops: a malformed expression is refused with its reason") {
   CHECK(message("\x01\xff").substr(0, 24) == "unknown token '\\x01\\xff'");
   CHECK(message("[MAX 2 [SM 1 ]") == "an operator without its ]");
   CHECK(message("[MAX 2 [SM 1 2") == "2 operators without its ]");
-  CHECK(message("[MAX 2 9 ] 3") == "token 5 stands behind the end of the expression");
-  CHECK(message("1 2") == "token 2 stands behind the end of the expression");
+  CHECK(message("[MAX 2 9 ] 3") == "token 5 stands after the end of the expression");
+  CHECK(message("1 2") == "token 2 stands after the end of the expression");
   CHECK(message("]") == "token 1 is a ] without an operator");
   CHECK(message("[MAX 1 [SM ] ]") == "token 3: [SM has no arguments");
   const uint8_t wrong[] = {15};
