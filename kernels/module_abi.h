@@ -7,13 +7,18 @@
 #include "kernels/dtype.h"
 
 // Every operation; each has an argument struct of this name in kernels/*.h and an implementation in every backend.
-#define SELENE_OPERATIONS(X)                                                                                  \
-  X(Matmul)                                                                                                   \
-  X(ColumnSum)                                                                                                \
-  X(ActivationFwd) X(ActivationBwd) X(Dropout) X(LayerNormFwd) X(LayerNormBwd) X(SoftmaxFwd) X(SoftmaxBwd)    \
-      X(CrossEntropyFwd) X(CrossEntropyBwd) X(AttentionFwd) X(AttentionBwd) X(Positions) X(EmbeddingFwd)      \
-          X(EmbeddingBwd) X(PixelFwd) X(PixelBwd) X(MeanPoolFwd) X(MeanPoolBwd) X(PaddingMask) X(Elementwise) \
-              X(CumulativeSum) X(CopyStrided) X(Cast) X(Fill) X(SumSquares) X(GradientNorm) X(UpdateCheck) X(Adam)
+// clang-format off
+#define SELENE_OPERATIONS(X)                                           \
+  X(Matmul) X(ColumnSum)                                               \
+  X(ActivationFwd) X(ActivationBwd) X(Dropout)                         \
+  X(LayerNormFwd) X(LayerNormBwd)                                      \
+  X(SoftmaxFwd) X(SoftmaxBwd) X(CrossEntropyFwd) X(CrossEntropyBwd)    \
+  X(AttentionFwd) X(AttentionBwd)                                      \
+  X(Positions) X(EmbeddingFwd) X(EmbeddingBwd) X(PixelFwd) X(PixelBwd) \
+  X(MeanPoolFwd) X(MeanPoolBwd) X(PaddingMask)                         \
+  X(Elementwise) X(CumulativeSum) X(CopyStrided) X(Cast) X(Fill)       \
+  X(SumSquares) X(GradientNorm) X(UpdateCheck) X(Adam)
+// clang-format on
 
 namespace selene {
 
@@ -49,12 +54,8 @@ enum class StreamOption : int32_t {
 /// Whose attention: `plain` are the own ones without tensor cores, as a second opinion; `cudnn` is an error for a
 /// call that it does not take; `automatic` is cuDNN's where it takes the call and both axes are long.
 enum class AttentionKernels : int32_t { own, plain, cudnn, automatic };
-enum class Collective : int32_t {
-  all_reduce,
-  reduce_scatter,
-  all_gather,
-  broadcast
-};  // sums; broadcast: from rank 0
+/// What is reduced is summed; broadcast is from rank 0.
+enum class Collective : int32_t { all_reduce, reduce_scatter, all_gather, broadcast };
 
 /// What a module offers. A function that can fail returns null on success, else one line that says what failed.
 struct ModuleTable {

@@ -1,6 +1,6 @@
 // Attention on the device: which kernels run, and what they share: delta before the backward pass, and the second
-// pass that adds the partial sums of a chunked loop (cut.h). Dao 2023, "FlashAttention-2"; the second
-// pass as in "Flash-Decoding" (Dao et al. 2023).
+// pass that adds the partial sums of a chunked loop (cut.h). Dao 2023, "FlashAttention-2"; the second pass as in
+// "Flash-Decoding" (Dao et al. 2023).
 #include "kernels/attention.h"
 
 #include "kernels/cuda/attention/cudnn.h"
@@ -11,7 +11,7 @@
 namespace selene::cuda {
 namespace {
 
-constexpr int NT = 128, kWarps = NT / 32, kMostChannels = int(kMostHeadSize);
+constexpr int kThreads = 128, kWarps = kThreads / 32, kMostChannels = int(kMostHeadSize);
 
 // Several lanes share a row: a lane takes 16 bytes of every kRowLanes * 16, however they can be read.
 constexpr int kRowLanes = 8;
@@ -25,8 +25,8 @@ __device__ Pack<T, kPack<T>> load_channels(const T* row, int64_t c, int64_t K, b
 }
 
 template <class T>
-__global__ void __launch_bounds__(NT) attention_delta_rows(AttentionBwd<T> a, float* delta, bool packs) {
-  const int64_t i = (blockIdx.x * int64_t(NT) + threadIdx.x) / kRowLanes;  // heads of a row are neighbours
+__global__ void __launch_bounds__(kThreads) attention_delta_rows(AttentionBwd<T> a, float* delta, bool packs) {
+  const int64_t i = (blockIdx.x * int64_t(kThreads) + threadIdx.x) / kRowLanes;  // heads of a row are neighbours
   const int64_t h = i % a.H, n = i / a.H % a.Nq, b = i / a.H / a.Nq;
   float sum = 0;
   if (b < a.B) {
@@ -57,14 +57,15 @@ __device__ inline void add_warps(RowSums& row, float (*shared)[kMostChannels]) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(NT) attention_combine_rows(AttentionFwd<T> a, AttentionCut cut) {  // grid B H Nq
+__global__ void __launch_bounds__(kThreads)
+    attention_combine_rows(AttentionFwd<T> a, AttentionCut cut) {  // grid B H Nq
   __shared__ float shared[kWarps][kMostChannels], buffer[kWarps];
   const int64_t q = blockIdx.x % a.Nq, bh = blockIdx.x / a.Nq, b = bh / a.H, h = bh % a.H;
   const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
   float most = -HUGE_VALF;
-  for (int64_t g = threadIdx.x; g < cut.k_chunks; g += NT)
+  for (int64_t g = threadIdx.x; g < cut.k_chunks; g += kThreads)
     most = max_or_nan(most, attention_partial(a, cut, bh, g).max[q]);
-  most = block_max<NT>(most, buffer);
+  most = block_max<kThreads>(most, buffer);
   const float origin = most == -HUGE_VALF ? 0.0f : most;
   float total = 0;
   RowSums o;
@@ -75,7 +76,7 @@ __global__ void __launch_bounds__(NT) attention_combine_rows(AttentionFwd<T> a, 
     for (int i = 0; i < kMostChannels / 32; ++i)
       if (lane + 32 * i < a.K) o.x[i] = fmaf(part.o[q * a.K + lane + 32 * i], factor, o.x[i]);
   }
-  total = block_sum<NT>(total, buffer);
+  total = block_sum<kThreads>(total, buffer);
   add_warps(o, shared);
   if (threadIdx.x == 0) a.lse[blockIdx.x] = most + logf(total);
   const float factor = dropout_scale(a.drop.threshold) / total;
@@ -92,8 +93,8 @@ struct GradientRows {
 };
 
 template <class T>
-__global__ void __launch_bounds__(256) attention_add_rows(GradientRows<T> a) {  // grid B H n
-  __shared__ float buf[256 * (kMostChannels / 32)];
+__global__ void __launch_bounds__(kSumThreads) attention_add_rows(GradientRows<T> a) {  // grid B H n
+  __shared__ float buf[kSumThreads * (kMostChannels / 32)];
   const int64_t n = blockIdx.x % a.n, bh = blockIdx.x / a.n, b = bh / a.H, h = bh % a.H, c = threadIdx.x;
   const float* from = a.from + (bh * a.chunks * a.n + n) * a.K;
   const float sum = sum_rows<kMostChannels / 32>(from, a.chunks, a.n * a.K, 0, a.K, buf);
@@ -146,7 +147,7 @@ void backward_tiles(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut
 template <class T>
 void add_partials(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
   const auto add = [&](const float* from, T* to, int64_t chunks, int64_t n, int64_t batch, int64_t row) {
-    launch(s, attention_add_rows<T>, a.B * a.H * n, 256, 0,
+    launch(s, attention_add_rows<T>, a.B * a.H * n, kSumThreads, 0,
            GradientRows<T>{from, to, chunks, n, a.H, a.K, batch, row});
   };
   if (cut.k_chunks > 1) add(attention_dq_partial(a, cut, 0, 0), a.dq, cut.k_chunks, a.Nq, a.dq_batch, a.dq_row);
@@ -163,7 +164,7 @@ void run(Stream& s, const AttentionFwd<T>& a) {
   if (by_cudnn(s, a)) return cudnn_forward(s, a);
   const AttentionCut cut = attention_cut(a);
   forward_tiles(s, a, cut);
-  if (cut.k_chunks > 1) launch(s, attention_combine_rows<T>, a.B * a.H * a.Nq, NT, 0, a, cut);
+  if (cut.k_chunks > 1) launch(s, attention_combine_rows<T>, a.B * a.H * a.Nq, kThreads, 0, a, cut);
 }
 template <class T>
 int64_t workspace(const AttentionFwd<T>& a) {
@@ -181,7 +182,8 @@ void run(Stream& s, const AttentionBwd<T>& a) {
   const int64_t rows = a.B * a.H * a.Nq;
   const bool packs =
       a.K % kPack<T> == 0 && aligned16(a.o, a.o_batch) && aligned16(a.o, a.o_row) && aligned16(a.d_o, a.o_row);
-  launch(s, attention_delta_rows<T>, ceil_div(rows * kRowLanes, NT), NT, 0, a, attention_delta(a, cut), packs);
+  launch(s, attention_delta_rows<T>, ceil_div(rows * kRowLanes, kThreads), kThreads, 0, a, attention_delta(a, cut),
+         packs);
   backward_tiles(s, a, cut);
   add_partials(s, a, cut);
 }

@@ -14,9 +14,9 @@ struct ColumnTargets {
 constexpr int kColumnsLog2 = 3;  // of one block of threads: few, so that many runs of rows are read at once
 
 /// Grid: 8 columns. Adds the sums over `blocks` rows of partial [blocks, width] to their targets.
-static __global__ void __launch_bounds__(256)
+static __global__ void __launch_bounds__(kSumThreads)
     add_column_blocks(const float* partial, int64_t blocks, int64_t width, ColumnTargets to) {
-  __shared__ float buf[256];
+  __shared__ float buf[kSumThreads];
   const int64_t first = blockIdx.x * int64_t(1 << kColumnsLog2), c = first + threadIdx.x;
   const float sum = sum_rows<1>(partial, blocks, width, first, width, buf, kColumnsLog2);
   if (threadIdx.x >= 1 << kColumnsLog2 || c >= width) return;
@@ -25,7 +25,7 @@ static __global__ void __launch_bounds__(256)
 
 inline void add_block_sums(Stream& s, const float* partial, int64_t blocks, int64_t width, const ColumnTargets& to) {
   if (blocks > 0)
-    launch(s, add_column_blocks, ceil_div(width, 1 << kColumnsLog2), 256, 0, partial, blocks, width, to);
+    launch(s, add_column_blocks, ceil_div(width, 1 << kColumnsLog2), kSumThreads, 0, partial, blocks, width, to);
 }
 
 }  // namespace selene::cuda

@@ -131,8 +131,8 @@ __device__ inline int64_t last_chunk(const Pieces& p, int64_t c, int32_t key) {
 
 /// Grid: chunk x tile of 128 columns. The block of the chunk where an id starts adds its pieces in all later ones.
 template <class T>
-__global__ void __launch_bounds__(256) add_pieces(EmbeddingBwd<T> a, Pieces p, int64_t tiles) {
-  __shared__ float buf[256 * (kTile / 32)];
+__global__ void __launch_bounds__(kSumThreads) add_pieces(EmbeddingBwd<T> a, Pieces p, int64_t tiles) {
+  __shared__ float buf[kSumThreads * (kTile / 32)];
   const int64_t c = blockIdx.x / tiles, first = blockIdx.x % tiles * kTile;
   const int32_t key = p.last[c];
   const bool starts_here = p.first[c] != key || c == 0 || p.last[c - 1] != key;
@@ -164,7 +164,7 @@ void run(Stream& s, const EmbeddingBwd<T>& a) {
   if (whole_packs<T>(a.D, {a.dy, a.dtable})) launch_sums<T, kPack<T>>(s, a, p);
   else launch_sums<T, 1>(s, a, p);
   const int64_t tiles = ceil_div(a.D, kTile);
-  launch(s, add_pieces<T>, p.chunks * tiles, 256, 0, a, p, tiles);
+  launch(s, add_pieces<T>, p.chunks * tiles, kSumThreads, 0, a, p, tiles);
 }
 template <class T>
 int64_t workspace(const EmbeddingBwd<T>& a) {

@@ -7,7 +7,7 @@
 namespace selene::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kSumThreads;
 
 /// Rows of one partial sum: 64, or more where that would give above 1024 partial sums.
 SELENE_HD int64_t rows_per_sum(int64_t N) { return N > 64 * 1024 ? ceil_div(N, 1024) : 64; }

@@ -67,13 +67,15 @@ __device__ inline float sum_packs(const T* x, int64_t stride, int64_t begin, int
   return sum_groups<N>(sum, at, buf);
 }
 
+constexpr int kSumThreads = 256;  // of a block that calls sum_rows
+
 /// Sum over `count` rows, `stride` apart, of columns first to first + (Q << log2) - 1 (below D) of p, by a block of
-/// 256 threads: 256 >> log2 runs of neighbouring rows, then the runs in order. In thread t < Q << log2: of column
-/// first + t.
+/// kSumThreads: kSumThreads >> log2 runs of neighbouring rows, then the runs in order. In thread t < Q << log2: of
+/// column first + t.
 template <int Q>
 __device__ inline float sum_rows(const float* p, int64_t count, int64_t stride, int64_t first, int64_t D, float* buf,
-                                 int log2 = 5) {  // buf: [256 * Q] shared
-  const Lanes at = split_block<256>(log2);
+                                 int log2 = 5) {  // buf: [kSumThreads * Q] shared
+  const Lanes at = split_block<kSumThreads>(log2);
   const int64_t run = ceil_div(count, at.groups), begin = at.group * run, end = min(begin + run, count);
   float sum[Q] = {};
 #pragma unroll 4
