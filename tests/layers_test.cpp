@@ -1,10 +1,13 @@
-// The layers of docs/tour.md, checked on the sources themselves: which folder includes which, what headers keep out,
-// how long files are.
+// The layers of docs/tour.md and the layout of docs/style.md, checked on the sources themselves: which folder
+// includes which, what headers keep out, how long files are, constants' names, clang-format.
 #include <algorithm>
+#include <cctype>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -150,6 +153,11 @@ std::string namespace_of(const Source& s) {
   return s.path.starts_with("tests/golden/") ? "selene::golden" : "selene::testing";
 }
 
+bool is_cpp(const Source& s) {
+  const std::string kind = fs::path(s.path).extension();
+  return kind == ".h" || kind == ".cuh" || kind == ".cpp" || kind == ".cu";
+}
+
 // One line for each thing that is against the rules.
 std::vector<std::string> complaints(const Source& s) {
   std::vector<std::string> found;
@@ -216,6 +224,37 @@ TEST_CASE("headers are guarded and open no namespace for others") {
     CHECK(text.find("#pragma once\n") != text.npos);
     CHECK(text.find("\nusing namespace") == text.npos);
   }
+}
+
+TEST_CASE("constants of a file are kCamel") {
+  const std::regex constant("(?:(?:static|inline) )*const(?:expr)? [^={(;]*[ *]([\\w]+)(?:\\[\\w*\\])? ?(?:=|\\{).*");
+  size_t found = 0;
+  for (const Source& s : sources()) {
+    if (!is_cpp(s)) continue;
+    std::ifstream file(fs::path(SELENE_SOURCE_ROOT) / s.path);
+    bool of_template = false;
+    for (std::string line; std::getline(file, line);) {
+      std::smatch m;
+      if (!of_template && std::regex_match(line, m, constant)) {
+        ++found;
+        INFO(s.path << ": " << m[1]);
+        CHECK((m[1].str()[0] == 'k' && std::isupper(m[1].str()[1])));
+      }
+      of_template = line.starts_with("template <");
+    }
+  }
+  CHECK(found > 100);
+}
+
+TEST_CASE("C++ is laid out as .clang-format says") {
+  if (std::system("clang-format --version 2>/dev/null | grep -q 'version 14'") != 0) {
+    WARN("skipped: clang-format 14 is not installed, and another version lays out otherwise");
+    return;
+  }
+  std::string files;
+  for (const Source& s : sources())
+    if (is_cpp(s)) files += " " + s.path;
+  CHECK(std::system(("cd " SELENE_SOURCE_ROOT " && clang-format --dry-run -Werror" + files).c_str()) == 0);
 }
 
 TEST_CASE("the include checks find each kind of fault") {
