@@ -3,10 +3,27 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/error.h"
 
 namespace selene::data {
+
+std::vector<int32_t> Column::ids(int64_t i, int64_t begin, int64_t end) const {
+  const auto part = [&](const auto& all) { return std::vector<int32_t>(all.begin() + begin, all.begin() + end); };
+  if (dtype == DType::u8) return part(row<uint8_t>(i));
+  return dtype == DType::u16 ? part(row<uint16_t>(i)) : part(row<int32_t>(i));
+}
+
+DType id_type(int64_t count) { return count <= 256 ? DType::u8 : count <= 65536 ? DType::u16 : DType::i32; }
+
+std::vector<uint8_t> packed(std::span<const int32_t> ids, DType type) {
+  const size_t width = size_t(size_of(type));
+  std::vector<uint8_t> bytes(ids.size() * width);
+  for (size_t i = 0; i < ids.size(); ++i)
+    std::memcpy(&bytes[i * width], &ids[i], width);  // little-endian, as the file
+  return bytes;
+}
 
 Column Column::first(int64_t count) const {
   Column cut = *this;

@@ -13,7 +13,7 @@ namespace selene::data {
 /// Rows of elements of one type, each after the one before it. Borrows its memory.
 struct Column {
   std::string name;
-  DType dtype = DType::u8;                // u8 or i32
+  DType dtype = DType::u8;                // u8, u16 or i32
   std::span<const uint8_t> bytes;         // of all rows; aligned to the type
   std::span<const int64_t> offsets = {};  // [rows + 1] elements before each row; empty: every row has one element
 
@@ -32,6 +32,8 @@ struct Column {
     const int64_t begin = offsets[size_t(i)];
     return all<T>().subspan(size_t(begin), size_t(offsets[size_t(i) + 1] - begin));
   }
+  /// Elements `begin` to `end` of row i, whatever integers they are.
+  std::vector<int32_t> ids(int64_t i, int64_t begin, int64_t end) const;
   /// The first `count` rows; shares the memory.
   Column first(int64_t count) const;
   /// Error, with `owner`, unless the offsets ascend from 0 to the elements.
@@ -47,6 +49,10 @@ struct ColumnForm {
   std::vector<DType> types;  // any of these
   bool ragged = true;        // false: one element a row
 };
+
+/// The narrowest type of ids below `count`: u8 up to 256, u16 up to 65,536, then i32; and the bytes of ids in it.
+DType id_type(int64_t count);
+std::vector<uint8_t> packed(std::span<const int32_t> ids, DType type);
 
 /// A column over memory that somebody else keeps.
 template <class T>

@@ -34,7 +34,7 @@ Kind texts(std::string name, std::vector<std::string> classes) {
 
 Kind characters() {
   Kind kind{.name = "characters", .symbol_names = {}, .class_names = {}};
-  kind.columns = {{"characters", {DType::i32}, true}, {"text", {DType::u8, DType::i32}, true}};
+  kind.columns = {{"characters", {DType::i32}, true}, {"text", {DType::u8, DType::u16, DType::i32}, true}};
   kind.check = check_characters, kind.text = character_text;
   return kind;
 }

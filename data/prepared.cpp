@@ -12,7 +12,7 @@
 namespace selene::data {
 namespace {
 
-constexpr const char* kFormat = "2";
+constexpr const char* kFormat = "3";
 
 /// The bytes of a tensor of one dimension. Error for another number of them, and where it begins at an address that
 /// its type cannot have.
@@ -110,7 +110,7 @@ void write_prepared(const std::string& folder, std::string_view split, const Dat
   for (const Column& c : data.columns)
     if (!c.offsets.empty())
       tensors.push_back({c.name + ".offsets", DType::i64, {int64_t(c.offsets.size())}, c.offsets.data()});
-  for (const int64_t width : {4, 1})  // so that each is aligned
+  for (const int64_t width : {4, 2, 1})  // so that each is aligned
     for (const Column& c : data.columns)
       if (size_of(c.dtype) == width) tensors.push_back({c.name, c.dtype, {c.elements()}, c.bytes.data()});
   write_checked(

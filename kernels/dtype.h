@@ -13,15 +13,17 @@
 
 namespace selene {
 
-enum class DType : int32_t { f32, f16, bf16, f64, i32, i64, u8 };
+/// u16 is for columns of data (data/columns.h); no operation has it.
+enum class DType : int32_t { f32, f16, bf16, f64, i32, i64, u8, u16 };
 
 /// Bytes of one element.
 SELENE_HD constexpr int64_t size_of(DType t) {
-  return t == DType::u8 ? 1 : t == DType::f16 || t == DType::bf16 ? 2 : t == DType::f64 || t == DType::i64 ? 8 : 4;
+  if (t == DType::f16 || t == DType::bf16 || t == DType::u16) return 2;
+  return t == DType::u8 ? 1 : t == DType::f64 || t == DType::i64 ? 8 : 4;
 }
 /// "f32", "bf16", ...
 constexpr const char* name_of(DType t) {
-  constexpr const char* names[] = {"f32", "f16", "bf16", "f64", "i32", "i64", "u8"};
+  constexpr const char* names[] = {"f32", "f16", "bf16", "f64", "i32", "i64", "u8", "u16"};
   return names[int(t)];
 }
 
@@ -129,6 +131,7 @@ template <> struct DTypeOf<double> { static constexpr DType value = DType::f64; 
 template <> struct DTypeOf<int32_t> { static constexpr DType value = DType::i32; };
 template <> struct DTypeOf<int64_t> { static constexpr DType value = DType::i64; };
 template <> struct DTypeOf<uint8_t> { static constexpr DType value = DType::u8; };
+template <> struct DTypeOf<uint16_t> { static constexpr DType value = DType::u16; };
 // clang-format on
 template <class T>
 constexpr DType dtype_of = DTypeOf<T>::value;

@@ -19,7 +19,8 @@ namespace {
 
 constexpr uint64_t kMaxHeader = 100'000'000;  // bytes; the limit of the reference implementation
 constexpr int kDeepestHeader = 3;             // levels: all, a tensor, a list
-constexpr DType kDtypes[] = {DType::f32, DType::f16, DType::bf16, DType::f64, DType::i32, DType::i64, DType::u8};
+constexpr DType kDtypes[] = {DType::f32, DType::f16, DType::bf16, DType::f64,
+                             DType::i32, DType::i64, DType::u8,   DType::u16};
 
 std::optional<DType> dtype_named(const std::string& name) {
   for (DType t : kDtypes)
@@ -113,7 +114,7 @@ std::string quote(const std::string& text) {
 }  // namespace
 
 const char* safetensors_name(DType dtype) {
-  constexpr const char* names[] = {"F32", "F16", "BF16", "F64", "I32", "I64", "U8"};
+  constexpr const char* names[] = {"F32", "F16", "BF16", "F64", "I32", "I64", "U8", "U16"};
   return names[int(dtype)];
 }
 

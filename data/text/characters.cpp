@@ -105,36 +105,27 @@ std::vector<int32_t> characters_of(const std::vector<std::vector<int32_t>>& text
 Dataset character_set(const std::string& name, const std::vector<int32_t>& characters,
                       const std::vector<std::vector<int32_t>>& texts) {
   struct Memory {
-    std::vector<int32_t> characters, wide;
-    std::vector<uint8_t> narrow;
+    std::vector<int32_t> characters;
+    std::vector<uint8_t> symbols;
     std::vector<int64_t> vocabulary, offsets{0};
   };
   const auto memory = std::make_shared<Memory>();
   memory->characters = characters, memory->vocabulary = {0, int64_t(characters.size())};
+  std::vector<int32_t> symbols;
   for (const auto& text : texts) {
     for (const int32_t point : text) {
       const auto found = std::lower_bound(characters.begin(), characters.end(), point);
       const bool known = found != characters.end() && *found == point;
-      memory->wide.push_back(known ? int32_t(found - characters.begin()) + 1 : 0);
+      symbols.push_back(known ? int32_t(found - characters.begin()) + 1 : 0);
     }
-    memory->offsets.push_back(int64_t(memory->wide.size()));
+    memory->offsets.push_back(int64_t(symbols.size()));
   }
+  const DType type = id_type(int64_t(characters.size()) + 1);
+  memory->symbols = packed(symbols, type);
   Dataset data{name, &kind_named("characters"), {}, memory};
-  data.columns.push_back(column<int32_t>("characters", memory->characters, memory->vocabulary));
-  if (characters.size() < 256) {
-    memory->narrow.assign(memory->wide.begin(), memory->wide.end());
-    memory->wide = {};
-    data.columns.push_back(column<uint8_t>("text", memory->narrow, memory->offsets));
-  } else {
-    data.columns.push_back(column<int32_t>("text", memory->wide, memory->offsets));
-  }
+  data.columns = {column<int32_t>("characters", memory->characters, memory->vocabulary),
+                  {"text", type, memory->symbols, memory->offsets}};
   return data;
-}
-
-std::vector<int32_t> text_symbols(const Dataset& data, int64_t row, int64_t begin, int64_t end) {
-  const Column& text = data.columns.at(1);
-  const auto part = [&](const auto& all) { return std::vector<int32_t>(all.begin() + begin, all.begin() + end); };
-  return text.dtype == DType::u8 ? part(text.row<uint8_t>(row)) : part(text.row<int32_t>(row));
 }
 
 void check_characters(const Dataset& data) {
@@ -142,10 +133,13 @@ void check_characters(const Dataset& data) {
   const auto known = characters.all<int32_t>();
   if (characters.rows() != 1 || known.empty() || !std::is_sorted(known.begin(), known.end()))
     throw Error(fmt::format("{}: its characters are no ascending list", data.name));
+  if (const DType wanted = id_type(int64_t(known.size()) + 1); text.dtype != wanted)
+    throw Error(fmt::format("{}: text is {}, wanted {} for {} characters", data.name, name_of(text.dtype),
+                            name_of(wanted), known.size()));
   for (int64_t row = 0; row < text.rows(); ++row) {
     const int64_t length = text.offsets[size_t(row) + 1] - text.offsets[size_t(row)];
     if (length == 0) throw Error(fmt::format("{}: text {} is empty", data.name, row + 1));
-    for (const int32_t symbol : text_symbols(data, row, 0, length))
+    for (const int32_t symbol : text.ids(row, 0, length))
       if (symbol < 0 || symbol > int64_t(known.size()))
         throw Error(fmt::format("{}: symbol {}, wanted 0 to {}", data.name, symbol, known.size()));
   }
@@ -156,7 +150,7 @@ std::string character_text(const Dataset& data, int64_t example) {
   const auto& offsets = data.columns.at(1).offsets;
   const int64_t length = offsets[size_t(example) + 1] - offsets[size_t(example)];
   std::string text;
-  for (const int32_t symbol : text_symbols(data, example, 0, std::min(length, kShownCharacters)))
+  for (const int32_t symbol : data.columns.at(1).ids(example, 0, std::min(length, kShownCharacters)))
     append_utf8(text, symbol ? characters[size_t(symbol) - 1] : 0xfffd);
   return printable(text);
 }

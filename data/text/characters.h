@@ -18,13 +18,10 @@ std::vector<int32_t> decode_text(std::string_view text, const std::string& name)
 /// The different ones in ascending order: symbol 1 is the first, symbol 0 is every other character.
 std::vector<int32_t> characters_of(const std::vector<std::vector<int32_t>>& texts);
 
-/// A set with the columns `characters` i32, one row: the vocabulary; and `text`, a row of symbols for each text, u8
-/// where they are at most 256, else i32.
+/// A set with the columns `characters` i32, one row: the vocabulary; and `text`, a row of symbols for each text in
+/// the narrowest type.
 Dataset character_set(const std::string& name, const std::vector<int32_t>& characters,
                       const std::vector<std::vector<int32_t>>& texts);
-
-/// The symbols of text `row`, whatever the column's type.
-std::vector<int32_t> text_symbols(const Dataset& data, int64_t row, int64_t begin, int64_t end);
 
 /// For the table of kinds. check_characters: Error for symbols that the vocabulary does not have.
 void check_characters(const Dataset& data);

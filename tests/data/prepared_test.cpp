@@ -6,6 +6,7 @@
 
 #include "data/io/checksum.h"
 #include "data/lra/listops/listops.h"
+#include "data/text/characters.h"
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
 
@@ -37,7 +38,7 @@ std::vector<T> copy(std::span<const T> s) {
 /// A file with the tensors of prepared data, each as given, to be refused.
 std::string write(const Folder& folder, const std::vector<int64_t>& offsets, const std::vector<int32_t>& labels,
                   const std::vector<uint8_t>& symbols, Metadata metadata = {}) {
-  for (const auto& [key, value] : Metadata{{"data_format", "2"}, {"kind", "listops"}}) metadata.emplace(key, value);
+  for (const auto& [key, value] : Metadata{{"data_format", "3"}, {"kind", "listops"}}) metadata.emplace(key, value);
   const std::vector<TensorBytes> tensors{{"symbols.offsets", DType::i64, {int64_t(offsets.size())}, offsets.data()},
                                          {"labels", DType::i32, {int64_t(labels.size())}, labels.data()},
                                          {"symbols", DType::u8, {int64_t(symbols.size())}, symbols.data()}};
@@ -47,6 +48,33 @@ std::string write(const Folder& folder, const std::vector<int64_t>& offsets, con
 }
 
 }  // namespace
+
+TEST_CASE("prepared: ids are as wide as their vocabulary needs") {
+  const Folder folder;
+  const std::string path = folder.file("train.safetensors");
+  for (const auto& [symbols, type] :
+       {std::pair{256, DType::u8}, {257, DType::u16}, {65536, DType::u16}, {65537, DType::i32}}) {
+    CAPTURE(symbols);
+    std::vector<int32_t> characters, ids;  // the unknown one is symbol 0
+    for (int id = 1; id < symbols; ++id) characters.push_back(0x10000 + id), ids.push_back(id);
+    const Dataset made = character_set("made", characters, {characters, {0x10000 + symbols - 1, 7}});
+    write_prepared(folder.path.string(), "train", made, "{}");
+    const Dataset read = open_prepared(path, "train");
+    const Column& text = read.column("text");
+    CHECK(text.dtype == type);
+    CHECK(text.ids(0, 0, symbols - 1) == ids);
+    CHECK(text.ids(1, 0, 2) == std::vector<int32_t>{symbols - 1, 0});
+    const auto content = int64_t(fs::file_size(path)) - 4 * (symbols - 1) - size_of(type) * (symbols + 1);
+    CHECK((content > 0 && content < 1000));  // beside vocabulary and text: header and offsets
+    Dataset wide = made;
+    const std::vector<uint8_t> bytes = packed(ids, DType::i32);
+    const std::vector<int64_t> offsets{0, symbols - 1};
+    wide.columns[1] = {"text", DType::i32, bytes, offsets};
+    if (type != DType::i32)
+      CHECK(holds(message_of([&] { write_prepared(folder.path.string(), "train", wide, "{}"); }),
+                  std::string("text is i32, wanted ") + name_of(type)));
+  }
+}
 
 TEST_CASE("prepared: a split comes back as it was") {
   const Folder folder;
@@ -139,14 +167,14 @@ TEST_CASE("prepared: what does not fit together is refused by name") {
         "data of kind 'speech', wanted one of listops, text, retrieval, image, pathfinder, characters");
   CHECK(
       message({0, 2, 3}, {1, 9}, {1, 2, 3}, {{"data_format", "7"}}) ==
-      "data format is version 7, this program reads version 2; prepare the data again, selene-prepare with --force");
+      "data format is version 7, this program reads version 3; prepare the data again, selene-prepare with --force");
   const std::string path = folder.file("floats.safetensors");
   const int64_t offsets[] = {0, 1};
   const float symbols[] = {1};
   write_checked(
       path,
       std::vector<TensorBytes>{{"symbols.offsets", DType::i64, {2}, offsets}, {"symbols", DType::f32, {1}, symbols}},
-      {{"data_format", "2"}, {"kind", "listops"}});
+      {{"data_format", "3"}, {"kind", "listops"}});
   CHECK(message_of([&] { open_prepared(path); }) == path + ": tensor symbols is f32, wanted u8");
   write_safetensors(folder.file("other.safetensors"), {});
   CHECK(holds(message_of([&] { open_prepared(folder.file("other.safetensors")); }), "is not prepared data"));

@@ -156,8 +156,9 @@ data::Loader LanguageModelling::loader(std::shared_ptr<const data::Dataset> data
   const auto start = int32_t(symbols() - 1);
   const auto read = [data, blocks, start](int64_t number) {
     const Blocks::Place at = (*blocks)[number];
-    data::Example example{{{at.begin ? data::text_symbols(*data, at.row, at.begin - 1, at.begin)[0] : start}},
-                          data::text_symbols(*data, at.row, at.begin, at.end)};
+    const data::Column& text = data->column("text");
+    data::Example example{{{at.begin ? text.ids(at.row, at.begin - 1, at.begin)[0] : start}},
+                          text.ids(at.row, at.begin, at.end)};
     example.rows[0].insert(example.rows[0].end(), example.targets.begin(), example.targets.end() - 1);
     return example;
   };

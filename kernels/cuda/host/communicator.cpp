@@ -58,6 +58,8 @@ ncclDataType_t type_of(DType t) {
       return ncclInt64;
     case DType::u8:
       return ncclUint8;
+    case DType::u16:
+      break;
   }
   throw Error("communicator: unknown element type");
 }
