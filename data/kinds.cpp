@@ -1,8 +1,6 @@
 // The table of data kinds: a new task's data is a row here, a reader, and a subcommand of selene-prepare.
 #include <fmt/format.h>
 
-#include <ranges>
-
 #include "data/dataset.h"
 #include "data/lra/listops/listops.h"
 #include "data/lra/own_examples.h"
@@ -69,8 +67,8 @@ const std::vector<Kind>& kinds() {
 const Kind& kind_named(std::string_view name) {
   for (const Kind& kind : kinds())
     if (kind.name == name) return kind;
-  throw Error(fmt::format("data of kind '{}', wanted one of {}", name.substr(0, 40),
-                          join(kinds() | std::views::transform(&Kind::name), ", ")));
+  throw Error(
+      fmt::format("data of kind '{}', wanted one of {}", name.substr(0, 40), join(kinds(), ", ", &Kind::name)));
 }
 
 }  // namespace selene::data

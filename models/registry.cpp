@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <ranges>
-
 #include "kernels/error.h"
 #include "kernels/join.h"
 
@@ -20,8 +18,8 @@ std::span<const Mechanism> attentions() {
 const Mechanism& attention_named(const std::string& name) {
   for (const Mechanism& m : attentions())
     if (name == m.name) return m;
-  throw Error(fmt::format("model.attention is '{}', wanted one of {}", name,
-                          join(attentions() | std::views::transform(&Mechanism::name), ", ")));
+  throw Error(
+      fmt::format("model.attention is '{}', wanted one of {}", name, join(attentions(), ", ", &Mechanism::name)));
 }
 
 std::string attention_label(const std::string& attention,

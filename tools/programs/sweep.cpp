@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <ranges>
 
 #include "data/io/printable.h"
 #include "data/io/stop.h"
@@ -70,7 +69,7 @@ std::string unknown_name(const char* option, const std::vector<std::string>& ask
   for (const std::string& name : asked) {
     if (std::any_of(known.begin(), known.end(), [&](const auto& choice) { return choice.name == name; })) continue;
     return fmt::format("{} is '{}', wanted {}", option, data::printable(name),
-                       join(known | std::views::transform(&train::Choice::name), ", "));
+                       join(known, ", ", &train::Choice::name));
   }
   return "";
 }

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <ranges>
 
 #include "kernels/error.h"
 #include "kernels/join.h"
@@ -67,9 +66,8 @@ std::vector<std::string> models_with_results(const std::vector<LraRun>& runs) {
 void add_paper(Figure& f, const Paper& paper) {
   const std::optional<size_t> n = paper.length_index(f.length);
   if (!n)
-    throw Error(fmt::format(
-        "times at {} tokens: the paper has none there, wanted {}", f.length,
-        join(paper.lengths | std::views::transform([](int64_t tokens) { return std::to_string(tokens); }), ", ")));
+    throw Error(fmt::format("times at {} tokens: the paper has none there, wanted {}", f.length,
+                            join(paper.lengths, ", ", [](int64_t tokens) { return std::to_string(tokens); })));
   for (const PaperModel& m : paper.models)
     if (std::isfinite(m.speed[*n]))
       f.points.push_back({m.title, m.speed[*n], paper.average(m, f.tasks), m.memory[*n], false});
@@ -242,7 +240,7 @@ Figure figure_of(const std::vector<LraRun>& runs, const std::vector<StepTime>& a
   else add_ours(f, runs, models, times, paper);
   add_paper(f, paper);
   const auto title = [&](const std::string& task) { return paper.task_title(task); };
-  f.task_titles = join(f.tasks | std::views::transform(title), ", ");
+  f.task_titles = join(f.tasks, ", ", title);
   return f;
 }
 
