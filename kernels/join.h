@@ -11,7 +11,8 @@ namespace selene {
 /// view that transforms: clang 14 does not take those of GCC's library.)
 template <class Texts, class Text = std::identity>
 std::string join(const Texts& texts, std::string_view between, Text text = {}) {
-  std::string out, gap;
+  std::string out;
+  std::string_view gap;
   for (const auto& one : texts) out.append(gap).append(std::invoke(text, one)), gap = between;
   return out;
 }
