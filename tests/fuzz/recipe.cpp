@@ -13,17 +13,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const size_t line = text.rfind('\n');
   const std::string set(line == text.npos ? text : text.substr(line + 1));
   try {
-    selene::recipe_values(text, "fuzz");
+    selene::train::recipe_values(text, "fuzz");
   } catch (const selene::Error&) {
   }
   for (const auto& sets : {std::vector<std::string>{}, std::vector<std::string>{set}}) {
-    selene::Recipe recipe;
+    selene::train::Recipe recipe;
     try {
-      recipe = selene::parse_recipe(text, "fuzz", sets);
+      recipe = selene::train::parse_recipe(text, "fuzz", sets);
     } catch (const selene::Error&) {
       continue;
     }
-    if (!(selene::parse_recipe(selene::to_yaml(recipe), "again") == recipe)) abort();
+    if (!(selene::train::parse_recipe(selene::train::to_yaml(recipe), "again") == recipe)) abort();
   }
   return 0;
 }
