@@ -254,7 +254,7 @@ TEST_CASE("C++ is laid out as .clang-format says") {
   std::string files;
   for (const Source& s : sources())
     if (is_cpp(s)) files += " " + s.path;
-  CHECK(std::system(("cd " SELENE_SOURCE_ROOT " && clang-format --dry-run -Werror" + files).c_str()) == 0);
+  CHECK(std::system(("cd '" SELENE_SOURCE_ROOT "' && clang-format --dry-run -Werror" + files).c_str()) == 0);
 }
 
 TEST_CASE("the include checks find each kind of fault") {

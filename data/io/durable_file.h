@@ -66,10 +66,9 @@ class FolderLock {
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
   ~FolderLock();
-  bool held() const { return held_; }  // this object has the lock
-  bool taken() const {
-    return taken_;
-  }  // another process has it; where the file system has no locks, neither is true
+  /// This object has the lock; another process has it. Where the file system has no locks, neither is so.
+  bool held() const { return held_; }
+  bool taken() const { return taken_; }
   /// Where the folder is now: somebody may have renamed it. Empty if it was removed; where the system does not tell,
   /// the path that it was opened by.
   std::string place() const;

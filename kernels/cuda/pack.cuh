@@ -1,5 +1,7 @@
 // Several neighbouring elements in one memory access: 16 bytes a thread where pointer and row stride allow it.
 #pragma once
+#include <type_traits>
+
 #include "kernels/cuda/device.cuh"
 
 namespace selene::cuda {
@@ -21,24 +23,11 @@ SELENE_HD bool aligned16(const T* p, int64_t stride) {
   return aligned16(static_cast<const void*>(p)) && stride * int64_t(sizeof(T)) % 16 == 0;
 }
 
+/// What one access of 2, 4, 8 or 16 bytes moves.
 template <int Bytes>
-struct Word;
-template <>
-struct Word<2> {
-  using type = uint16_t;
-};
-template <>
-struct Word<4> {
-  using type = uint32_t;
-};
-template <>
-struct Word<8> {
-  using type = uint2;
-};
-template <>
-struct Word<16> {
-  using type = uint4;
-};
+using Word =
+    std::conditional_t<Bytes == 16, uint4,
+                       std::conditional_t<Bytes == 8, uint2, std::conditional_t<Bytes == 4, uint32_t, uint16_t>>>;
 
 /// p is aligned to the pack's size, or to 16 bytes where that is less.
 template <int N, class T>
@@ -50,7 +39,7 @@ __device__ inline Pack<T, N> load_pack(const T* p) {
 #endif
   Pack<T, N> pack;
   for (int i = 0; i < bytes / step; ++i) {
-    const typename Word<step>::type word = reinterpret_cast<const typename Word<step>::type*>(p)[i];
+    const Word<step> word = reinterpret_cast<const Word<step>*>(p)[i];
     memcpy(reinterpret_cast<unsigned char*>(&pack) + i * step, &word, step);
   }
   return pack;
@@ -63,9 +52,9 @@ __device__ inline void store_pack(T* p, const Pack<T, N>& pack) {
   simt::check_aligned(p, step);
 #endif
   for (int i = 0; i < bytes / step; ++i) {
-    typename Word<step>::type word;
+    Word<step> word;
     memcpy(&word, reinterpret_cast<const unsigned char*>(&pack) + i * step, step);
-    reinterpret_cast<typename Word<step>::type*>(p)[i] = word;
+    reinterpret_cast<Word<step>*>(p)[i] = word;
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #define __global__
@@ -154,27 +155,13 @@ inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 // CUDA's min and max of floating-point numbers drop NaN; kernels that must keep it use max_or_nan.
 template <class T>
 T min(T a, T b) {
-  return b < a ? b : a;
+  if constexpr (std::is_floating_point_v<T>) return std::fmin(a, b);
+  else return b < a ? b : a;
 }
 template <class T>
 T max(T a, T b) {
-  return a < b ? b : a;
-}
-template <>
-inline float min<float>(float a, float b) {
-  return fminf(a, b);
-}
-template <>
-inline float max<float>(float a, float b) {
-  return fmaxf(a, b);
-}
-template <>
-inline double min<double>(double a, double b) {
-  return fmin(a, b);
-}
-template <>
-inline double max<double>(double a, double b) {
-  return fmax(a, b);
+  if constexpr (std::is_floating_point_v<T>) return std::fmax(a, b);
+  else return a < b ? b : a;
 }
 
 inline int atomicAdd(int* p, int x) { return __atomic_fetch_add(p, x, __ATOMIC_RELAXED); }

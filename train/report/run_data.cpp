@@ -101,13 +101,14 @@ void take_validation(HeadlineMeasure& m, const MetricsRow& row) {
 
 /// What a run says of itself decides what its headline is; a recipe of another version says nothing.
 Headline headline_of(RunData& run) {
-  const auto value = [&](const char* name, const char* usual) {
+  const auto value = [&](const char* name, const std::string& usual) {
     const auto found =
         std::find_if(run.keys.begin(), run.keys.end(), [&](const auto& key) { return key.first == name; });
-    return found == run.keys.end() ? std::string(usual) : found->second;
+    return found == run.keys.end() ? usual : found->second;
   };
+  const Recipe usual;
   try {
-    return headline_of(run.rows, value("task", "classification"), value("train.best_metric", "accuracy"));
+    return headline_of(run.rows, value("task", usual.task), value("train.best_metric", usual.train.best_metric));
   } catch (const Error& error) {
     run.problems.push_back(fmt::format("{}/recipe.yaml: {}", run.path, error.what()));
     return headline_of(run.rows);
@@ -123,7 +124,7 @@ Headline headline_of(const std::vector<MetricsRow>& rows, std::string_view task,
   for (const Measure& m : measures_of(task))
     if (m.name == best_metric || (m.told & in_headline)) {
       const auto place = m.name == best_metric ? h.measures.begin() : h.measures.end();
-      h.measures.insert(place, {std::string(m.name), m.higher_is_better});
+      h.measures.insert(place, {std::string(m.name), std::string(m.unit), m.higher_is_better});
     }
   std::vector<double> speeds;
   double before = 0, wall = -1;  // seconds of the run's earlier parts; of this part
@@ -182,9 +183,9 @@ const HeadlineMeasure* find_measure(const Headline& headline, std::string_view n
   return nullptr;
 }
 
-std::string measure_text(std::string_view name, std::optional<double> value) {
+std::string measure_text(const HeadlineMeasure& measure, std::optional<double> value) {
   if (!value) return "-";
-  return name == "accuracy" ? fmt::format("{:.2f} %", 100 * *value) : fmt::format("{:.4f}", *value);
+  return measure.unit == "fraction" ? fmt::format("{:.2f} %", 100 * *value) : fmt::format("{:.4f}", *value);
 }
 
 std::vector<HeadlineColumn> headline_columns(const std::vector<RunData>& runs) {
@@ -196,7 +197,7 @@ std::vector<HeadlineColumn> headline_columns(const std::vector<RunData>& runs) {
       return found ? found->*number : std::nullopt;
     };
     columns.push_back({fmt::format("{} {}", title, m.name),
-                       [=, name = m.name](const RunData& r) { return measure_text(name, value(r)); },
+                       [=](const RunData& r) { return measure_text(m, value(r)); },
                        [=, higher = m.higher_is_better](const RunData& r) -> Number {
                          const Number v = value(r);
                          return v && !higher ? -*v : v;

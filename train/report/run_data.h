@@ -14,7 +14,7 @@ namespace selene::train {
 
 /// What became of one measure of the run's task.
 struct HeadlineMeasure {
-  std::string name;
+  std::string name, unit;
   bool higher_is_better = true;
   std::optional<double> best = {};  // of the validations
   int64_t best_update = 0;          // of that, the earliest of equals
@@ -51,8 +51,8 @@ Headline headline_of(const std::vector<MetricsRow>& rows, std::string_view task 
                      std::string_view best_metric = "accuracy");
 /// The measure of that name; null where there is none.
 const HeadlineMeasure* find_measure(const Headline& headline, std::string_view name);
-/// "37.50 %" of an accuracy, "1.2345" of anything else, "-" where there is none.
-std::string measure_text(std::string_view name, std::optional<double> value);
+/// A value of the measure: "37.50 %" of a fraction, "1.2345" of anything else, "-" where there is none.
+std::string measure_text(const HeadlineMeasure& measure, std::optional<double> value);
 
 /// Gives runs of the same name the folder they were given as, so that names differ.
 void make_names_distinct(std::vector<RunData>& runs);

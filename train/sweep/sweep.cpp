@@ -27,7 +27,7 @@ using Clock = std::chrono::steady_clock;
 /// "accuracy 37.50 %" of the test.
 std::string result_of(const std::string& folder) {
   for (const HeadlineMeasure& m : load_run(folder).headline.measures)
-    if (m.test) return fmt::format("{} {}", m.name, measure_text(m.name, m.test));
+    if (m.test) return fmt::format("{} {}", m.name, measure_text(m, m.test));
   return "done";
 }
 

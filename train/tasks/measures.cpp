@@ -25,7 +25,7 @@ const std::vector<Row>& table() {
   static const Measure nats{"loss", "nats", false, everywhere | in_headline, loss};
   static const Measure smoothed{
       "smoothed_loss", "nats", false, in_training, [](const LossSums& s) { return s.loss / s.count; }, true};
-  static const Measure accuracy{"accuracy", "", true, everywhere | in_headline,
+  static const Measure accuracy{"accuracy", "fraction", true, everywhere | in_headline,
                                 [](const LossSums& s) { return s.correct / s.count; }};
   static const Measure perplexity{"perplexity", "", false, in_evaluation,
                                   [](const LossSums& s) { return std::exp(loss(s)); }};

@@ -15,7 +15,7 @@ namespace selene::train {
 enum Told : unsigned { in_training = 1, in_validation = 2, in_evaluation = 4, everywhere = 7, in_headline = 8 };
 
 struct Measure {
-  std::string_view name, unit;
+  std::string_view name, unit;  // unit: "nats"; of a "fraction" people read per cent
   bool higher_is_better;
   unsigned told;
   double (*of)(const LossSums&);  // of sums with a count above 0

@@ -51,9 +51,8 @@ Splits read_splits(const Recipe& recipe) {
   return splits;
 }
 
-const Tensor& DeviceBatch::at(std::string_view name) const {
-  for (const auto& [known, tensor] : tensors)
-    if (known == name) return tensor;
+Tensor DeviceBatch::at(std::string_view name) const {
+  if (const Tensor tensor = find(name)) return tensor;
   throw Error(fmt::format("batch: has no tensor '{}'", name));
 }
 

@@ -19,7 +19,7 @@ namespace selene::train {
 struct DeviceBatch {
   std::vector<std::pair<std::string, Tensor>> tensors;
   /// Error where there is none of that name.
-  const Tensor& at(std::string_view name) const;
+  Tensor at(std::string_view name) const;
   /// Empty where there is none of that name.
   Tensor find(std::string_view name) const;
 };

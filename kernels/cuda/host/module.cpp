@@ -138,8 +138,7 @@ const char* stream_destroy(void* handle) {
 const char* stream_option(void* handle, int32_t option, int64_t value) {
   return guarded([&] {
     Stream& s = stream(handle);
-    const auto most =
-        int64_t(StreamOption(option) == StreamOption::attention ? AttentionKernels::automatic : AttentionKernels(1));
+    const int64_t most = StreamOption(option) == StreamOption::attention ? int64_t(AttentionKernels::automatic) : 1;
     if (value < 0 || value > most)
       throw Error("stream option: value " + std::to_string(value) + ", wanted 0 to " + std::to_string(most));
     switch (StreamOption(option)) {
