@@ -14,6 +14,23 @@ std::vector<const void*> addresses(const DeviceBatch& batch) {
   return at;
 }
 
+/// What f launches, as a graph. An error of f ends the capture, and what it had recorded is dropped.
+template <class F>
+Graph captured(Stream& stream, F f) {
+  stream.begin_capture();
+  try {
+    f();
+  } catch (...) {
+    try {
+      stream.end_capture();
+    } catch (const Error&) {
+      // A module refuses to make a graph of a capture that was broken off; it has ended all the same.
+    }
+    throw;
+  }
+  return stream.end_capture();
+}
+
 }  // namespace
 
 StepGraphs::Entry& StepGraphs::entry_of(const data::Batch& batch, int64_t micro) {
@@ -41,9 +58,7 @@ void StepGraphs::micro_batch(const data::Batch& batch, int64_t micro) {
   Stream& stream = session_.context().stream();
   const DeviceBatch on_device = session_.upload(batch);
   if (!e.graph) {
-    stream.begin_capture();
-    session_.micro_batch(on_device, micro);
-    e.graph = stream.end_capture();
+    e.graph = captured(stream, [&] { session_.micro_batch(on_device, micro); });
     e.inputs = addresses(on_device);
   }
   if (e.inputs != addresses(on_device)) throw Error("a captured step: its inputs lie elsewhere than at the capture");
@@ -58,11 +73,7 @@ void StepGraphs::optimizer_step() {
     return;
   }
   Stream& stream = session_.context().stream();
-  if (!optimizer_) {
-    stream.begin_capture();
-    session_.optimizer().step();
-    optimizer_ = stream.end_capture();
-  }
+  if (!optimizer_) optimizer_ = captured(stream, [&] { session_.optimizer().step(); });
   stream.replay(optimizer_);
 }
 

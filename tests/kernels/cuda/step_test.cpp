@@ -121,6 +121,30 @@ TEST_CASE("the gradients of a step on the device are the CPU's within rounding")
     }
 }
 
+TEST_CASE("an error inside a captured step ends the capture, and the next step is captured and replayed") {
+  const Recipe r = small_recipe(small_luna());
+  const data::Batch batch = random_batch(r.model, kB, kN, 5);
+  data::Batch nameless = batch;
+  nameless.inputs[0].name = "none";
+  for (const Backend* module : {static_cast<const Backend*>(nullptr), &device_module()}) {
+    INFO((module ? "module" : "cpu"));
+    const auto s = small_session(r, kB, kN, module);
+    StepGraphs steps(*s, true);
+    s->set_step(0, 0, double(kB));
+    steps.micro_batch(batch, 0);  // launch by launch
+    const std::vector<float> eager = floats(*s, s->parameters().gradients());
+    CHECK_THROWS_AS(steps.micro_batch(nameless, 0), Error);
+    CHECK(!s->context().stream().capturing());
+    CHECK(s->context().step().live() == 0);
+    for (int64_t replay = 1; replay < 3; ++replay) {
+      s->set_step(0, 0, double(kB));
+      steps.micro_batch(batch, 0);
+      CHECK(steps.replays() == replay);
+      CHECK(floats(*s, s->parameters().gradients()) == eager);
+    }
+  }
+}
+
 TEST_CASE("fp16 on the device: an overflow skips the update and halves the scale, at the floor it stops") {
   Recipe r = small_recipe(small_luna());
   r.train.precision = "fp16", r.train.fp16_init_scale = 0x1p40;
