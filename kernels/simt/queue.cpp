@@ -1,5 +1,5 @@
 // kernels/cuda/host/runtime.h on the host: kernels run when they are queued, a graph is the list of kernels with the
-// arguments of the capture. Environment: SELENE_SIMT_CAPABILITY (80; 70 takes the kernels of older devices).
+// arguments of the capture. The compute capability is 80 where the environment asks for no other.
 #include <unistd.h>
 
 #include <chrono>
@@ -17,10 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr int64_t kAlignment = 256;
 
-int32_t capability() {
-  const char* text = getenv("SELENE_SIMT_CAPABILITY");
-  return text ? atoi(text) : 80;
-}
+int32_t capability() { return wanted_capability(80); }
 
 simt::Queue& queue(const Stream& s) { return *static_cast<simt::Queue*>(s.queue); }
 
@@ -32,7 +29,7 @@ std::string why_unusable() {
   const int32_t c = capability();
   for (const int32_t known : {70, 75, 80, 86, 89, 90})
     if (c == known) return "";
-  return "SELENE_SIMT_CAPABILITY is not one of 70, 75, 80, 86, 89, 90";
+  return "SELENE_DEVICE_CAPABILITY is not one of 70, 75, 80, 86, 89, 90";
 }
 
 void device_info(DeviceInfo& info) {

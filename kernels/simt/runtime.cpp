@@ -235,8 +235,8 @@ void set_schedule(Schedule schedule) { chosen_schedule() = schedule; }
 void run(const Kernel& kernel) {
   Runtime& r = runtime();
   const std::lock_guard<std::mutex> lock(r.mutex);
-  const KernelName name = kernel_name(kernel.function);
-  r.names.insert(name.base);
+  const std::string name = kernel_name(kernel.function);
+  r.names.insert(name);
   r.schedule = chosen_schedule(), r.random = 1;
   r.kernel = &kernel, r.threads = kernel.block;
   for (size_t t = r.fibers.size(); t < size_t(kernel.block); ++t) {
@@ -249,7 +249,7 @@ void run(const Kernel& kernel) {
   try {
     run_blocks(r);
   } catch (const std::exception& e) {
-    const std::string what = "kernel " + name.full + ", " + e.what();
+    const std::string what = "kernel " + name + ", " + e.what();
     abandon(r);
     throw Error(what);
   }
@@ -310,9 +310,23 @@ extern "C" __attribute__((visibility("default"))) void selene_simt_set_schedule(
   selene::simt::set_schedule(static_cast<selene::simt::Schedule>(schedule));
 }
 
-extern "C" __attribute__((visibility("default"))) const char* selene_simt_kernels() {
+namespace {
+
+std::string lines(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += name + "\n";
+  return text;
+}
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const char* selene_simt_kernels_run() {
   static std::string text;
-  text.clear();
-  for (const std::string& name : selene::simt::kernels_run()) text += name + "\n";
+  text = lines(selene::simt::kernels_run());
+  return text.c_str();
+}
+
+extern "C" __attribute__((visibility("default"))) const char* selene_simt_functions() {
+  static const std::string text = lines(selene::simt::function_names());
   return text.c_str();
 }

@@ -22,7 +22,7 @@ struct Queue {
 /// waited for.
 void run(const Kernel& kernel);
 
-/// Names of the kernels that have run in this process, without namespace, template and function arguments; sorted.
+/// Names of the kernels that have run in this process, in the form of kernel_name; sorted.
 std::vector<std::string> kernels_run();
 /// How many static __shared__ variables are filled with NaN before each block (0: the symbol table was stripped).
 int64_t static_shared_variables();

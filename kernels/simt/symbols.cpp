@@ -11,6 +11,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <set>
 
 namespace selene::simt {
 namespace {
@@ -91,26 +92,35 @@ const Symbols& symbols() {
   return table;
 }
 
-}  // namespace
-
-KernelName kernel_name(const void* function) {
-  const auto it = symbols().functions.find(reinterpret_cast<uintptr_t>(function) - symbols().base);
-  if (it == symbols().functions.end()) return {"kernel", "kernel"};
+// "void selene::cuda::(anonymous namespace)::fwd_rows<float>(Args<float>)" -> "fwd_rows<float>"
+std::string short_name(const std::string& mangled) {
   int status = 0;
-  char* text = abi::__cxa_demangle(it->second.c_str(), nullptr, nullptr, &status);
-  std::string name = text ? text : it->second;
+  char* text = abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status);
+  std::string name = text ? text : mangled;
   free(text);
   for (const std::string skip = "(anonymous namespace)::"; name.find(skip) != std::string::npos;)
     name.erase(name.find(skip), skip.size());
   const size_t end = std::min(name.find('<'), name.find('('));
   const size_t start = name.find_last_of(" :", end) + 1;
-  KernelName result{name.substr(start, end == std::string::npos ? end : end - start), ""};
   int depth = 0;
   size_t stop = start;
   for (; stop < name.size() && !(name[stop] == '(' && depth == 0); ++stop)
     depth += name[stop] == '<' ? 1 : name[stop] == '>' ? -1 : 0;
-  result.full = name.substr(start, stop - start);
-  return result;
+  return name.substr(start, stop - start);
+}
+
+}  // namespace
+
+std::string kernel_name(const void* function) {
+  const auto it = symbols().functions.find(reinterpret_cast<uintptr_t>(function) - symbols().base);
+  return it == symbols().functions.end() ? "kernel" : short_name(it->second);
+}
+
+std::vector<std::string> function_names() {
+  std::set<std::string> names;
+  for (const auto& [offset, name] : symbols().functions)
+    if (name.find('.') == std::string::npos) names.insert(short_name(name));  // .cold is a part of a function
+  return {names.begin(), names.end()};
 }
 
 std::vector<Range> shared_variables() {

@@ -7,12 +7,11 @@
 
 namespace selene::simt {
 
-struct KernelName {
-  std::string base;  // "fwd_rows"
-  std::string full;  // "fwd_rows<float>"
-};
-/// "kernel" twice where the symbol table was stripped.
-KernelName kernel_name(const void* function);
+/// A function's name with its template arguments, without namespaces: "fwd_rows<float>"; "kernel" where the symbol
+/// table was stripped.
+std::string kernel_name(const void* function);
+/// Of every function of the module, kernel or not, in the form of kernel_name; sorted.
+std::vector<std::string> function_names();
 
 struct Range {
   unsigned char* from;

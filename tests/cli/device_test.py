@@ -61,12 +61,12 @@ class Choice(Case):
     def test_a_precision_that_the_device_has_not(self):
         self.refuses(self.train('half', {**TINY, 'train.precision': 'fp16'}, '--device', 'cpu'), 'train.precision is fp16',
                      'needs a GPU')
-        os.environ['SELENE_SIMT_CAPABILITY'] = '70'
+        os.environ['SELENE_DEVICE_CAPABILITY'] = '70'
         try:
             self.refuses(self.train('half', {**TINY, 'train.precision': 'bf16'}, '--device', SHIM),
                          'compute capability 8.0', 'has 7.0')
         finally:
-            del os.environ['SELENE_SIMT_CAPABILITY']
+            del os.environ['SELENE_DEVICE_CAPABILITY']
         self.assertFalse(os.path.exists(self.path('half')))
 
 

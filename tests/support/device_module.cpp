@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <sstream>
 #include <vector>
 
 #include "kernels/error.h"
@@ -25,6 +26,15 @@ F* shim_function(const char* name) {
   dlclose(library);  // device_module() keeps it
   if (!function) throw Error(module_path() + " has no " + name);
   return function;
+}
+
+// The lines that a function of the shim gives.
+std::set<std::string> names_from(const char* function) {
+  device_module();
+  std::istringstream lines(shim_function<const char*()>(function)());
+  std::set<std::string> names;
+  for (std::string name; std::getline(lines, name);) names.insert(name);
+  return names;
 }
 
 }  // namespace
@@ -56,9 +66,7 @@ std::string in_all_schedules(const std::function<std::string()>& f) {
   return different;
 }
 
-std::string kernels_run() {
-  device_module();
-  return shim_function<const char*()>("selene_simt_kernels")();
-}
+std::set<std::string> kernels_run() { return names_from("selene_simt_kernels_run"); }
+std::set<std::string> module_functions() { return names_from("selene_simt_functions"); }
 
 }  // namespace selene::testing

@@ -2,6 +2,8 @@
 // or else the host shim of the CUDA kernels, built beside the tests.
 #pragma once
 #include <functional>
+#include <set>
+#include <string>
 
 #include "engine/backend.h"
 
@@ -16,7 +18,9 @@ bool device_is_shim();
 /// Runs f in each of the shim's three schedules (once on a real device). Everything f returns must be the same bits.
 /// Empty, or which schedule differs.
 std::string in_all_schedules(const std::function<std::string()>& f);
-/// Names of the kernels that have run on the shim, a line each.
-std::string kernels_run();
+/// Kernels that have run on the shim, and all functions of its module, kernels among them: names with template
+/// arguments.
+std::set<std::string> kernels_run();
+std::set<std::string> module_functions();
 
 }  // namespace selene::testing

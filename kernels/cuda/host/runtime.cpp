@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -128,7 +129,10 @@ void* allocate(int64_t bytes) {
 void release(void* memory) { check(cudaFree(memory), "cudaFree"); }
 
 void queue_create(Stream& s) {
-  s.capability = code_for(capability(), SELENE_GPU_ARCH);  // not the device's: which kernels exist
+  const int32_t code = code_for(capability(), SELENE_GPU_ARCH);  // not the device's: which kernels exist
+  s.capability = std::min(code, wanted_capability(code));
+  if (s.capability < 70)
+    throw Error("SELENE_DEVICE_CAPABILITY is " + std::to_string(s.capability) + ", wanted 70 or more");
   cudaStream_t queue = nullptr;
   check(cudaStreamCreateWithFlags(&queue, cudaStreamNonBlocking), "cudaStreamCreate");
   s.queue = queue;

@@ -2,6 +2,7 @@
 // run-time library, kernels/simt/queue.cpp with the host; module.cpp, which makes the C table of it, serves both.
 // A function that fails throws selene::Error with one line that says what failed. Plain C++17 without CUDA types.
 #pragma once
+#include <cstdlib>
 #include <string>
 
 #include "kernels/cuda/backend.h"
@@ -12,6 +13,13 @@ const char* backend_name();  // "cuda", "simt"
 /// Why nothing can run on this machine; empty where it can. The first call of the module: nothing else before it.
 std::string why_unusable();
 void device_info(DeviceInfo& info);
+
+/// The compute capability that the environment asks for with SELENE_DEVICE_CAPABILITY, so that a newer device runs
+/// the kernels of older ones too; where it is not set, `otherwise`.
+inline int32_t wanted_capability(int32_t otherwise) {
+  const char* text = getenv("SELENE_DEVICE_CAPABILITY");
+  return text ? atoi(text) : otherwise;
+}
 
 void* allocate(int64_t bytes);  // uninitialised, 256-byte aligned
 void release(void* memory);

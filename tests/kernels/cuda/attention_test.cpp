@@ -22,6 +22,7 @@ struct Case {
   int64_t B, H, Nq, Nk, K;
   bool masked = false, causal = false, dropped = false, tied = false;
   int64_t gap = 0, offset = 0;  // elements after each row's heads, and before the first
+  bool backward = true;         // false: the forward pass alone
 
   int64_t row() const { return H * K + gap; }
   int64_t elements(int64_t N) const { return offset + B * N * row(); }
@@ -95,6 +96,7 @@ Result attend(const Case& c, const Values& in, Context& on) {
   f.q = at(q), f.k = at(k), f.v = at(c.tied ? k : v), f.o = at(o), f.lse = lse.template data<Acc<T>>();
   f.key_mask = c.masked ? mask.data<uint8_t>() : nullptr;
   run_with_scratch(on, f);
+  if (!c.backward) return {download_doubles(on, o), download_doubles(on, lse), {}, {}, {}};
   auto b = sizes_of<AttentionBwd<T>>(c, on);
   b.q = f.q, b.k = f.k, b.v = f.v, b.o = f.o, b.d_o = at(d_o), b.key_mask = f.key_mask, b.lse = f.lse;
   b.dq = at(dq), b.dk = at(dk), b.dv = at(c.tied ? dk : dv);
@@ -105,7 +107,7 @@ Result attend(const Case& c, const Values& in, Context& on) {
           download_doubles(on, dv)};
 }
 
-// Which kernels: the capability that the shim pretends to have, and whether tensor cores are refused.
+// Which kernels: the capability whose kernels a stream takes, and whether tensor cores are refused.
 struct Kernels {
   const char* capability;
   bool plain, with_bf16;
@@ -113,9 +115,9 @@ struct Kernels {
 
 struct Devices {
   explicit Devices(const Kernels& kernels) {
-    setenv("SELENE_SIMT_CAPABILITY", kernels.capability, 1);
+    setenv("SELENE_DEVICE_CAPABILITY", kernels.capability, 1);
     device = std::make_unique<Context>(test_memory(), &device_module(), device_is_shim());
-    unsetenv("SELENE_SIMT_CAPABILITY");
+    unsetenv("SELENE_DEVICE_CAPABILITY");
     device->stream().set(StreamOption::attention,
                          int64_t(kernels.plain ? AttentionKernels::plain : AttentionKernels::own));
     set_test_step(cpu), set_test_step(*device);
@@ -190,6 +192,17 @@ TEST_CASE("attention on the device where loops are cut into chunks") {
   cases.push_back({1, 2, 900, 40, 16, true, false, true, true});
   cases.push_back({1, 1, 20, 600, 32, false, true, true, true, 8});
   check_everywhere(cases);
+}
+
+TEST_CASE("attention on the device in the large tiles that full batches take") {
+  const Threads two(2);
+  Devices on(kNewest);
+  for (const int64_t K : {16, 32, 64}) {
+    Case c{32, 4, 130, 80, K, true, false, K == 32};  // 256 blocks of 128 queries
+    c.backward = false;                               // has no such tiles
+    check<f16>(c, on);
+    check<bf16>(c, on);
+  }
 }
 
 TEST_CASE("attention on the device gives the same bits in every schedule of a block's threads") {

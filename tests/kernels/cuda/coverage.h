@@ -5,7 +5,9 @@
 
 namespace selene::testing {
 
-/// Those that no test ran, as "name (file)".
+/// Kernels of which no test ran any instance, as "name (file)".
 std::set<std::string> kernels_not_run();
+/// Instances of kernel templates that the module has and that no test ran.
+std::set<std::string> instances_not_run();
 
 }  // namespace selene::testing

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "autograd/ops.h"
+#include "kernels/elementwise.h"
 #include "tests/support/catch.h"
 #include "tests/support/device_module.h"
 #include "tests/support/op_case.h"
@@ -69,6 +71,62 @@ TEST_CASE("operations on the device at the edges of its tiles") {
   Contexts on;
   for (const OpCase& c : device_cases())
     for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) check_case(c, dtype, on);
+}
+
+TEST_CASE("operations on the device where rows fit no pack of 16 bytes, and where they are long") {
+  const Threads one(1);
+  Contexts on;
+  std::vector<OpCase> cases;
+  for (const int64_t C : {100, 264, 301, 601})
+    cases.push_back(
+        {"layer_norm", std::to_string(C), {{{2, C}, -2, 2}, {{C}, 0.5, 1.5}, {{C}}}, [](Tape& t, auto& v) {
+           return layer_norm(t, v[0], v[1], v[2], 1e-5);
+         }});
+  cases.push_back({"cumulative_sum", "[1, 200, 17]", {{{1, 200, 17}}}, [](Tape& t, auto& v) {
+                     return cumulative_sum(t, v[0], 1);
+                   }});
+  cases.push_back({"cross_entropy", "[2, 1032]", {{{2, 1032}, -3, 3}}, [](Tape& t, auto& v) {
+                     const Tensor target = t.context().template tensor<int32_t>({2}, {5, 1000});
+                     return cross_entropy(t, v[0], target, 0, -1, {});
+                   }});
+  for (const OpCase& c : cases)
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) check_case(c, dtype, on);
+}
+
+namespace {
+
+// What Cast, Elementwise and Fill write from element `offset` of a tensor on.
+template <class T>
+std::vector<double> flat_results(Context& context, int64_t offset) {
+  constexpr int64_t n = 100;
+  std::vector<double> values, all;
+  for (int64_t i = 0; i < n + offset; ++i) values.push_back(double(i * 37 % 64) / 16 - 2);
+  const Tensor x = upload_doubles(context, {n + offset}, dtype_of<T>, values);
+  const auto result = [&](DType dtype, auto write) {
+    const Tensor y = upload_doubles(context, {n + offset}, dtype, std::vector<double>(size_t(n + offset), 7.0));
+    write(static_cast<char*>(y.raw()) + offset * size_of(dtype));
+    for (const double v : download_doubles(context, y)) all.push_back(v);
+  };
+  const T* from = x.data<T>() + offset;
+  for (const DType to : {DType::f32, DType::bf16, DType::f16})
+    result(to, [&](void* y) { run(context.stream(), Cast<T>{from, y, to, n}); });
+  result(dtype_of<T>, [&](void* y) {
+    run(context.stream(), Elementwise<T>{from, from, static_cast<T*>(y), n, Binary::multiply, 0.5f});
+  });
+  result(dtype_of<T>, [&](void* y) { run(context.stream(), Fill<T>{static_cast<T*>(y), n, 1.25f}); });
+  result(DType::f64, [&](void* y) { run(context.stream(), Fill<double>{static_cast<double*>(y), n, -3}); });
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("casts, element-wise operations and fills on the device at any address are the CPU's, bit for bit") {
+  Contexts on;
+  for (const int64_t offset : {0, 1}) {
+    CHECK(flat_results<float>(on.device, offset) == flat_results<float>(on.cpu, offset));
+    CHECK(flat_results<f16>(on.device, offset) == flat_results<f16>(on.cpu, offset));
+    CHECK(flat_results<bf16>(on.device, offset) == flat_results<bf16>(on.cpu, offset));
+  }
 }
 
 TEST_CASE("every operation gives the same bits in every schedule of a block's threads") {

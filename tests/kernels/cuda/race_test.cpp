@@ -19,9 +19,9 @@ using namespace train;
 const DType kTypes[] = {DType::f32, DType::f16};
 
 void run_all(const std::string& op, DType dtype, const char* capability) {
-  setenv("SELENE_SIMT_CAPABILITY", capability, 1);
+  setenv("SELENE_DEVICE_CAPABILITY", capability, 1);
   Context device(test_memory(), &device_module(), device_is_shim());
-  unsetenv("SELENE_SIMT_CAPABILITY");
+  unsetenv("SELENE_DEVICE_CAPABILITY");
   set_test_step(device);
   for (const auto* cases : {&op_cases(), &device_cases()})
     for (const OpCase& c : *cases)

@@ -12,7 +12,7 @@
 #include "kernels/cuda/reduce.cuh"
 #include "tests/support/catch.h"
 
-extern "C" const char* selene_simt_kernels();
+extern "C" const char* selene_simt_kernels_run();
 
 // Data races and accesses out of bounds stop a sanitizer's build: tests/kernels/simt/sanitizer_test.cpp has them
 // there.
@@ -341,8 +341,8 @@ TEST_CASE("simt: a graph replays its kernels with the arguments of the capture")
 
 TEST_CASE("simt: the kernels that ran are known by name") {
   block(reverse<true>, 64, 0, 64);
-  const std::string names = std::string("\n") + selene_simt_kernels();
-  CHECK(holds(names, "\nreverse\n"));
+  const std::string names = std::string("\n") + selene_simt_kernels_run();
+  CHECK(holds(names, "\nreverse<true>\n"));
 }
 
 }  // namespace selene::cuda
