@@ -3,13 +3,13 @@
 # libraries they use, golden vectors, recipes, scripts. CUDA's own libraries are the target's.
 # Usage: tools/bundle.sh [OUT.tar.gz] [--arch 80,90] [--build DIR]
 #   OUT.tar.gz  default: selene-bundle.tar.gz; unpacks into the folder selene/
-#   --arch      compute capabilities (default: 75,80,86,89,90)
+#   --arch      compute capabilities (default: those that nvcc knows, docs/gpu.md)
 #   --build     build folder (default: build-bundle)
 # Example: tools/bundle.sh selene.tar.gz --arch 90
 # There:   tar xf selene.tar.gz && selene/tools/gpu_check.sh results
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out='' arch=75,80,86,89,90 build=build-bundle
+out='' arch=auto build=build-bundle
 most_mib=64
 
 fail() { printf 'error: tools/bundle.sh: %s\n' "$*" >&2; exit 1; }

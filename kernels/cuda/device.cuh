@@ -9,7 +9,7 @@
 
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
-extern __shared__ __align__(16) unsigned char dynamic_shared[];  // the one name of dynamic shared memory
+extern __shared__ __align__(128) unsigned char dynamic_shared[];  // the one name of it; wmma wants 32 bytes
 #else
 #include <tuple>
 
