@@ -46,6 +46,24 @@ struct DeviceInfo {
   int32_t multiprocessors, major, minor;  // compute capability major.minor; 0.0 for a host
 };
 
+/// A kind of call that slower kernels took than those meant for it, and how often it was launched or captured.
+struct Fallback {
+  Operation operation;
+  DType dtype;
+  int64_t calls;
+  char shape[96], reason[160];
+};
+
+/// How the matrix library runs a product: the first choice of its heuristic.
+struct ProductPlan {
+  int32_t found;      // 0: the library has nothing for it, and the other members mean nothing
+  int32_t algorithm;  // its number in the library
+  int32_t stages, split_k;
+  char tile[16];      // "128x256", or the library's number
+  double waves;       // blocks over those that the device runs at once
+  int64_t workspace;  // bytes
+};
+
 enum class StreamOption : int32_t {
   tf32,          // 1: fp32 matrix products may round their operands to TF32
   plain_matmul,  // 1: our own kernel instead of the library's, as a second opinion
@@ -74,7 +92,11 @@ struct ModuleTable {
   /// Bytes of scratch that run() with these arguments wants in their member `workspace`; depends on numbers
   /// alone, no pointer is looked at: a dry run has none.
   const char* (*workspace)(int32_t operation, int32_t dtype, const void* arguments, int64_t size, int64_t* bytes);
+  /// Number `index` of the stream's fallbacks, in the order in which they were met first; calls is 0 past the last.
+  const char* (*fallback)(void* stream, int64_t index, Fallback* one);
   const char* (*run)(int32_t operation, int32_t dtype, void* stream, const void* arguments, int64_t size);
+  /// The plan of a Matmul with these arguments; null in a module without a matrix library.
+  const char* (*product_plan)(void* stream, int32_t dtype, const void* arguments, int64_t size, ProductPlan* plan);
   /// From capture_begin to capture_end what run() launches is recorded, not executed.
   const char* (*capture_begin)(void* stream);
   const char* (*capture_end)(void* stream, void** graph);

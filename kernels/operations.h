@@ -31,7 +31,7 @@ constexpr uint64_t abi_hash() {
   h = hash_layout<NAME<float>, NAME<f16>, NAME<bf16>, NAME<double>>(h);
   SELENE_OPERATIONS(X)
 #undef X
-  return hash_layout<ModuleTable, DeviceInfo, StepScalars, UpdateState, LossSums>(h);
+  return hash_layout<ModuleTable, DeviceInfo, Fallback, ProductPlan, StepScalars, UpdateState, LossSums>(h);
 }
 
 }  // namespace selene

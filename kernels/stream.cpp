@@ -40,6 +40,25 @@ void Stream::set(StreamOption option, int64_t value) {
   if (handle_) check(table_->stream_option(handle_, int32_t(option), value));
 }
 
+std::vector<Fallback> Stream::fallbacks(int64_t first) const {
+  std::vector<Fallback> all;
+  while (handle_) {
+    Fallback next{};
+    check(table_->fallback(handle_, first + int64_t(all.size()), &next));
+    if (next.calls == 0) break;
+    all.push_back(next);
+  }
+  return all;
+}
+
+ProductPlan Stream::product_plan(DType dtype, const void* arguments, size_t size) const {
+  if (!handle_ || !table_->product_plan)
+    throw Error("this device has no matrix library, Selene's own kernel computes every product");
+  ProductPlan plan{};
+  check(table_->product_plan(handle_, int32_t(dtype), arguments, int64_t(size), &plan));
+  return plan;
+}
+
 int64_t Stream::workspace(Operation operation, DType dtype, const void* arguments, size_t size) const {
   int64_t bytes = 0;
   check(table_->workspace(int32_t(operation), int32_t(dtype), arguments, int64_t(size), &bytes));

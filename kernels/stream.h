@@ -61,6 +61,11 @@ class Stream {
 
   /// A module's switch; ignored on the CPU.
   void set(StreamOption option, int64_t value);
+  /// What slower kernels than those meant for it have run so far, in the order in which it was met first, from number
+  /// `first` on; a captured call counts once. A module's; empty on the CPU.
+  std::vector<Fallback> fallbacks(int64_t first = 0) const;
+  /// How the module's matrix library runs a Matmul with these arguments. Error where there is no such library.
+  ProductPlan product_plan(DType dtype, const void* arguments, size_t size) const;
   /// Used by workspace_bytes(); modules only.
   int64_t workspace(Operation operation, DType dtype, const void* arguments, size_t size) const;
 

@@ -2,6 +2,9 @@
 // element types each is built for. Needs no CUDA header; the same in libselene_cuda.so and, through the shim,
 // libselene_simt.so.
 #pragma once
+#include <string>
+#include <vector>
+
 #include "kernels/operations.h"
 
 namespace selene::cuda {
@@ -13,7 +16,11 @@ struct Stream {
   bool tf32 = false, plain_matmul = false;
   AttentionKernels attention = AttentionKernels::own;
   void* library = nullptr;  // state of the matrix library
+  std::vector<Fallback> fallbacks;
 };
+
+/// Counts a call that slower kernels take than those meant for it: nothing falls back in silence.
+void count_fallback(Stream& s, Operation operation, DType dtype, const std::string& shape, const std::string& reason);
 
 /// Error with the reason where cuDNN can't be opened, or this module was built without it.
 void need_cudnn();

@@ -3,6 +3,7 @@
 #include "kernels/matmul.h"
 
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/host/runtime.h"
 #include "kernels/cuda/matmul/plain.h"
 
 namespace selene::cuda {
@@ -15,6 +16,15 @@ template <class T>
 int64_t workspace(const Matmul<T>& a) {
   return plain_matmul_workspace(a);
 }
+
+bool has_matmul_library() { return false; }
+template <class T>
+ProductPlan product_plan(Stream&, const Matmul<T>&) {
+  return {};
+}
+template ProductPlan product_plan(Stream&, const Matmul<float>&);
+template ProductPlan product_plan(Stream&, const Matmul<f16>&);
+template ProductPlan product_plan(Stream&, const Matmul<bf16>&);
 
 INSTANTIATE_DEVICE(Matmul)
 INSTANTIATE_DEVICE_WORKSPACE(Matmul)

@@ -69,6 +69,15 @@ class Choice(Case):
             del os.environ['SELENE_DEVICE_CAPABILITY']
         self.assertFalse(os.path.exists(self.path('half')))
 
+    def test_slower_kernels_are_told_once(self):
+        line = 'AttentionFwd f16 runs slower kernels, for example '
+        result = self.train('slow', {**TINY, 'train.precision': 'fp16'}, '--device', SHIM)  # a head has 8 channels
+        self.succeeds(result, line, 'head size 8, the tensor-core kernels take 16, 32, 64 and 128')
+        self.assertEqual(result.stderr.count(line), 1)
+        fast = self.train('fast', {**TINY, 'train.precision': 'fp16', 'model.dim': 32}, '--device', SHIM)
+        self.succeeds(fast)
+        self.assertNotIn('slower kernels', fast.stderr)
+
 
 class Memory(Case):
     """Nothing is started that cannot finish."""

@@ -38,6 +38,7 @@ class Run {
   data::Batch next_batch();
   void keep_updates();
   void one_update();
+  void tell_fallbacks();
   void check_finite();
   std::string broken_parameter();
   [[noreturn]] void diverged(const std::string& what);
@@ -75,6 +76,7 @@ class Run {
   int64_t interval_examples_ = 0, interval_tokens_ = 0;
   int64_t saved_ = -1;          // update of the newest checkpoint in the folder that this run began from or wrote
   std::set<std::string> told_;  // what is said once
+  int64_t fallbacks_ = 0;       // of the stream, that were looked at
   Clock::time_point start_, interval_start_;
   bool stop_early_ = false, loss_is_finite_ = true;
 };

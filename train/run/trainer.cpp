@@ -44,7 +44,18 @@ void Run::one_update() {
     graphs_->micro_batch(batches[i], int64_t(i));
   }
   graphs_->optimizer_step();
+  tell_fallbacks();
   ++state_.update;
+}
+
+// What makes a run slower than it could be: a line for each reason, with the first shape that it is true of.
+void Run::tell_fallbacks() {
+  for (const Fallback& f : session_->context().stream().fallbacks(fallbacks_)) {
+    ++fallbacks_;
+    const std::string what = fmt::format("{} {}", name_of(f.operation), name_of(f.dtype));
+    if (told_.insert(what + f.reason).second)
+      log_info(fmt::format("{} runs slower kernels, for example {}: {}", what, f.shape, f.reason));
+  }
 }
 
 // NaN is reported, never repaired: the device has left the parameters as they were before. On the CPU looking costs

@@ -127,10 +127,24 @@ bool by_cudnn(const Stream& s, const A& a) {
   return s.attention == AttentionKernels::cudnn;
 }
 
+// The tensor cores were wanted and the kernels that use them have refused.
+template <template <class> class Pass, class T>
+void tell_refused(Stream& s, Operation operation, const Pass<T>& a) {
+  const auto text = [](int64_t n) { return std::to_string(n); };
+  const bool size = a.K == 16 || a.K == 32 || a.K == 64 || a.K == 128;
+  count_fallback(s, operation, dtype_of<T>,
+                 text(a.B) + "x" + text(a.H) + "x" + text(a.Nq) + "x" + text(a.Nk) + "x" + text(a.K),
+                 size ? "rows do not start at multiples of 16 bytes"
+                      : "head size " + text(a.K) + ", the tensor-core kernels take 16, 32, 64 and 128");
+}
+
 template <class T>
 void forward_tiles(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut) {
   if constexpr (sizeof(T) == 2)
-    if (with_mma<T>(s) && mma_forward(s, a, cut)) return;
+    if (with_mma<T>(s)) {
+      if (mma_forward(s, a, cut)) return;
+      tell_refused(s, Operation::AttentionFwd, a);
+    }
   if constexpr (dtype_of<T> == DType::f16)
     if (with_wmma<T>(s)) return wmma_forward(s, a, cut);
   plain_forward(s, a, cut);
@@ -138,7 +152,10 @@ void forward_tiles(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut)
 template <class T>
 void backward_tiles(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
   if constexpr (sizeof(T) == 2)
-    if (with_mma<T>(s) && mma_backward(s, a, cut)) return;
+    if (with_mma<T>(s)) {
+      if (mma_backward(s, a, cut)) return;
+      tell_refused(s, Operation::AttentionBwd, a);
+    }
   if constexpr (dtype_of<T> == DType::f16)
     if (with_wmma<T>(s)) return wmma_backward(s, a, cut);
   plain_backward(s, a, cut);

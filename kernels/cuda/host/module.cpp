@@ -1,5 +1,6 @@
 // The entry of a backend module, libselene_cuda.so or libselene_simt.so: the table of kernels/module_abi.h over
 // runtime.h and the kernels' run() and workspace(). No exception leaves it; a failure becomes one line of text.
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <stdexcept>
@@ -25,6 +26,8 @@ const char* guarded(F f) {
   }
   return failure.c_str();
 }
+
+void copy_text(char* to, size_t room, const std::string& text) { snprintf(to, room, "%s", text.c_str()); }
 
 Stream& stream(void* handle) {
   if (!handle) throw Error("no stream");
@@ -158,6 +161,19 @@ const char* stream_option(void* handle, int32_t option, int64_t value) {
   });
 }
 
+const char* fallback(void* handle, int64_t index, Fallback* one) {
+  return guarded([&] {
+    const std::vector<Fallback>& all = stream(handle).fallbacks;
+    *one = index < int64_t(all.size()) ? all[size_t(index)] : Fallback{};
+  });
+}
+
+const char* plan_of(void* handle, int32_t dtype, const void* arguments, int64_t size, ProductPlan* plan) {
+  return guarded([&] {
+    with_type<Matmul>(DType(dtype), arguments, size, [&](const auto& a) { *plan = product_plan(stream(handle), a); });
+  });
+}
+
 /// The entries that only pass on what they get.
 void fill_memory_and_queue(ModuleTable& t) {
   t.device_info = [](DeviceInfo* info) { return guarded([&] { device_info(*info); }); };
@@ -175,6 +191,8 @@ void fill_memory_and_queue(ModuleTable& t) {
   };
   t.workspace = workspace_of;
   t.run = run_operation;
+  t.fallback = fallback;
+  if (has_matmul_library()) t.product_plan = plan_of;
 }
 
 void fill_graphs_and_events(ModuleTable& t) {
@@ -218,6 +236,19 @@ const ModuleTable* table() {
 }
 
 }  // namespace
+
+void count_fallback(Stream& s, Operation operation, DType dtype, const std::string& shape,
+                    const std::string& reason) {
+  for (Fallback& known : s.fallbacks)
+    if (known.operation == operation && known.dtype == dtype && shape == known.shape && reason == known.reason) {
+      ++known.calls;
+      return;
+    }
+  Fallback f{operation, dtype, 1, {}, {}};
+  copy_text(f.shape, sizeof(f.shape), shape), copy_text(f.reason, sizeof(f.reason), reason);
+  s.fallbacks.push_back(f);
+}
+
 }  // namespace selene::cuda
 
 extern "C" __attribute__((visibility("default"))) const selene::ModuleTable* selene_module(const char** why);

@@ -45,6 +45,11 @@ void event_record(void* event, Stream& s);
 double event_seconds(void* from, void* to);  // waits for `to`
 void event_destroy(void* event);
 
+// The matrix library (matmul/library.cpp); has_matmul_library() is false in the shim.
+bool has_matmul_library();
+template <class T>
+ProductPlan product_plan(Stream& s, const Matmul<T>& a);
+
 // Between processes (communicator.cpp): has_communicator() is false in a module built without SELENE_NCCL.
 bool has_communicator();
 void communicator_id(void* id);  // writes 128 bytes

@@ -1,6 +1,7 @@
-// Matrix products by cuBLASLt, with bias, GELU and GELU's gradient fused where it offers that. What it refuses goes
-// to our own kernel (plain.h). A row-major matrix is the transpose of a column-major one, so every product is
-// handed over as C^T[N, M] = op(B)^T[N, K] op(A)^T[K, M].
+// Matrix products by cuBLASLt, with bias, GELU and GELU's gradient fused where it offers that. What it does not offer
+// is done in passes of our own behind the product, and a product that it has nothing for goes to our own kernel
+// (plain.h); both are counted (count_fallback). A row-major matrix is the transpose of a column-major one, so every
+// product is handed over as C^T[N, M] = op(B)^T[N, K] op(A)^T[K, M].
 //
 // The gradient of a bias is a pass of our own beside the product: the library's epilogue for it (BGRADB) is a kernel
 // of its own too, of 32 blocks for 256 columns, and slower (docs/results/2026-11-27-h100.md). GELU in fp32 is a pass
@@ -11,11 +12,13 @@
 #include <cublasLt.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <map>
 #include <memory>
 
 #include "kernels/cuda/host/resources.h"
+#include "kernels/cuda/host/runtime.h"
 #include "kernels/cuda/matmul/plain.h"
 #include "kernels/error.h"
 
@@ -31,10 +34,9 @@ void check(cublasStatus_t status, const char* what) {
               std::to_string(int(status)) + ")");
 }
 
-/// The library has nothing for the product: no error, our own kernel takes it. (Mismatch: bf16 below 8.0.)
+/// The library has nothing for the product, which is no error. (Mismatch: bf16 below 8.0.) An invalid value is one.
 bool refused(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||
-         status == CUBLAS_STATUS_ARCH_MISMATCH;
+  return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_ARCH_MISMATCH;
 }
 
 /// Everything that decides the algorithm. Integers of one size only: compared as bytes. Matrices as in Matmul, but
@@ -50,7 +52,7 @@ struct Product {
 struct Plan {
   cublasLtMatmulDesc_t operation = nullptr;
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, c = nullptr;
-  cublasLtMatmulAlgo_t algorithm{};
+  cublasLtMatmulHeuristicResult_t choice{};
   bool found = false;
 
   Plan() = default;
@@ -129,14 +131,12 @@ void choose(cublasLtHandle_t handle, const Product& p, Plan& plan) {
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, uint32_t(p.a_alignment));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, uint32_t(p.c_alignment));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, uint32_t(p.c_alignment));
-  cublasLtMatmulHeuristicResult_t result{};
   int results = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, plan.operation, plan.b, plan.a, plan.c, plan.c,
-                                                               preference, 1, &result, &results);
+                                                               preference, 1, &plan.choice, &results);
   cublasLtMatmulPreferenceDestroy(preference);
   if (!refused(status)) check(status, "cublasLtMatmulAlgoGetHeuristic");
-  plan.found = status == CUBLAS_STATUS_SUCCESS && results > 0 && result.state == CUBLAS_STATUS_SUCCESS;
-  plan.algorithm = result.algo;
+  plan.found = status == CUBLAS_STATUS_SUCCESS && results > 0 && plan.choice.state == CUBLAS_STATUS_SUCCESS;
 }
 
 /// The plan of a product, made once, with the pointers of its epilogue; null where the library has nothing for it.
@@ -215,7 +215,7 @@ bool launch_product(Stream& s, const Matmul<T>& a, const Product& p, Plan& plan,
     void* to = static_cast<char*>(c) + i * loop.c_step * c_size;
     const cublasStatus_t status =
         cublasLtMatmul(library.handle, plan.operation, &one, a.b + i * loop.b_step, plan.b, a.a + i * loop.a_step,
-                       plan.a, &beta, to, plan.c, to, plan.c, &plan.algorithm, p.workspace ? a.workspace : nullptr,
+                       plan.a, &beta, to, plan.c, to, plan.c, &plan.choice.algo, p.workspace ? a.workspace : nullptr,
                        size_t(p.workspace), static_cast<cudaStream_t>(s.queue));
     if (i == 0 && refused(status)) return plan.found = false;
     check(status, "cublasLtMatmul");
@@ -223,9 +223,21 @@ bool launch_product(Stream& s, const Matmul<T>& a, const Product& p, Plan& plan,
   return true;
 }
 
-/// The product and its epilogue in one launch; false where the library does not offer it as we want it.
 template <class T>
-bool run_fused(Stream& s, const Matmul<T>& a, Product p, const Batches& loop, void* c) {
+void tell_fallback(Stream& s, const Matmul<T>& a, const char* reason) {
+  const auto text = [](int64_t n) { return std::to_string(n); };
+  std::string shape =
+      text(a.M) + "x" + text(a.N) + "x" + text(a.K) + (a.trans_a ? " T" : " N") + (a.trans_b ? "T" : "N");
+  if (a.outer * a.inner != 1) shape = text(a.outer * a.inner) + " of " + shape;
+  if (a.bias) shape += ", bias";
+  if (a.accumulate) shape += ", added";
+  if (a.c_is_acc) shape += ", to fp32";
+  count_fallback(s, Operation::Matmul, dtype_of<T>, shape, reason);
+}
+
+/// Of the product and its epilogue in one launch; null where the library does not offer it as we want it.
+template <class T>
+Plan* fused_plan(Stream& s, const Matmul<T>& a, Product& p) {
   if (a.bias) {
     p.epilogue = a.epilogue == Epilogue::gelu ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_BIAS;
     p.bias_alignment = alignment(a.bias, 0, 0);
@@ -234,14 +246,37 @@ bool run_fused(Stream& s, const Matmul<T>& a, Product p, const Batches& loop, vo
   }
   if (a.epilogue == Epilogue::gelu_gradient) p.epilogue = CUBLASLT_EPILOGUE_DGELU;
   if (a.epilogue != Epilogue::none && (size_of(dtype_of<T>) != 2 || p.N % 8 != 0 || alignment(a.aux, 0, 0) < 16))
-    return false;
+    return nullptr;
   const void* aux = a.epilogue == Epilogue::none ? nullptr : a.aux;
-  Plan* plan = find(*static_cast<MatmulLibrary*>(resources(s).matmul), p, a.bias, aux);
-  if (!plan) return false;
-  return launch_product(s, a, p, *plan, loop, c);
+  return find(*static_cast<MatmulLibrary*>(resources(s).matmul), p, a.bias, aux);
 }
 
-/// The product, then GELU or its gradient in a pass of its own.
+/// False: nothing was launched.
+template <class T>
+bool run_fused(Stream& s, const Matmul<T>& a, Product p, const Batches& loop, void* c) {
+  Plan* plan = fused_plan(s, a, p);
+  return plan && launch_product(s, a, p, *plan, loop, c);
+}
+
+/// The product without an epilogue in one launch, or its bias in a second one.
+template <class T>
+bool run_product(Stream& s, const Matmul<T>& a, const Product& p, const Batches& loop, void* c) {
+  if (run_fused(s, a, p, loop, c)) return true;
+  if (!a.bias || a.epilogue != Epilogue::none) return false;
+  Matmul<T> product = a;
+  product.bias = nullptr;
+  if (!run_fused(s, product, p, loop, c)) return false;
+  tell_fallback(s, a, "the library does not add the bias, a pass of its own does");
+  run(s, CopyStrided<T>{a.bias,
+                        static_cast<T*>(c),
+                        {a.outer, a.inner, a.M, a.N},
+                        {0, 0, 0, 1},
+                        {a.c_outer, a.c_inner, a.ldc, 1},
+                        1});
+  return true;
+}
+
+/// The product, then GELU or its gradient in a pass of its own, as always in fp32.
 template <class T>
 bool run_in_two(Stream& s, const Matmul<T>& a, const Product& p, const Batches& loop) {
   Matmul<T> product = a;
@@ -251,7 +286,8 @@ bool run_in_two(Stream& s, const Matmul<T>& a, const Product& p, const Batches& 
   T* c = static_cast<T*>(a.c);
   Product q = p;
   if (forward) q.c_alignment = alignment(a.aux, 0, 0);
-  if (!run_fused(s, product, q, loop, forward ? a.aux : c)) return false;
+  if (!run_product(s, product, q, loop, forward ? a.aux : c)) return false;
+  if (size_of(dtype_of<T>) == 2) tell_fallback(s, a, "the library has no GELU for it, a pass of its own does it");
   if (forward) run(s, ActivationFwd<T>{a.aux, c, a.M, a.N, a.M, Activation::gelu_tanh, 0, DropoutSite{}});
   else run(s, ActivationBwd<T>{a.aux, c, c, nullptr, a.M, a.N, a.M, Activation::gelu_tanh, 0, DropoutSite{}});
   return true;
@@ -262,16 +298,77 @@ template <class T>
 bool run_by_library(Stream& s, const Matmul<T>& a) {
   const bool other_bias =
       a.bias && (a.epilogue == Epilogue::gelu_gradient || (a.c_is_acc && size_of(dtype_of<T>) != 4));
-  if (a.M == 0 || a.N == 0 || a.K == 0 || a.outer * a.inner == 0 || other_bias) return false;
+  if (a.M == 0 || a.N == 0 || a.K == 0 || a.outer * a.inner == 0) return false;
+  if (other_bias) {
+    tell_fallback(s, a, "the library adds no bias of this type, our own kernel computes the product");
+    return false;
+  }
   Batches loop{};
   Product p = product_of(s, a, loop);
   p.workspace = scratch_bytes(a);
-  if (!run_fused(s, a, p, loop, a.c) && !run_in_two(s, a, p, loop)) return false;
+  if (!run_product(s, a, p, loop, a.c) && !run_in_two(s, a, p, loop)) {
+    tell_fallback(s, a, "the library has nothing for it, our own kernel computes the product");
+    return false;
+  }
   if (a.sums_a) run(s, rows_of_a(a));
   return true;
 }
 
+int32_t number_of(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_t which) {
+  int32_t value = 0;
+  size_t written = 0;
+  check(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, which, &value, sizeof(value), &written),
+        "cublasLtMatmulAlgoConfigGetAttribute");
+  return value;
+}
+
+std::string tile_name(int32_t tile) {
+  struct Tile {
+    int32_t number;
+    const char* name;
+  };
+  constexpr Tile tiles[] = {{CUBLASLT_MATMUL_TILE_32x32, "32x32"},     {CUBLASLT_MATMUL_TILE_32x64, "32x64"},
+                            {CUBLASLT_MATMUL_TILE_64x32, "64x32"},     {CUBLASLT_MATMUL_TILE_64x64, "64x64"},
+                            {CUBLASLT_MATMUL_TILE_64x128, "64x128"},   {CUBLASLT_MATMUL_TILE_128x64, "128x64"},
+                            {CUBLASLT_MATMUL_TILE_128x128, "128x128"}, {CUBLASLT_MATMUL_TILE_64x256, "64x256"},
+                            {CUBLASLT_MATMUL_TILE_256x64, "256x64"},   {CUBLASLT_MATMUL_TILE_128x256, "128x256"},
+                            {CUBLASLT_MATMUL_TILE_256x128, "256x128"}, {CUBLASLT_MATMUL_TILE_128x160, "128x160"},
+                            {CUBLASLT_MATMUL_TILE_160x128, "160x128"}, {CUBLASLT_MATMUL_TILE_192x128, "192x128"},
+                            {CUBLASLT_MATMUL_TILE_128x192, "128x192"}, {CUBLASLT_MATMUL_TILE_128x96, "128x96"},
+                            {CUBLASLT_MATMUL_TILE_96x128, "96x128"}};
+  for (const Tile& known : tiles)
+    if (tile == known.number) return known.name;
+  return std::to_string(tile);
+}
+
 }  // namespace
+
+bool has_matmul_library() { return true; }
+
+template <class T>
+ProductPlan product_plan(Stream& s, const Matmul<T>& a) {
+  Batches loop{};
+  Product p = product_of(s, a, loop);
+  p.workspace = scratch_bytes(a);
+  Matmul<T> bare = a;
+  bare.epilogue = Epilogue::none;
+  Product q = p;
+  const Plan* plan = fused_plan(s, a, p);
+  if (!plan) plan = fused_plan(s, bare, q);  // what run_in_two launches
+  ProductPlan result{};
+  if (!plan) return result;
+  const cublasLtMatmulAlgo_t& algorithm = plan->choice.algo;
+  result.found = 1, result.waves = plan->choice.wavesCount, result.workspace = int64_t(plan->choice.workspaceSize);
+  result.algorithm = number_of(algorithm, CUBLASLT_ALGO_CONFIG_ID);
+  result.stages = number_of(algorithm, CUBLASLT_ALGO_CONFIG_STAGES_ID);
+  result.split_k = number_of(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM);
+  snprintf(result.tile, sizeof(result.tile), "%s",
+           tile_name(number_of(algorithm, CUBLASLT_ALGO_CONFIG_TILE_ID)).c_str());
+  return result;
+}
+template ProductPlan product_plan(Stream&, const Matmul<float>&);
+template ProductPlan product_plan(Stream&, const Matmul<f16>&);
+template ProductPlan product_plan(Stream&, const Matmul<bf16>&);
 
 void* matmul_library_create() { return new MatmulLibrary; }
 void matmul_library_destroy(void* library) { delete static_cast<MatmulLibrary*>(library); }

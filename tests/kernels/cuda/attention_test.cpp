@@ -267,4 +267,31 @@ TEST_CASE("attention on the device asks for little scratch, and says which head 
                     containing("attention: head size 200, the CUDA kernels take 1 to 128"));
 }
 
+TEST_CASE("attention on the device: what the tensor cores don't take is counted, by shape and with the reason") {
+  const Case odd{1, 2, 20, 18, 24}, moved{1, 2, 20, 18, 16, false, false, false, false, 0, 1};
+  Devices on(kNewest);
+  const auto told = [&] {
+    std::vector<std::string> lines;
+    for (const Fallback& f : on.device->stream().fallbacks())
+      lines.push_back(std::string(name_of(f.operation)) + " " + name_of(f.dtype) + " " + f.shape + ": " + f.reason +
+                      ", " + std::to_string(f.calls));
+    return lines;
+  };
+  attend<float>(odd, Values(odd), *on.device);
+  attend<f16>({1, 2, 20, 18, 16}, Values({1, 2, 20, 18, 16}), *on.device);
+  CHECK(told().empty());
+  for (int i = 0; i < 2; ++i) attend<f16>(odd, Values(odd), *on.device);
+  attend<bf16>(moved, Values(moved), *on.device);
+  const std::string size = " 1x2x20x18x24: head size 24, the tensor-core kernels take 16, 32, 64 and 128, 2",
+                    rows = " 1x2x20x18x16: rows do not start at multiples of 16 bytes, 1";
+  CHECK(told() == std::vector<std::string>{"AttentionFwd f16" + size, "AttentionBwd f16" + size,
+                                           "AttentionFwd bf16" + rows, "AttentionBwd bf16" + rows});
+  CHECK(on.device->stream().fallbacks(3).size() == 1);
+  for (const Kernels& kernels : {kOlder, kPlain}) {  // have no others
+    Devices without(kernels);
+    attend<f16>(odd, Values(odd), *without.device);
+    CHECK(without.device->stream().fallbacks().empty());
+  }
+}
+
 }  // namespace selene::testing
