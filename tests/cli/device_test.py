@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import unittest
 
-from common import SMALL, Case, complaint, program, read_metrics, read_tensors, run
+from common import SMALL, SOURCE, Case, complaint, program, read_metrics, read_tensors, run, settings
 
 SHIM = os.environ['SELENE_SIMT_MODULE']
 OTHER_ABI, NO_DEVICE, NO_ENTRY = os.environ['SELENE_FAULTY_MODULES'].split(':')
@@ -77,6 +77,48 @@ class Choice(Case):
         fast = self.train('fast', {**TINY, 'train.precision': 'fp16', 'model.dim': 32}, '--device', SHIM)
         self.succeeds(fast)
         self.assertNotIn('slower kernels', fast.stderr)
+
+
+class Bench(Case):
+    recipes = [os.path.join(SOURCE, 'recipes', name) for name in ('bench.yaml', 'models/transformer.yaml')]
+
+    def test_check_compares_every_result_and_says_what_is_allowed(self):
+        result = run('selene-bench', 'check', '--device', SHIM, '--precision', 'bf16', 'fp32', '--json')
+        self.succeeds(result)
+        rows = [json.loads(line) for line in result.stdout.splitlines()]
+        found = {(row['what'], row['result'], row['dtype']) for row in rows}
+        linear = [('linear', name) for name in ('y', 'dx', 'dw', 'db')]
+        attention = [('attention', name) for name in ('o', 'dq', 'dk', 'dv')]
+        self.assertEqual(found, {(*x, 'bf16') for x in linear + attention} | {(*x, 'f32') for x in linear})
+        for row in rows:
+            self.assertEqual(row['verdict'], 'near')
+            self.assertLessEqual(row['distance'], row['allowed'])
+            self.assertLess(row['allowed'], 0.02)
+            # Other kernels: the same ones would give the same numbers.
+            if row['what'] == 'attention':
+                self.assertGreater(row['distance'], 0)
+
+    def test_check_wants_a_device(self):
+        self.refuses(run('selene-bench', 'check'), 'wanted a device')
+
+    def test_plans_want_a_matrix_library(self):
+        small = settings({'model.dim': 16, 'model.ffn_dim': 16, 'model.heads': 2, 'model.layers': 1})
+        self.refuses(run('selene-bench', 'matmul', '--plans', *self.recipes, *small, '--length', 16, '--device', SHIM),
+                     'this device has no matrix library')
+
+    def test_a_time_of_slower_kernels_says_so(self):
+        for shape, slower in (('1x2x20x20x24', True), ('1x2x20x20x16', False)):
+            result = run('selene-bench', 'attention', '--shape', shape, '--precision', 'fp16', '--steps', 1, '--json',
+                         '--device', SHIM)
+            self.assertEqual(result.returncode, 0, result.stderr)  # which says that there is no cuDNN
+            rows = [json.loads(line) for line in result.stdout.splitlines()]
+            own = [row['fallbacks'] for row in rows if row['kernel'] == 'own']
+            if not slower:
+                self.assertEqual(own, [[], []])
+                continue
+            self.assertEqual([[f['operation'] for f in fallbacks] for fallbacks in own], [['AttentionFwd'], ['AttentionBwd']])
+            self.assertEqual(own[0][0]['shape'], shape)
+            self.assertIn('head size 24', own[0][0]['reason'])
 
 
 class Memory(Case):

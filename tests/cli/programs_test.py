@@ -159,6 +159,7 @@ class Bench(Case):
         row = json.loads(result.stdout.splitlines()[0])
         self.assertEqual((row['model'], row['batch'], row['length']), ('transformer', 3, 12))
         self.assertIn('"dtype":"bf16"', result.stdout)
+        self.assertEqual(row['fallbacks'], [])
 
     def test_wrong_names_and_numbers(self):
         for words in (['--length', 0], ['--length', 99999999999], ['--precision', 'fp8'], ['--threads', 100000]):

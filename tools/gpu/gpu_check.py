@@ -13,12 +13,12 @@ import sys
 
 SKIPPED, TIMES_UP = 77, (124, 137)
 WHAT = {'machine': 'the machine', 'parity': 'every operation against the CPU',
-        'golden': 'golden cases, fp32, TF32 off', 'ceilings': 'measured ceilings', 'steps': 'training steps',
+        'golden': 'golden cases, fp32, TF32 off', 'check': 'large sizes against other kernels', 'ceilings': 'measured ceilings', 'steps': 'training steps',
         'kernels': 'operations of a step', 'attention': 'attention alone',
         'graphs': 'the same bits: two runs; graphs and eager; killed and resumed',
         'peers': 'the same steps in PyTorch', 'sanitizer': 'compute-sanitizer on small steps',
         'counters': 'hardware counters of the slowest kernels', 'training': 'ListOps training'}
-FILES = {'graphs': ['graphs'], 'ceilings': ['ceilings'], 'steps': ['steps'], 'kernels': ['kernels'],
+FILES = {'graphs': ['graphs'], 'check': ['check'], 'ceilings': ['ceilings'], 'steps': ['steps'], 'kernels': ['kernels'],
          'attention': ['attention', 'torch_attention'], 'peers': ['peers'], 'sanitizer': ['sanitizer'],
          'counters': ['counters'], 'training': ['training']}
 SHORT = {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16'}
@@ -51,11 +51,8 @@ def json_lines(path):
 
 
 def status_name(status):
-    if status == 0:
-        return 'ok'
-    if status == SKIPPED:
-        return 'skipped'
-    return 'cut off' if status in TIMES_UP else 'failed'
+    known = {0: 'ok', SKIPPED: 'skipped', **dict.fromkeys(TIMES_UP, 'cut off')}
+    return known.get(status, 'failed')
 
 
 def remark(status, last, log):
@@ -67,6 +64,13 @@ def remark(status, last, log):
     counts = re.findall(r'^(?:All tests passed.*|test cases:.*|all +\d+ passed.*)$', log, re.M)
     errors = (re.findall(r'^.*\berror: .*$', log, re.M) or [last]) if status else []
     return '; '.join(re.sub(' +', ' ', text)[:200] for text in counts[-1:] + errors[:1])
+
+
+def slower_kernels(stage):
+    """What a stage has timed on slower kernels than those meant for it: a time that must not be taken for ours."""
+    found = [f for name in FILES.get(stage['name'], []) for row in stage[name] for f in row.get('fallbacks') or []]
+    return list(dict.fromkeys('%s %s %s: %s' % tuple(f.get(k) for k in ('operation', 'dtype', 'shape', 'reason'))
+                              for f in found))
 
 
 def stages_of(raw, running):
@@ -85,6 +89,9 @@ def stages_of(raw, running):
         for row in stage.get('training', []):
             found = row.pop('evaluation', None)
             row.update(found if isinstance(found, dict) else {})
+        slower = slower_kernels(stage)
+        if slower:
+            stage.update(status='failed', remark='slower kernels: ' + '; '.join(slower)[:400])
         if name == 'machine':
             stage['machine'] = dict(re.findall(r'^([a-z ]+): *(.*)$', log, re.M))
         stages.append(stage)
@@ -102,9 +109,7 @@ def cell(value):
         return json.dumps(value) if isinstance(value, (dict, list)) else str(value).replace('|', '/')
     if isinstance(value, int) or value == 0:
         return str(value)
-    if abs(value) >= 1e6 or abs(value) < 1e-3:
-        return '%.3g' % value
-    return '%.3g' % value if abs(value) < 1000 else '%.0f' % value
+    return '%.0f' % value if 1000 <= abs(value) < 1e6 else '%.3g' % value
 
 
 def table(rows):
@@ -257,6 +262,8 @@ SECTIONS = [
     ('Attention alone', '', compared_attention),
     ('Ceilings', 'GB/s of a copy, bytes read and written; GFLOP/s of a large product.', plain('ceilings')),
     ('Operations of a step', 'Each call at its least, launched one by one.', compared_operations),
+    ('Against other kernels', 'The largest difference over the largest number, and what roundings explain.',
+     plain('check')),
     ('The same bits', '', plain('graphs')),
     ('compute-sanitizer', '', plain('sanitizer')),
     ('Hardware counters', '', plain('counters')),
@@ -357,12 +364,11 @@ def write_results(a):
         with open(path + '.part', 'w', encoding='utf-8') as file:
             file.write(text)
         os.replace(path + '.part', path)  # so that a kill leaves the last whole one
-    named = {what: [s['name'] for s in stages if s['status'] == what] for what in ('failed', 'cut off')}
-    failed = named['failed']
+    failed, cut_off = ([s['name'] for s in stages if s['status'] == what] for what in ('failed', 'cut off'))
     verdict = 'failed: ' + ' '.join(failed) if failed else '%d of %d stages done, none failed' % (
         sum(s['status'] == 'ok' for s in stages), len(stages))
-    if named['cut off']:
-        verdict += ', cut off: ' + ' '.join(named['cut off'])
+    if cut_off:
+        verdict += ', cut off: ' + ' '.join(cut_off)
     print(os.path.join(a.out, 'result.md') + ': ' + verdict)
     return 1 if failed else 0
 

@@ -67,6 +67,9 @@ stage_parity() { unit_device; }
 
 stage_golden() { SELENE_GOLDEN_DIR=$root/tests/golden golden; }
 
+# At the sizes that are timed below, which no test of the tree reaches.
+stage_check() { bench check check --precision "$(low)" fp32; }
+
 # The data that graphs and training use: short ListOps, made once.
 listops() {
   local train=36000 other=2000 longest=64

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "data/io/json.h"
 #include "engine/backend.h"
 #include "train/step/session.h"
 
@@ -15,7 +16,7 @@ struct Arguments {
   std::vector<int64_t> lengths;         // likewise
   int64_t batch = 0, symbols = 260, steps = 10, threads = 2;
   std::string device = "cpu";
-  bool json = false, graph = true;
+  bool json = false, graph = true, plans = false;
   std::vector<std::string> attentions{"1x64x1024x1024x64"};
   std::vector<std::string> recipes, sets;  // files and key=value over them
 };
@@ -33,10 +34,22 @@ void step(const Arguments& a, const train::Recipe& recipe, int64_t N, const Back
 void kernels(const Arguments& a, const train::Recipe& recipe, int64_t N, const Backend* module);
 /// Attention alone, forward and backward, by each kernel that the device has. Shape: "BxHxNqxNkxK".
 void attention(const Arguments& a, const std::string& shape, const std::string& precision, const Backend* module);
+/// Compares attention and linear layers on a device, at the sizes that are timed (on the shim at small ones), with
+/// other kernels of it; prints each distance beside the one that roundings explain. Returns how many lie beyond it.
+int check(const Arguments& a, const std::string& precision, const Backend* module);
+/// How the matrix library of a device runs each product of a step. Error where there is no such library.
+void plans(const Arguments& a, const train::Recipe& recipe, int64_t N, const Backend* module);
 void ceilings(const Arguments& a, const std::string& precision, const Backend* module);
 
 /// The loader of a recipe's data beside the recipe's training step.
 void loader(const Arguments& a, const train::Recipe& recipe, const Backend* module);
+
+/// What slower kernels than those meant for it have run on the stream, one object each; of one operation and element
+/// type, or of all.
+data::Json fallbacks_of(const Stream& stream);
+data::Json fallbacks_of(const Stream& stream, Operation operation, DType dtype);
+/// The same for people, a line each.
+void print_fallbacks(const data::Json& fallbacks);
 
 /// What step() and kernels() share.
 data::Batch random_batch(const train::Task& task, int64_t B, int64_t N, int64_t symbols);

@@ -13,8 +13,8 @@
 #include "kernels/attention.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
-#include "kernels/philox.h"
 #include "tools/programs/bench.h"
+#include "tools/programs/bench_operands.h"
 #include "train/measure/cost.h"
 #include "train/measure/floor.h"
 
@@ -47,66 +47,8 @@ double copy_speed(const Backend* module, int64_t n) {  // n: fp32 elements
   return 2 * double(n) * sizeof(float) / least;
 }
 
-// One side of the attention that is timed: tensors, and the two argument structs.
-template <class T>
-struct Problem {
-  Problem(Context& context, const std::array<int64_t, 5>& shape) {
-    const auto [B, H, Nq, Nk, K] = shape;
-    // Not every compiler lets a lambda see the names of a structured binding.
-    const auto filled = [&, B = B, width = H * K](int64_t N) {
-      Tensor t = context.empty({B, N, width}, dtype_of<T>);
-      std::vector<T> values(static_cast<size_t>(t.numel()));
-      for (size_t i = 0; i < values.size(); ++i)
-        values[i] = down<T>(float(philox(uint32_t(i), 0, 0, 0, 1, 0).v[0]) * 0x1p-31f - 1);
-      context.upload(t, values.data());
-      return t;
-    };
-    q = filled(Nq), k = filled(Nk), v = filled(Nk), d_o = filled(Nq);
-    o = context.empty(q.shape(), dtype_of<T>), dq = context.empty(q.shape(), dtype_of<T>);
-    dk = context.empty(k.shape(), dtype_of<T>), dv = context.empty(k.shape(), dtype_of<T>);
-    lse = context.empty({B, H, Nq}, DType::f32);
-    f.q = q.data<T>(), f.k = k.data<T>(), f.v = v.data<T>(), f.o = o.data<T>(), f.lse = lse.data<Acc<T>>();
-    f.B = B, f.H = H, f.Nq = Nq, f.Nk = Nk, f.K = K, f.scale = Acc<T>(1 / std::sqrt(double(K)));
-    f.q_row = f.o_row = f.k_row = f.v_row = H * K;
-    f.q_batch = f.o_batch = Nq * H * K, f.k_batch = f.v_batch = Nk * H * K;
-    b.q = f.q, b.k = f.k, b.v = f.v, b.o = f.o, b.d_o = d_o.data<T>(), b.lse = f.lse;
-    b.dq = dq.data<T>(), b.dk = dk.data<T>(), b.dv = dv.data<T>();
-    b.B = B, b.H = H, b.Nq = Nq, b.Nk = Nk, b.K = K, b.scale = f.scale;
-    b.q_row = b.o_row = b.k_row = b.v_row = b.dq_row = b.dk_row = b.dv_row = H * K;
-    b.q_batch = b.o_batch = b.dq_batch = f.q_batch, b.k_batch = b.v_batch = b.dk_batch = b.dv_batch = f.k_batch;
-  }
-  Tensor q, k, v, d_o, o, dq, dk, dv, lse;
-  AttentionFwd<T> f{};
-  AttentionBwd<T> b{};
-};
-
-// How far results lie from those of the first kernel: the largest difference over the largest number; NaN stays NaN.
-template <class T>
-class Distance {
- public:
-  double of(Context& context, const std::vector<Tensor>& tensors) {
-    std::vector<float> values;
-    for (const Tensor& t : tensors) {
-      std::vector<T> elements(size_t(t.numel()));
-      context.download(t, elements.data());
-      for (const T x : elements) values.push_back(up(x));
-    }
-    if (first_.empty()) first_ = values;
-    double largest = 0, distance = 0;
-    for (size_t i = 0; i < values.size(); ++i) {
-      largest = std::max(largest, double(std::fabs(first_[i])));
-      const double d = std::fabs(values[i] - first_[i]);
-      if (!(d <= distance)) distance = d;
-    }
-    return distance / largest;
-  }
-
- private:
-  std::vector<float> first_;
-};
-
 void print_attention(const Arguments& a, const char* kernel, const char* pass, DType dtype, const std::string& shape,
-                     double seconds, const train::Cost& cost, double distance) {
+                     double seconds, const train::Cost& cost, double distance, const data::Json& fallbacks) {
   const double gflop = cost.flops / seconds / 1e9, gb = cost.bytes / seconds / 1e9;
   if (a.json)
     fmt::print("{}\n", data::Json{{"kernel", kernel},
@@ -116,13 +58,18 @@ void print_attention(const Arguments& a, const char* kernel, const char* pass, D
                                   {"ms", seconds * 1e3},
                                   {"gflop_s", gflop},
                                   {"gb_s", gb},
-                                  {"distance", distance}}
+                                  {"distance", distance},
+                                  {"fallbacks", fallbacks}}
                            .dump());
-  else
+  else {
     fmt::print("{:6} {:8} {:5} {:24} {:9.3f} ms {:9.1f} GFLOP/s {:8.1f} GB/s, {:.1e} from own\n", kernel, pass,
                name_of(dtype), shape, seconds * 1e3, gflop, gb, distance);
+    print_fallbacks(fallbacks);
+  }
   fflush(stdout);
 }
+
+}  // namespace
 
 std::array<int64_t, 5> parse_shape(const std::string& text) {
   std::array<int64_t, 5> n{};
@@ -133,7 +80,23 @@ std::array<int64_t, 5> parse_shape(const std::string& text) {
   return n;
 }
 
-}  // namespace
+double Distance::of(Context& context, const std::vector<Tensor>& tensors) {
+  std::vector<float> values;
+  values.reserve(first_.size());
+  for (const Tensor& t : tensors)
+    with_dtype(t.dtype(), [&]<class T>() {
+      for (const T x : context.values<T>(t)) values.push_back(float(up(x)));
+    });
+  if (first_.empty()) first_ = values;
+  double largest = 0, distance = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    largest = std::max(largest, double(std::fabs(first_[i])));
+    const double d = std::fabs(values[i] - first_[i]);
+    if (!std::isfinite(d)) return d;
+    distance = std::max(distance, d);
+  }
+  return distance / largest;
+}
 
 Ceilings measure_ceilings(DType dtype, const Backend* module) {
   static std::map<DType, Ceilings> known;  // a process has one device
@@ -162,21 +125,25 @@ void attention(const Arguments& a, const std::string& shape, const std::string& 
   const std::array<int64_t, 5> n = parse_shape(shape);
   const DType dtype = train::compute_type(precision);
   with_dtype(dtype, [&]<class T>() {
-    const int64_t tokens = n[0] * n[1] * n[4] * (n[2] + n[3]);
-    // Room for the operands several times over: scratch is of the size of partial results.
-    Context context({1 << 12, tokens * 64 + (64 << 20), 0}, module);
-    Problem<T> problem(context, n);
+    Context context({1 << 12, attention_bytes(n), 0}, module);
+    AttentionProblem<T> problem(context, n);
     constexpr std::pair<const char*, AttentionKernels> others[] = {{"plain", AttentionKernels::plain},
                                                                    {"cudnn", AttentionKernels::cudnn}};
-    Distance<T> forward, backward;
+    Distance forward, backward;
     const auto measure = [&](const char* kernel) {
+      // Those of `own`, which is the first: others fall back to nothing.
+      const auto fallbacks = [&](Operation operation) {
+        return std::string(kernel) == "own" ? fallbacks_of(context.stream(), operation, dtype)
+                                            : data::Json(data::Json::List());
+      };
       const double f = least_seconds(context, problem.f, a.steps);
       print_attention(a, kernel, "forward", dtype, shape, f,
-                      train::cost_of(Operation::AttentionFwd, dtype, &problem.f), forward.of(context, {problem.o}));
+                      train::cost_of(Operation::AttentionFwd, dtype, &problem.f), forward.of(context, {problem.o}),
+                      fallbacks(Operation::AttentionFwd));
       const double b = least_seconds(context, problem.b, a.steps);
       print_attention(a, kernel, "backward", dtype, shape, b,
                       train::cost_of(Operation::AttentionBwd, dtype, &problem.b),
-                      backward.of(context, {problem.dq, problem.dk, problem.dv}));
+                      backward.of(context, {problem.dq, problem.dk, problem.dv}), fallbacks(Operation::AttentionBwd));
     };
     measure("own");
     for (const auto& [kernel, kernels] : others) {

@@ -6,7 +6,9 @@
 #include <fstream>
 #include <map>
 
+#include "autograd/with_dtype.h"
 #include "data/io/json.h"
+#include "kernels/matmul.h"
 #include "models/registry.h"
 #include "tools/programs/bench.h"
 #include "train/measure/cost.h"
@@ -54,6 +56,7 @@ struct OperationRow {
   double seconds = 0;
   int64_t calls = 0;
   train::Cost cost;
+  data::Json fallbacks = {};
 };
 
 // Every call at its least over the steps.
@@ -78,6 +81,7 @@ std::map<std::string, OperationRow> least_of_operations(const Arguments& a, cons
   for (const Call& c : calls) {
     OperationRow& row = rows[fmt::format("{} {}", name_of(c.operation), name_of(c.dtype))];
     row.dtype = c.dtype, row.seconds += c.least, ++row.calls, row.cost += c.cost;
+    row.fallbacks = fallbacks_of(step.session.context().stream(), c.operation, c.dtype);
   }
   return rows;
 }
@@ -94,7 +98,79 @@ train::Cost cost_of_step(Step& step) {
   return cost;
 }
 
+struct PlanRow {
+  std::string product;
+  DType dtype;
+  ProductPlan plan;
+  int64_t calls;
+};
+
+// "131072 x 256 x 1024 NT bias": M x N x K, whether A and B are transposed, and what happens on the way to memory.
+template <class T>
+std::string product_text(const Matmul<T>& m) {
+  std::string text = fmt::format("{} x {} x {} {}{}", m.M, m.N, m.K, m.trans_a ? 'T' : 'N', m.trans_b ? 'T' : 'N');
+  if (m.outer * m.inner > 1) text = fmt::format("{} of {}", m.outer * m.inner, text);
+  if (m.bias) text += " bias";
+  if (m.epilogue == Epilogue::gelu) text += " gelu";
+  if (m.epilogue == Epilogue::gelu_gradient) text += " gelu'";
+  if (m.accumulate) text += " added";
+  if (m.c_is_acc) text += " to fp32";
+  return text;
+}
+
+void print_plan(const Arguments& a, const std::string& model, int64_t N, const PlanRow& row) {
+  const ProductPlan& plan = row.plan;
+  if (a.json)
+    fmt::print("{}\n", data::Json{{"model", model},
+                                  {"length", N},
+                                  {"product", row.product},
+                                  {"dtype", name_of(row.dtype)},
+                                  {"calls", row.calls},
+                                  {"found", plan.found != 0},
+                                  {"algorithm", plan.algorithm},
+                                  {"tile", plan.tile},
+                                  {"stages", plan.stages},
+                                  {"waves", plan.waves},
+                                  {"split_k", plan.split_k},
+                                  {"workspace", plan.workspace}}
+                           .dump());
+  else if (!plan.found)
+    fmt::print("  {:40} {:5} {:3} calls: the library has nothing for it\n", row.product, name_of(row.dtype),
+               row.calls);
+  else
+    fmt::print(
+        "  {:40} {:5} {:3} calls: algorithm {:3}, tile {:8} stages {:3}, {:6.2f} waves, split-K {:3}, "
+        "workspace {} bytes\n",
+        row.product, name_of(row.dtype), row.calls, plan.algorithm, plan.tile, plan.stages, plan.waves, plan.split_k,
+        plan.workspace);
+}
+
 }  // namespace
+
+data::Json fallbacks_of(const Stream& stream) {
+  data::Json::List all;
+  for (const Fallback& f : stream.fallbacks())
+    all.push_back({{"operation", name_of(f.operation)},
+                   {"dtype", name_of(f.dtype)},
+                   {"shape", f.shape},
+                   {"reason", f.reason},
+                   {"calls", f.calls}});
+  return all;
+}
+
+data::Json fallbacks_of(const Stream& stream, Operation operation, DType dtype) {
+  data::Json::List some;
+  const data::Json all = fallbacks_of(stream);
+  for (const data::Json& f : *all.list())
+    if (*f.at("operation").text() == name_of(operation) && *f.at("dtype").text() == name_of(dtype)) some.push_back(f);
+  return some;
+}
+
+void print_fallbacks(const data::Json& fallbacks) {
+  for (const data::Json& f : *fallbacks.list())
+    fmt::print("  slower kernels: {} {} {}: {}\n", *f.at("operation").text(), *f.at("dtype").text(),
+               *f.at("shape").text(), *f.at("reason").text());
+}
 
 double load_average() {
   double load = 0;
@@ -140,6 +216,7 @@ void step(const Arguments& a, const train::Recipe& recipe, int64_t N, const Back
   }
   std::sort(times.begin(), times.end());
   const double best = times[0], median = times[times.size() / 2], slab = double(step.plan.total()) / (1 << 20);
+  const data::Json fallbacks = fallbacks_of(step.session.context().stream());
   if (a.json) {
     const data::Json j{{"model", model},
                        {"length", N},
@@ -160,6 +237,7 @@ void step(const Arguments& a, const train::Recipe& recipe, int64_t N, const Back
                        {"ns_per_token", best * 1e9 / double(N * batch.B)},
                        {"device", module ? module->info().name : "cpu"},
                        {"graph", a.graph},
+                       {"fallbacks", fallbacks},
                        {"threads", a.threads},
                        {"load", load_average()}};
     fmt::print("{}\n", j.dump());
@@ -170,6 +248,7 @@ void step(const Arguments& a, const train::Recipe& recipe, int64_t N, const Back
         "slab {:7.1f} MiB  resident {:7.1f} MiB  load {:.1f}\n",
         model, N, batch.B, precision, best * 1e3, median * 1e3, floor * 1e3, best / floor, cost.flops / best / 1e9,
         slab, rss, load_average());
+    print_fallbacks(fallbacks);
   }
   fflush(stdout);
 }
@@ -193,11 +272,14 @@ void kernels(const Arguments& a, const train::Recipe& recipe, int64_t N, const B
                                     {"bytes", row.cost.bytes},
                                     {"flops", row.cost.flops},
                                     {"gb_s", gb},
-                                    {"gflop_s", gflop}}
+                                    {"gflop_s", gflop},
+                                    {"fallbacks", row.fallbacks}}
                              .dump());
-    else
+    else {
       fmt::print("  {:24} {:5} calls {:9.3f} ms {:8.1f} GB/s {:9.1f} GFLOP/s\n", name, row.calls, row.seconds * 1e3,
                  gb, gflop);
+      print_fallbacks(row.fallbacks);
+    }
   }
   if (a.json) return;
   for (const train::Product& p : train::products_of_step(*task, batch)) {
@@ -206,6 +288,31 @@ void kernels(const Arguments& a, const train::Recipe& recipe, int64_t N, const B
                p.trans_a ? 'T' : 'N', p.trans_b ? 'T' : 'N', p.c_is_acc ? "+" : " ", p.calls, s * 1e3,
                p.flops() / s / 1e9);
   }
+}
+
+// Asked for in a step of its own, whose arguments are those of every step.
+void plans(const Arguments& a, const train::Recipe& recipe, int64_t N, const Backend* module) {
+  const std::string model = label_of(recipe), &precision = recipe.train.precision;
+  const auto task = train::imagine_task(recipe, a.symbols, N);
+  const data::Batch batch = random_batch(*task, a.batch ? a.batch : recipe.train.batch_size, N, a.symbols);
+  Step step(*task, batch, module, false);
+  Stream& stream = step.session.context().stream();
+  std::vector<PlanRow> rows;
+  stream.observer = [&](Operation operation, DType dtype, double, const void* arguments) {
+    if (operation != Operation::Matmul) return;
+    with_dtype(dtype, [&]<class T>() {
+      const auto& m = *static_cast<const Matmul<T>*>(arguments);
+      const PlanRow row{product_text(m), dtype, stream.product_plan(dtype, arguments, sizeof(m)), 0};
+      const auto same = [&](const PlanRow& r) { return r.product == row.product && r.dtype == dtype; };
+      auto known = std::find_if(rows.begin(), rows.end(), same);
+      if (known == rows.end()) known = rows.insert(rows.end(), row);
+      ++known->calls;
+    });
+  };
+  step();
+  stream.observer = nullptr;
+  if (!a.json) fmt::print("{} {} x {} {}\n", model, batch.B, N, precision);
+  for (const PlanRow& row : rows) print_plan(a, model, N, row);
 }
 
 }  // namespace selene::bench
