@@ -19,10 +19,13 @@ SELENE_HD uint64_t dropout_attention_block(uint64_t bh, uint64_t q, uint64_t k) 
   return (bh << 44) | (q << 20) | (k >> 3);
 }
 
+/// Of philox(), where masks are drawn: docs/math.md, "Dropout".
+constexpr int kDropoutRounds = 7;
+
 /// The 8 x 16 random bits of a block.
 SELENE_HD Philox dropout_bits(const DropoutSite& d, uint64_t block) {
-  return philox(uint32_t(block), uint32_t(block >> 32), d.site, uint32_t(d.step->micro_batch), uint32_t(d.step->seed),
-                uint32_t(d.step->seed >> 32));
+  return philox<kDropoutRounds>(uint32_t(block), uint32_t(block >> 32), d.site, uint32_t(d.step->micro_batch),
+                                uint32_t(d.step->seed), uint32_t(d.step->seed >> 32));
 }
 /// True when element j (0..7) of the block survives.
 SELENE_HD bool dropout_keeps(const Philox& bits, int j, uint32_t threshold) {

@@ -1,4 +1,4 @@
-// Philox4x32-10 (Salmon et al. 2011, kernels/philox.h) on several counters at once. Written with intrinsics: GCC 12
+// Philox4x32 (Salmon et al. 2011, kernels/philox.h) on several counters at once. Written with intrinsics: GCC 12
 // turns the loop over philox() into code three to five times slower than one 32 x 32 -> 64 bit multiply per lane.
 #include "kernels/cpu/dropout_row.h"
 
@@ -17,7 +17,7 @@ struct Site {
 
 void step_scalar(const Site& s, const uint64_t* block, uint16_t* bits) {
   for (int64_t i = 0; i < kStep; ++i) {
-    const Philox p = philox(uint32_t(block[i]), uint32_t(block[i] >> 32), s.c2, s.c3, s.key0, s.key1);
+    const Philox p = philox<kDropoutRounds>(uint32_t(block[i]), uint32_t(block[i] >> 32), s.c2, s.c3, s.key0, s.key1);
     memcpy(bits + 8 * i, p.v, 16);  // little endian: the low half of a word is its even element
   }
 }
@@ -33,8 +33,8 @@ __attribute__((target("avx2"))) void step_avx2(const Site& s, const uint64_t* bl
     c0[g] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 4 * g));
     c1[g] = _mm256_srli_epi64(c0[g], 32), c2[g] = _mm256_set1_epi64x(s.c2), c3[g] = _mm256_set1_epi64x(s.c3);
   }
-#pragma GCC unroll 10
-  for (uint32_t r = 0; r < 10; ++r) {
+#pragma GCC unroll 7
+  for (uint32_t r = 0; r < kDropoutRounds; ++r) {
     const __m256i key0 = _mm256_set1_epi64x(s.key0 + r * 0x9E3779B9u);
     const __m256i key1 = _mm256_set1_epi64x(s.key1 + r * 0xBB67AE85u);
     for (int g = 0; g < groups; ++g) {

@@ -86,12 +86,14 @@ __device__ inline float exp2_fast(float x) {
   return exp2f(x);
 #endif
 }
-/// a / b to 2 units in the last place, two instructions; |b| below 2^126.
-__device__ inline float divide_fast(float a, float b) {
+/// 1 / x to 1 unit in the last place, one instruction; subnormal results become 0.
+__device__ inline float reciprocal_fast(float x) {
 #ifdef __CUDA_ARCH__
-  return __fdividef(a, b);
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 #else
-  return a / b;
+  return 1.0f / x;
 #endif
 }
 

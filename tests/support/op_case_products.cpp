@@ -1,4 +1,5 @@
 // Cases of the operations that are mostly products: linear, matmul, feed_forward, attention.
+#include <algorithm>
 #include <cmath>
 
 #include "tests/support/op_case.h"
@@ -55,10 +56,12 @@ void add_feed_forward(std::vector<OpCase>& cases, const std::vector<Sizes>& size
       const std::string label = row.name + std::string(row.dropout > 0 ? " dropout " : " ") + text({2, N, D, F});
       const double p = row.dropout;
       const Activation f = row.f;
+      const double size = std::min(1.0, 4 / std::sqrt(double(D)));  // of weights: hidden values stay about 1
       cases.push_back(
-          {"feed_forward", label, {{{2, N, D}}, {{F, D}}, {{F}}, {{D, F}}, {{D}}}, [f, p](Tape& t, auto& v) {
-             return feed_forward(t, v[0], v[1], v[2], v[3], v[4], f, t.dropout(p, 11));
-           }});
+          {"feed_forward",
+           label,
+           {{{2, N, D}}, {{F, D}, -size, size}, {{F}}, {{D, F}}, {{D}}},
+           [f, p](Tape& t, auto& v) { return feed_forward(t, v[0], v[1], v[2], v[3], v[4], f, t.dropout(p, 11)); }});
     }
 }
 

@@ -96,8 +96,8 @@ struct DropoutKey {
   /// Bit j: key k + j survives in query q; k is a multiple of 8.
   __device__ uint32_t keeps(int q, int k) const {
     const uint64_t block = dropout_attention_block(bh, uint64_t(q), uint64_t(k));
-    const Philox bits =
-        philox(uint32_t(block), uint32_t(block >> 32), site, micro_batch, uint32_t(seed), uint32_t(seed >> 32));
+    const Philox bits = philox<kDropoutRounds>(uint32_t(block), uint32_t(block >> 32), site, micro_batch,
+                                               uint32_t(seed), uint32_t(seed >> 32));
     uint32_t mask = 0;
 #pragma unroll
     for (int j = 0; j < 8; ++j) mask |= uint32_t(dropout_keeps(bits, j, threshold)) << j;

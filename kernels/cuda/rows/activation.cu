@@ -13,15 +13,26 @@ constexpr int kDeep = 2;  // eights of a thread in the forward pass: enough read
 
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
-/// Phi(x) and phi(x) of the standard normal distribution from one exponential; absolute error of Phi 1e-7. The
-/// polynomial is Mills' ratio, as the CPU has it (kernels/cpu/vecmath.h, normal_tail_ratio).
+/// Phi(x) and phi(x) of the standard normal distribution from one exponential. fp32: absolute error of Phi 1e-7; the
+/// polynomial is Mills' ratio, as the CPU has it (kernels/cpu/vecmath.h, normal_tail_ratio). 16 bits: the same ratio
+/// over r = 1 / (1 + 0.36 |x|) as a minimax polynomial for |x| <= 6, relative error 9e-6 there and 0.6 % beyond,
+/// where Phi(-|x|) is below 1e-9.
+template <class T>
 __device__ inline void normal_cdf_pdf(float x, float& cdf, float& pdf) {
-  const float e = exp2_fast(-0.721347520f * x * x), a = fminf(fabsf(x), 1e18f);
-  const float u = divide_fast(a, fmaf(0.2f, a, 1.0f));
-  float p = fmaf(u, 7.02033576e-05f, -0.00117188192f);
-  p = fmaf(fmaf(p, u, 0.00953667797f), u, -0.0489451103f);
-  p = fmaf(fmaf(p, u, 0.170212790f), u, -0.398942351f);
-  const float tail = e * fmaf(p, u, 0.5f);
+  const float e = exp2_fast(-0.721347520f * x * x);
+  float tail;
+  if constexpr (sizeof(T) == 2) {
+    const float r = reciprocal_fast(fmaf(0.36f, fabsf(x), 1.0f));
+    float p = fmaf(r, -0.0965839036f, 0.247677417f);
+    p = fmaf(fmaf(p, r, 0.0440218538f), r, 0.163070666f);
+    tail = e * r * fmaf(p, r, 0.141809664f);
+  } else {
+    const float a = fminf(fabsf(x), 1e18f), u = a * reciprocal_fast(fmaf(0.2f, a, 1.0f));
+    float p = fmaf(u, 7.02033576e-05f, -0.00117188192f);
+    p = fmaf(fmaf(p, u, 0.00953667797f), u, -0.0489451103f);
+    p = fmaf(fmaf(p, u, 0.170212790f), u, -0.398942351f);
+    tail = e * fmaf(p, u, 0.5f);
+  }
   cdf = x < 0.0f ? tail : 1.0f - tail, pdf = 0.398942280f * e;
 }
 
@@ -34,10 +45,11 @@ struct Relu {  // NaN passes
     y = x <= 0.0f ? 0.0f : x, d = x > 0.0f ? 1.0f : 0.0f;
   }
 };
+template <class T>
 struct Gelu {
   static __device__ void at(float x, float, float& y, float& d) {
     float cdf, pdf;
-    normal_cdf_pdf(x, cdf, pdf);
+    normal_cdf_pdf<T>(x, cdf, pdf);
     y = x * cdf, d = fmaf(x, pdf, cdf);
   }
 };
@@ -87,8 +99,8 @@ __device__ inline void each(float beta, const Eight (&x)[N], Eight (&y)[N], Eigh
     for (int j = 0; j < 8; ++j) F::at(x[k].v[j], beta, y[k].v[j], d[k].v[j]);
   }
 }
-/// y = f(x), d = f'(x).
-template <int N>
+/// y = f(x), d = f'(x). T: the type of x in memory.
+template <class T, int N>
 __device__ inline void map_eights(Activation f, float beta, const Eight (&x)[N], Eight (&y)[N], Eight (&d)[N]) {
   switch (f) {
     case Activation::identity:
@@ -96,7 +108,7 @@ __device__ inline void map_eights(Activation f, float beta, const Eight (&x)[N],
     case Activation::relu:
       return each<Relu>(beta, x, y, d);
     case Activation::gelu:
-      return each<Gelu>(beta, x, y, d);
+      return each<Gelu<T>>(beta, x, y, d);
     case Activation::gelu_tanh:
       return each<GeluTanh>(beta, x, y, d);
     case Activation::silu:
@@ -115,33 +127,33 @@ __device__ inline void map_eights(Activation f, float beta, const Eight (&x)[N],
 }
 
 template <class T, bool Fast>
-__global__ __launch_bounds__(kThreads) void activation_eights(ActivationFwd<T> a) {  // kDeep * 8 elements a thread
-  const int64_t total = a.R * a.C, first = blockIdx.x * int64_t(kThreads * kDeep * 8) + int(threadIdx.x) * 8;
+__global__ __launch_bounds__(kThreads) void activation_eights(ActivationFwd<T> a, DropoutEights drop) {
+  const EightIndex<Fast> first = blockIdx.x * EightIndex<Fast>(kThreads * kDeep) + threadIdx.x;  // kDeep a thread
+  const int64_t total = a.R * a.C;
   Eight x[kDeep], y[kDeep], unused[kDeep];
 #pragma unroll
   for (int k = 0; k < kDeep; ++k) {
-    const int64_t i = first + k * kThreads * 8;
-    x[k] = load_eight<Fast>(a.x + i, eight_or_rest(total, i));
+    const EightIndex<Fast> e = first + k * kThreads;
+    x[k] = load_eight<Fast>(a.x + int64_t(e) * 8, elements_of<Fast>(total, e));
   }
-  map_eights(a.f, a.beta, x, y, unused);
-  DropoutPlace place = DropoutPlace::of<Fast>(a.drop, first, a.rows * a.C);
+  map_eights<T>(a.f, a.beta, x, y, unused);
 #pragma unroll
   for (int k = 0; k < kDeep; ++k) {
-    const int64_t i = first + k * kThreads * 8;
-    multiply(y[k], dropout_factors<Fast>(a.drop, place.b, place.e, place.size));
-    if (dropout_on(a.drop)) place.advance(kThreads * 8);
-    store_eight<Fast>(a.y + i, y[k], eight_or_rest(total, i));
+    const EightIndex<Fast> e = first + k * kThreads;
+    multiply(y[k], dropout_factors<Fast>(a.drop, drop, e, a.rows * a.C));
+    store_eight<Fast>(a.y + int64_t(e) * 8, y[k], elements_of<Fast>(total, e));
   }
 }
 
 template <class T, bool Fast>
-__global__ __launch_bounds__(kThreads) void activation_gradient_eights(ActivationBwd<T> a) {  // 8 a thread
-  const int64_t total = a.R * a.C, i = (blockIdx.x * int64_t(kThreads) + int(threadIdx.x)) * 8;
-  const int n = eight_or_rest(total, i);
+__global__ __launch_bounds__(kThreads) void activation_gradient_eights(ActivationBwd<T> a, DropoutEights drop) {
+  const EightIndex<Fast> e = blockIdx.x * EightIndex<Fast>(kThreads) + threadIdx.x;  // one a thread
+  const int64_t i = int64_t(e) * 8;
+  const int n = elements_of<Fast>(a.R * a.C, e);
   const Eight x[1] = {load_eight<Fast>(a.x + i, n)};
   Eight dx = load_eight<Fast>(a.dy + i, n), y[1], slope[1];
-  const Eight factor = dropout_factors_at<Fast>(a.drop, i, a.rows * a.C);
-  map_eights(a.f, a.beta, x, y, slope);
+  const Eight factor = dropout_factors<Fast>(a.drop, drop, e, a.rows * a.C);
+  map_eights<T>(a.f, a.beta, x, y, slope);
   multiply(dx, factor), multiply(dx, slope[0]);
   store_eight<Fast>(a.dx + i, dx, n);
   if (a.y == nullptr) return;
@@ -149,11 +161,6 @@ __global__ __launch_bounds__(kThreads) void activation_gradient_eights(Activatio
   store_eight<Fast>(a.y + i, y[0], n);
 }
 
-/// True where every eight is aligned and has one dropout block.
-template <class A>
-bool whole_eights(const A& a, bool aligned) {
-  return aligned && a.R * a.C % 8 == 0 && (!dropout_on(a.drop) || a.rows * a.C % 8 == 0);
-}
 void check_function(Activation f) {
   if (int(f) < 0 || int(f) > int(Activation::softplus))
     throw Error("activation: function number " + std::to_string(int(f)) +
@@ -168,7 +175,7 @@ void run(Stream& s, const ActivationFwd<T>& a) {
   constexpr int64_t tile = kThreads * kDeep * 8;
   const bool fast = whole_eights(a, aligned16(a.x) && aligned16(a.y));
   const auto kernel = fast ? activation_eights<T, true> : activation_eights<T, false>;
-  launch(s, kernel, ceil_div(a.R * a.C, tile), kThreads, 0, a);
+  launch(s, kernel, ceil_div(a.R * a.C, tile), kThreads, 0, a, DropoutEights(a.drop, a.rows * a.C / 8));
 }
 template <class T>
 void run(Stream& s, const ActivationBwd<T>& a) {
@@ -176,7 +183,7 @@ void run(Stream& s, const ActivationBwd<T>& a) {
   constexpr int64_t tile = kThreads * 8;
   const bool fast = whole_eights(a, aligned16(a.x) && aligned16(a.dy) && aligned16(a.dx) && aligned16(a.y));
   const auto kernel = fast ? activation_gradient_eights<T, true> : activation_gradient_eights<T, false>;
-  launch(s, kernel, ceil_div(a.R * a.C, tile), kThreads, 0, a);
+  launch(s, kernel, ceil_div(a.R * a.C, tile), kThreads, 0, a, DropoutEights(a.drop, a.rows * a.C / 8));
 }
 
 INSTANTIATE_DEVICE(ActivationFwd)
