@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
 
@@ -35,10 +36,30 @@ int64_t padded(int64_t bytes, bool guard) {
   return (wanted + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
 }
 
+/// Far from all memory and from each other.
+uintptr_t next_dry_base() {
+  static std::atomic<uintptr_t> next{uintptr_t(1) << 48};
+  return next.fetch_add(uintptr_t(1) << 44);
+}
+
 }  // namespace
 
 Arena::Arena(std::string name, char* base, int64_t capacity, bool guard)
-    : name_(std::move(name)), base_(base), capacity_(capacity), guard_(guard && base) {}
+    : name_(std::move(name)),
+      base_(base),
+      dry_base_(base ? 0 : next_dry_base()),
+      capacity_(capacity),
+      guard_(guard && base) {}
+
+char* Arena::address(int64_t offset) const {
+  return base_ ? base_ + offset : reinterpret_cast<char*>(dry_base_ + uintptr_t(offset));
+}
+
+const Storage* Arena::block_at(const void* at) const {
+  for (const Storage* block = first_; block; block = block->next)
+    if (at >= block->data && at < block->data + block->bytes) return block;
+  return nullptr;
+}
 
 Arena::~Arena() {
   while (first_) {  // tensors that outlive their arena keep a harmless record without memory
@@ -73,14 +94,13 @@ Storage* Arena::allocate(int64_t bytes, std::string label) {
   }
   peak_ = std::max(peak_, top_);
   used_ += size, ++count_;
-  auto* block =
-      new Storage{this, base_ ? base_ + offset : nullptr, offset, size, 1, std::move(label), nullptr, first_};
+  auto* block = new Storage{this, address(offset), offset, size, 1, std::move(label), nullptr, first_};
   if (first_) first_->previous = block;
   first_ = block;
   if (top_ == note_at_ && noted_.empty()) noted_ = largest(kShown);
-  open_memory(block->data, size);
+  if (base_) open_memory(block->data, size);
   if (guard_) memset(block->data + size - kAlignment, kGuardByte, kAlignment);
-  if (block->data && !stays_open_) close_memory(block->data + bytes, size - bytes);
+  if (base_ && !stays_open_) close_memory(block->data + bytes, size - bytes);
   return block;
 }
 
@@ -106,7 +126,7 @@ void Arena::release(Storage* block) {
   else first_ = block->next;
   if (block->next) block->next->previous = block->previous;
   used_ -= block->bytes, --count_;
-  open_memory(block->data, block->bytes);
+  if (base_) open_memory(block->data, block->bytes);
   if (guard_) {
     const auto* guard = reinterpret_cast<unsigned char*>(block->data + block->bytes - kAlignment);
     for (int64_t i = 0; i < kAlignment; ++i)
@@ -116,7 +136,7 @@ void Arena::release(Storage* block) {
       }
     memset(block->data, kNaNByte, size_t(block->bytes));
   }
-  if (!stays_open_) close_memory(block->data, block->bytes);
+  if (base_ && !stays_open_) close_memory(block->data, block->bytes);
   give_back(block->offset, block->bytes);
 }
 

@@ -16,7 +16,7 @@ class Arena;
 /// atomic: one thread computes.
 struct Storage {
   Arena* arena;
-  char* data;             // null in a dry run
+  char* data;             // in a dry run an address of its own, where there is no memory
   int64_t offset, bytes;  // bytes include padding to the alignment
   int64_t references;
   std::string label;         // what it was made for: printed when memory runs out
@@ -28,8 +28,9 @@ class Arena {
   static constexpr int64_t kAlignment = 256;  // bytes
   static constexpr int64_t kUnbounded = INT64_MAX;
 
-  /// `base` may be null (dry run). Capacity in bytes; kUnbounded plans without a limit. With `guard`, blocks are
-  /// followed by a checked pattern and freed blocks are filled with NaN. AddressSanitizer is told of every block.
+  /// `base` may be null: a dry run, whose blocks have addresses to be told apart by and no memory. Capacity in bytes;
+  /// kUnbounded plans without a limit. With `guard`, blocks are followed by a checked pattern and freed blocks are
+  /// filled with NaN. AddressSanitizer is told of every block.
   Arena(std::string name, char* base, int64_t capacity, bool guard);
   ~Arena();
   Arena(const Arena&) = delete;
@@ -39,6 +40,8 @@ class Arena {
   /// largest live blocks, what was asked and what there is.
   Storage* allocate(int64_t bytes, std::string label);
   void release(Storage* block);
+  /// The live block that this address lies in; null where there is none.
+  const Storage* block_at(const void* address) const;
   /// From here on AddressSanitizer watches no block of it: a captured step writes to memory that no tensor owns any
   /// more.
   void stay_open();
@@ -56,11 +59,13 @@ class Arena {
 
  private:
   int64_t place(int64_t bytes);
+  char* address(int64_t offset) const;
   void give_back(int64_t offset, int64_t bytes);
   [[noreturn]] void full(int64_t bytes, const std::string& label) const;
 
   std::string name_;
   char* base_;
+  uintptr_t dry_base_;
   int64_t capacity_;
   bool guard_;
   std::map<int64_t, int64_t> holes_;  // offset -> bytes, below top_, never adjacent

@@ -59,7 +59,7 @@ class Tensor {
   bool unique() const { return storage_ && storage_->references == 1; }
   const Storage* storage() const { return storage_; }
 
-  /// First element; null in a dry run. Error when T is not the dtype.
+  /// First element; in a dry run there is no memory at its address. Error when T is not the dtype.
   template <class T>
   T* data() const {
     need_dtype(dtype_of<T>);

@@ -176,10 +176,16 @@ TEST_CASE("a dry context plans and runs nothing") {
   const auto context = Context::dry();
   CHECK(context->is_dry());
   const Tensor x = context->empty({1 << 20, 1 << 20}, DType::f32);  // 4 TiB
-  CHECK(x.raw() == nullptr);
+  const Tensor y = context->empty({3}, DType::f32);
+  const auto begin = [](const Tensor& t) { return static_cast<const char*>(t.raw()); };
+  CHECK(begin(y) == begin(x) + x.bytes());
+  CHECK(context->step().block_at(begin(x) + 5) == x.storage());
+  CHECK(context->step().block_at(begin(y)) == y.storage());
+  CHECK(context->step().block_at(begin(y) + kBlock) == nullptr);
+  CHECK(context->persistent().block_at(begin(x)) == nullptr);
   run(context->stream(), Fill<float>{x.data<float>(), x.numel(), 1});
   context->upload(x, nullptr);
-  CHECK(context->plan().step == int64_t(1) << 42);
+  CHECK(context->plan().step == (int64_t(1) << 42) + kBlock);
   CHECK(context->plan().persistent == kBlock);
 }
 

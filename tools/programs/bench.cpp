@@ -58,22 +58,24 @@ int failures(const std::string& what, const std::function<void()>& measure) {
 }
 
 struct Commands {
-  CLI::App *step = nullptr, *kernels = nullptr, *matmul = nullptr, *attention = nullptr, *check = nullptr,
-           *ceilings = nullptr, *loader = nullptr;
+  CLI::App *step = nullptr, *kernels = nullptr, *bytes = nullptr, *matmul = nullptr, *attention = nullptr,
+           *check = nullptr, *ceilings = nullptr, *loader = nullptr;
 };
 
 Commands declare(CLI::App& app, Arguments& a) {
   Commands c;
   c.step = app.add_subcommand("step", "a training step: forward, backward, Adam");
   c.kernels = app.add_subcommand("kernels", "every operation of that step, and each of its matrix products alone");
+  c.bytes =
+      app.add_subcommand("bytes", "what the operations of that step read and write, counted without running it");
   c.matmul = app.add_subcommand("matmul", "how a GPU's matrix library runs the products of that step");
   c.attention = app.add_subcommand("attention", "attention alone: our kernels, and cuDNN's where it is found");
   c.check = app.add_subcommand("check", "results of a device beside those of other kernels of it, at large sizes");
   c.ceilings = app.add_subcommand("ceilings", "the speed of a large copy and of a large matrix product");
   c.loader = app.add_subcommand("loader", "making a recipe's batches, beside the training steps that consume them");
-  for (CLI::App* command : {c.step, c.kernels, c.matmul, c.attention, c.check, c.ceilings, c.loader})
+  for (CLI::App* command : {c.step, c.kernels, c.bytes, c.matmul, c.attention, c.check, c.ceilings, c.loader})
     declare_common(command, a);
-  for (CLI::App* command : {c.step, c.kernels, c.matmul}) declare_step(command, a);
+  for (CLI::App* command : {c.step, c.kernels, c.bytes, c.matmul}) declare_step(command, a);
   c.step->add_flag("!--no-graph", a.graph, "launch every operation anew instead of replaying the captured step");
   c.matmul->add_flag("--plans", a.plans, "algorithm, tile, waves, split-K and workspace of every product")
       ->required();
@@ -99,11 +101,11 @@ int at_lengths(const Arguments& a, const train::Recipe& recipe, const F& measure
 
 // What was asked for, in one precision, or in the recipe's where that is empty; returns how many measurements failed.
 int measure(const Commands& c, const Arguments& a, const std::string& precision, const Backend* module) {
-  if (*c.step || *c.kernels || *c.matmul || *c.loader) {
+  if (*c.step || *c.kernels || *c.bytes || *c.matmul || *c.loader) {
     const train::Recipe recipe = recipe_of(a, precision);
-    train::need_precision(recipe.train.precision, module);
+    if (!*c.bytes) train::need_precision(recipe.train.precision, module);
     if (*c.loader) return failures(recipe.name, [&] { bench::loader(a, recipe, module); });
-    const auto what = *c.step ? bench::step : *c.kernels ? bench::kernels : bench::plans;
+    const auto what = *c.step ? bench::step : *c.kernels ? bench::kernels : *c.bytes ? bench::bytes : bench::plans;
     return at_lengths(a, recipe, [&](int64_t N) { what(a, recipe, N, module); });
   }
   const std::string type = precision.empty() ? "fp32" : precision;

@@ -32,6 +32,8 @@ Ceilings measure_ceilings(DType dtype, const Backend* module);
 void step(const Arguments& a, const train::Recipe& recipe, int64_t N, const Backend* module);
 /// Every operation of that step by itself.
 void kernels(const Arguments& a, const train::Recipe& recipe, int64_t N, const Backend* module);
+/// What every operation of that step has to read and write, counted without running it.
+void bytes(const Arguments& a, const train::Recipe& recipe, int64_t N, const Backend* module);
 /// Attention alone, forward and backward, by each kernel that the device has. Shape: "BxHxNqxNkxK".
 void attention(const Arguments& a, const std::string& shape, const std::string& precision, const Backend* module);
 /// Compares attention and linear layers on a device, at the sizes that are timed (on the shim at small ones), with
@@ -51,7 +53,8 @@ data::Json fallbacks_of(const Stream& stream, Operation operation, DType dtype);
 /// The same for people, a line each.
 void print_fallbacks(const data::Json& fallbacks);
 
-/// What step() and kernels() share.
+/// What the measurements of a step share. Tables and peers know the model by its label.
+std::string label_of(const train::Recipe& recipe);
 data::Batch random_batch(const train::Task& task, int64_t B, int64_t N, int64_t symbols);
 double load_average();
 double seconds_of(const std::function<void()>& f);

@@ -26,13 +26,6 @@ double resident_mib() {
   return 0;
 }
 
-// Tables and peers know the model by that.
-std::string label_of(const train::Recipe& recipe) {
-  return attention_label(recipe.model.attention, [&](const std::string& key) {
-    return std::to_string(recipe.model.own.get<int64_t>(key.substr(key.find('.') + 1)));
-  });
-}
-
 struct Step {
   Step(const train::Task& task, const data::Batch& inputs, const Backend* module, bool graph)
       : plan(train::plan_memory(task, {inputs}, true, module)),
@@ -170,6 +163,12 @@ void print_fallbacks(const data::Json& fallbacks) {
   for (const data::Json& f : *fallbacks.list())
     fmt::print("  slower kernels: {} {} {}: {}\n", *f.at("operation").text(), *f.at("dtype").text(),
                *f.at("shape").text(), *f.at("reason").text());
+}
+
+std::string label_of(const train::Recipe& recipe) {
+  return attention_label(recipe.model.attention, [&](const std::string& key) {
+    return std::to_string(recipe.model.own.get<int64_t>(key.substr(key.find('.') + 1)));
+  });
 }
 
 double load_average() {

@@ -6,154 +6,201 @@
 namespace selene::train {
 namespace {
 
-// Elements of type T, fp32 numbers, bytes.
+using Operands = std::vector<Operand>;
+
+// n elements; none where the pointer is null.
 template <class T>
-double elements(int64_t n) {
-  return double(n) * double(sizeof(T));
+Operand part(const T* at, int64_t n, int64_t times = 1) {
+  return {at, at ? double(n) * double(times) * double(sizeof(T)) : 0};
 }
+Operand part_as(const void* at, int64_t n, int64_t size) { return {at, at ? double(n) * double(size) : 0}; }
 
 template <class T>
-Cost cost(const Matmul<T>& a) {
-  const double batch = double(a.outer * a.inner), c = double(a.c_is_acc ? sizeof(Acc<T>) : sizeof(T));
-  const double in = elements<T>(a.M * a.K + a.K * a.N), out = double(a.M * a.N) * c * (a.accumulate ? 2 : 1);
-  const double aux = a.epilogue == Epilogue::none ? 0 : elements<T>(a.M * a.N);
-  return {batch * (in + out + aux), 2 * batch * double(a.M) * double(a.N) * double(a.K)};
+Operands operands(const Matmul<T>& a) {
+  const int64_t batch = a.outer * a.inner, out = batch * a.M * a.N * (a.accumulate ? 2 : 1);
+  return {part(a.a, batch * a.M * a.K), part(a.b, batch * a.K * a.N),
+          part_as(a.c, out, a.c_is_acc ? int64_t(sizeof(Acc<T>)) : int64_t(sizeof(T))),
+          part(a.epilogue == Epilogue::none ? nullptr : a.aux, batch * a.M * a.N)};
 }
 template <class T>
-Cost cost(const ColumnSum<T>& a) {
-  return {elements<T>(a.R * a.C), 0};
+Operands operands(const ColumnSum<T>& a) {
+  return {part(a.x, a.R * a.C)};
 }
 template <class T>
-Cost cost(const ActivationFwd<T>& a) {
-  return {elements<T>(2 * a.R * a.C), 0};
+Operands operands(const ActivationFwd<T>& a) {
+  return {part(a.x, a.R * a.C), part(a.y, a.R * a.C)};
 }
 template <class T>
-Cost cost(const ActivationBwd<T>& a) {
-  return {elements<T>((a.y ? 4 : 3) * a.R * a.C), 0};
+Operands operands(const ActivationBwd<T>& a) {
+  const int64_t n = a.R * a.C;
+  return {part(a.x, n), part(a.dy, n), part(a.dx, n), part(a.y, n)};
 }
 template <class T>
-Cost cost(const Dropout<T>& a) {
-  return {elements<T>((a.residual ? 3 : 2) * a.R * a.C), 0};
+Operands operands(const Dropout<T>& a) {
+  const int64_t n = a.R * a.C;
+  return {part(a.x, n), part(a.residual, n), part(a.y, n)};
 }
 template <class T>
-Cost cost(const LayerNormFwd<T>& a) {
-  return {elements<T>((a.residual ? 4 : 2) * a.R * a.C) + elements<Acc<T>>(2 * a.R), 0};
+Operands operands(const LayerNormFwd<T>& a) {
+  const int64_t n = a.R * a.C;
+  return {part(a.x, n), part(a.residual, n), part(a.residual ? a.s : nullptr, n),
+          part(a.y, n), part(a.mean, a.R),   part(a.rstd, a.R)};
 }
 template <class T>
-Cost cost(const LayerNormBwd<T>& a) {
-  return {elements<T>((a.dx ? 4 : 3) * a.R * a.C) + elements<Acc<T>>(2 * a.R), 0};
+Operands operands(const LayerNormBwd<T>& a) {
+  const int64_t n = a.R * a.C;
+  return {part(a.s, n), part(a.dy, n), part(a.ds, n), part(a.dx, n), part(a.mean, a.R), part(a.rstd, a.R)};
 }
 template <class T>
-Cost cost(const SoftmaxFwd<T>& a) {
-  return {elements<T>(2 * a.R * a.C), 0};
+Operands operands(const SoftmaxFwd<T>& a) {
+  return {part(a.x, a.R * a.C), part(a.y, a.R * a.C)};
 }
 template <class T>
-Cost cost(const SoftmaxBwd<T>& a) {
-  return {elements<T>(3 * a.R * a.C), 0};
+Operands operands(const SoftmaxBwd<T>& a) {
+  return {part(a.y, a.R * a.C), part(a.dy, a.R * a.C), part(a.dx, a.R * a.C)};
 }
 template <class T>
-Cost cost(const CrossEntropyFwd<T>& a) {
-  return {elements<T>(a.R * a.C) + elements<Acc<T>>(2 * a.R), 0};
+Operands operands(const CrossEntropyFwd<T>& a) {
+  return {part(a.logits, a.R * a.C), part(a.lse, a.R), part(a.row_loss, a.R)};
 }
 template <class T>
-Cost cost(const CrossEntropyBwd<T>& a) {
-  return {elements<T>(2 * a.R * a.C) + elements<Acc<T>>(a.R), 0};
+Operands operands(const CrossEntropyBwd<T>& a) {
+  return {part(a.logits, a.R * a.C), part(a.dlogits, a.R * a.C), part(a.lse, a.R)};
 }
 template <class T>
-Cost cost(const AttentionFwd<T>& a) {
-  const int64_t heads = a.B * a.H, sides = a.k == a.v ? 1 : 2;
-  return {elements<T>(heads * a.K * (2 * a.Nq + sides * a.Nk)) + elements<Acc<T>>(heads * a.Nq),
-          4 * double(heads) * double(a.Nq) * double(a.Nk) * double(a.K) * (a.causal ? 0.5 : 1)};
+Operands operands(const AttentionFwd<T>& a) {
+  const int64_t queries = a.B * a.H * a.Nq, keys = a.B * a.H * a.Nk * a.K;
+  return {part(a.q, queries * a.K), part(a.o, queries * a.K), part(a.k, keys), part(a.v == a.k ? nullptr : a.v, keys),
+          part(a.lse, queries)};
 }
 template <class T>
-Cost cost(const AttentionBwd<T>& a) {
-  const int64_t heads = a.B * a.H, sides = a.dk == a.dv ? 1 : 2;
-  return {elements<T>(heads * a.K * (4 * a.Nq + 2 * sides * a.Nk)) + elements<Acc<T>>(heads * a.Nq),
-          8 * double(heads) * double(a.Nq) * double(a.Nk) * double(a.K) * (a.causal ? 0.5 : 1)};
+Operands operands(const AttentionBwd<T>& a) {
+  const int64_t queries = a.B * a.H * a.Nq, rows = queries * a.K, keys = a.B * a.H * a.Nk * a.K;
+  const bool tied = a.dk == a.dv;
+  return {part(a.q, rows),     part(a.o, rows),
+          part(a.d_o, rows),   part(a.dq, rows),
+          part(a.k, keys),     part(tied ? nullptr : a.v, keys),
+          part(a.dk, keys),    part(tied ? nullptr : a.dv, keys),
+          part(a.lse, queries)};
 }
 template <class T>
-Cost cost(const Positions<T>& a) {
-  return {double(8 * a.B * a.N), 0};
+Operands operands(const Positions<T>& a) {
+  return {part_as(a.tokens, a.B * a.N, 4), part_as(a.positions, a.B * a.N, 4)};
 }
 template <class T>
-Cost cost(const PaddingMask<T>& a) {
-  return {double(a.B * a.N), 0};
+Operands operands(const PaddingMask<T>& a) {
+  return {part_as(a.mask, a.B * a.N, 1)};
 }
 template <class T>
-Cost cost(const EmbeddingFwd<T>& a) {
-  return {elements<T>((a.add ? 3 : 2) * a.R * a.D), 0};
+Operands operands(const EmbeddingFwd<T>& a) {
+  const int64_t n = a.R * a.D;
+  return {part(a.table, n), part(a.add, n), part(a.y, n)};
 }
 template <class T>
-Cost cost(const EmbeddingBwd<T>& a) {
-  return {elements<T>(a.R * a.D) + elements<Acc<T>>(2 * a.V * a.D), 0};
+Operands operands(const EmbeddingBwd<T>& a) {
+  return {part(a.dy, a.R * a.D), part(a.dtable, a.V * a.D, 2)};
 }
 template <class T>
-Cost cost(const PixelFwd<T>& a) {
-  return {elements<T>((a.add ? 2 : 1) * a.R * a.D), 0};
+Operands operands(const PixelFwd<T>& a) {
+  return {part(a.add, a.R * a.D), part(a.y, a.R * a.D)};
 }
 template <class T>
-Cost cost(const PixelBwd<T>& a) {
-  return {elements<T>(a.R * a.D), 0};
+Operands operands(const PixelBwd<T>& a) {
+  return {part(a.dy, a.R * a.D)};
 }
 template <class T>
-Cost cost(const MeanPoolFwd<T>& a) {
-  return {elements<T>(a.B * a.N * a.D), 0};
+Operands operands(const MeanPoolFwd<T>& a) {
+  return {part(a.x, a.B * a.N * a.D)};
 }
 template <class T>
-Cost cost(const MeanPoolBwd<T>& a) {
-  return {elements<T>(a.B * a.N * a.D), 0};
+Operands operands(const MeanPoolBwd<T>& a) {
+  return {part(a.dx, a.B * a.N * a.D)};
 }
 template <class T>
-Cost cost(const Elementwise<T>& a) {
-  return {elements<T>((a.b ? 3 : 2) * a.n), 0};
+Operands operands(const Elementwise<T>& a) {
+  return {part(a.a, a.n), part(a.b, a.n), part(a.y, a.n)};
 }
 template <class T>
-Cost cost(const CumulativeSum<T>& a) {
-  return {elements<T>(2 * a.outer * a.N * a.inner), 0};
+Operands operands(const CumulativeSum<T>& a) {
+  return {part(a.x, a.outer * a.N * a.inner), part(a.y, a.outer * a.N * a.inner)};
 }
 template <class T>
-Cost cost(const CopyStrided<T>& a) {
-  return {elements<T>((a.accumulate ? 3 : 2) * a.n[0] * a.n[1] * a.n[2] * a.n[3]), 0};
+Operands operands(const CopyStrided<T>& a) {
+  const int64_t n = a.n[0] * a.n[1] * a.n[2] * a.n[3];
+  return {part(a.x, n), part(a.y, n, a.accumulate ? 2 : 1)};
 }
 template <class T>
-Cost cost(const Cast<T>& a) {
-  return {elements<T>(a.n) + double(a.n * size_of(a.to)), 0};
+Operands operands(const Cast<T>& a) {
+  return {part(a.x, a.n), part_as(a.y, a.n, size_of(a.to))};
 }
 template <class T>
-Cost cost(const Fill<T>& a) {
-  return {elements<T>(a.n), 0};
+Operands operands(const Fill<T>& a) {
+  return {part(a.y, a.n)};
 }
 template <class T>
-Cost cost(const SumSquares<T>& a) {
-  return {elements<T>(a.n), 0};
+Operands operands(const SumSquares<T>& a) {
+  return {part(a.x, a.n)};
 }
 template <class T>
-Cost cost(const GradientNorm<T>& a) {
-  return {elements<Acc<T>>(a.blocks), 0};
+Operands operands(const GradientNorm<T>& a) {
+  return {part(a.partial, a.blocks)};
 }
 template <class T>
-Cost cost(const UpdateCheck<T>&) {
-  return {double(sizeof(UpdateState)), 0};
+Operands operands(const UpdateCheck<T>& a) {
+  return {part_as(a.state, 1, sizeof(UpdateState))};
 }
 template <class T>
-Cost cost(const Adam<T>& a) {
-  return {elements<T>(7 * a.n) + (a.copy ? double(a.n * size_of(a.copy_type)) : 0), 0};
+Operands operands(const Adam<T>& a) {
+  return {part(a.g, a.n), part(a.p, a.n, 2), part(a.m, a.n, 2), part(a.v, a.n, 2),
+          part_as(a.copy, a.n, size_of(a.copy_type))};
 }
 
-}  // namespace
+double products(int64_t count, int64_t M, int64_t N, int64_t K) {
+  return 2 * double(count) * double(M) * double(N) * double(K);
+}
+template <class A>
+double flops(const A&) {
+  return 0;
+}
+template <class T>
+double flops(const Matmul<T>& a) {
+  return products(a.outer * a.inner, a.M, a.N, a.K);
+}
+template <class T>
+double flops(const AttentionFwd<T>& a) {
+  return 2 * products(a.B * a.H, a.Nq, a.Nk, a.K) * (a.causal ? 0.5 : 1);
+}
+template <class T>
+double flops(const AttentionBwd<T>& a) {
+  return 4 * products(a.B * a.H, a.Nq, a.Nk, a.K) * (a.causal ? 0.5 : 1);
+}
 
-Cost cost_of(Operation operation, DType dtype, const void* arguments) {
-  return with_dtype(dtype, [&]<class T>() -> Cost {
+// f(arguments) with the struct's own type.
+template <class F>
+auto with_arguments(Operation operation, DType dtype, const void* arguments, F f) {
+  return with_dtype(dtype, [&]<class T>() -> decltype(f(*static_cast<const Fill<T>*>(arguments))) {
     switch (operation) {
 #define X(NAME)         \
   case Operation::NAME: \
-    return cost(*static_cast<const NAME<T>*>(arguments));
+    return f(*static_cast<const NAME<T>*>(arguments));
       SELENE_OPERATIONS(X)
 #undef X
       default:
         return {};
     }
   });
+}
+
+}  // namespace
+
+std::vector<Operand> operands_of(Operation operation, DType dtype, const void* arguments) {
+  return with_arguments(operation, dtype, arguments, [](const auto& a) { return operands(a); });
+}
+
+Cost cost_of(Operation operation, DType dtype, const void* arguments) {
+  Cost cost{0, with_arguments(operation, dtype, arguments, [](const auto& a) { return flops(a); })};
+  for (const Operand& o : operands_of(operation, dtype, arguments)) cost.bytes += o.bytes;
+  return cost;
 }
 
 }  // namespace selene::train

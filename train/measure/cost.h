@@ -1,6 +1,8 @@
 // What a launch must cost at least, counted from its arguments: the bytes that have to move between memory and chip,
 // each operand once, and the floating-point operations of its products.
 #pragma once
+#include <vector>
+
 #include "kernels/module_abi.h"
 
 namespace selene::train {
@@ -10,9 +12,16 @@ struct Cost {
   Cost& operator+=(const Cost& other) { return bytes += other.bytes, flops += other.flops, *this; }
 };
 
-/// Of one launch, from its argument struct (kernels/*.h). Products count two operations per multiplication; attention
-/// its two products forward and four backward (the scores that are computed again don't count). Everything else is
-/// memory.
+/// What a launch reads or writes: from this address on so many bytes. What is added to counts twice.
+struct Operand {
+  const void* at;
+  double bytes;
+};
+
+/// Of one launch, from its argument struct (kernels/*.h). Statistics of a row and what is smaller don't count.
+std::vector<Operand> operands_of(Operation operation, DType dtype, const void* arguments);
+/// Their bytes, and operations: products count two per multiplication; attention its two products forward and four
+/// backward (the scores that are computed again don't count). Everything else is memory.
 Cost cost_of(Operation operation, DType dtype, const void* arguments);
 
 }  // namespace selene::train

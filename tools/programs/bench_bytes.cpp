@@ -1,0 +1,95 @@
+// What a training step reads and writes, counted on a dry run: any size, on a machine without a GPU too.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "autograd/with_dtype.h"
+#include "kernels/matmul.h"
+#include "tools/programs/bench.h"
+#include "train/measure/cost.h"
+#include "train/step/step_graphs.h"
+
+namespace selene::bench {
+namespace {
+
+constexpr double kMiB = 1 << 20;
+constexpr int64_t kStays = 16 << 20;  // bytes of a tensor that a GPU's second cache keeps from one launch to the next
+
+struct Row {
+  int64_t launches = 0;
+  double bytes = 0, far = 0;  // far: in tensors of more than kStays
+  Row& operator+=(const Row& o) { return launches += o.launches, bytes += o.bytes, far += o.far, *this; }
+};
+
+const Storage* block_of(Context& context, const void* at) {
+  for (Arena* arena : {&context.step(), &context.persistent(), &context.state()})
+    if (const Storage* block = arena->block_at(at)) return block;
+  return nullptr;
+}
+
+// The sums for a bias are a pass over A of their own.
+std::vector<train::Operand> summed_operand(Operation operation, DType dtype, const void* arguments) {
+  if (operation != Operation::Matmul) return {};
+  return with_dtype(dtype, [&]<class T>() -> std::vector<train::Operand> {
+    const auto& m = *static_cast<const Matmul<T>*>(arguments);
+    if (!m.sums_a) return {};
+    return {{m.a, double(m.M) * double(m.K) * double(sizeof(T))}};
+  });
+}
+
+std::map<std::string, Row> rows_of_step(const train::Task& task, const data::Batch& batch, const Backend* module) {
+  train::Session session(task, Context::dry(module), true);
+  Context& context = session.context();
+  std::map<std::string, Row> rows;
+  const auto count = [&](const std::string& name, const std::vector<train::Operand>& operands) {
+    Row row{1};
+    for (const train::Operand& o : operands) {
+      const Storage* block = o.bytes > 0 ? block_of(context, o.at) : nullptr;
+      row.bytes += o.bytes, row.far += block && block->bytes > kStays ? o.bytes : 0;
+    }
+    rows[name] += row;
+  };
+  context.stream().observer = [&](Operation operation, DType dtype, double, const void* arguments) {
+    const std::string name = fmt::format("{} {}", name_of(operation), name_of(dtype));
+    count(name, train::operands_of(operation, dtype, arguments));
+    const std::vector<train::Operand> sums = summed_operand(operation, dtype, arguments);
+    if (!sums.empty()) count(name + ", sums for biases", sums);
+  };
+  train::StepGraphs graphs(session, false);
+  session.set_step(0, 0, batch.sample_size);
+  graphs.micro_batch(batch, 0);
+  graphs.optimizer_step();
+  return rows;
+}
+
+}  // namespace
+
+void bytes(const Arguments& a, const train::Recipe& recipe, int64_t N, const Backend* module) {
+  const auto task = train::imagine_task(recipe, a.symbols, N);
+  const data::Batch batch = task->shape(a.batch ? a.batch : recipe.train.batch_size, N);
+  const std::map<std::string, Row> rows = rows_of_step(*task, batch, module);
+  Row all;
+  for (const auto& [name, row] : rows) all += row;
+  const std::string model = label_of(recipe);
+  if (!a.json)
+    fmt::print("{} {} x {} {}\n  {:40} {:>8} {:>9} {:>6} {:>18}\n", model, batch.B, N, recipe.train.precision,
+               "operation", "launches", "MiB", "%", "MiB beyond 16 MiB");
+  const auto print = [&](const std::string& name, const Row& row) {
+    if (a.json)
+      fmt::print("{}\n", data::Json{{"model", model},
+                                    {"length", N},
+                                    {"batch", batch.B},
+                                    {"operation", name},
+                                    {"launches", row.launches},
+                                    {"bytes", row.bytes},
+                                    {"far_bytes", row.far}}
+                             .dump());
+    else
+      fmt::print("  {:40} {:8} {:9.1f} {:6.1f} {:18.1f}\n", name, row.launches, row.bytes / kMiB,
+                 100 * row.bytes / all.bytes, row.far / kMiB);
+  };
+  for (const auto& [name, row] : rows) print(name, row);
+  print("all", all);
+}
+
+}  // namespace selene::bench
