@@ -18,8 +18,10 @@ Var linear(Tape& t, const Var& x, const Var& W, const Var* b);
 Var matmul(Tape& t, const Var& a, const Var& b, bool trans_b);
 /// The two-layer network of a Transformer layer, x[B, N, D] -> [B, N, D]:
 /// W2 dropout(f(W1 x + b1)) + b2 with W1[F, D], W2[D, F]. Keeps W1 x + b1 only; the activation is recomputed.
+/// recompute: keeps nothing but x; both passes go over chunks of rows whose hidden values take 16 MiB, so that they
+/// stay in a GPU's second cache.
 Var feed_forward(Tape& t, const Var& x, const Var& W1, const Var& b1, const Var& W2, const Var& b2, Activation f,
-                 const DropoutSite& drop);
+                 const DropoutSite& drop, bool recompute = false);
 
 // --- Attention (ops_attention.cpp)
 

@@ -1,10 +1,14 @@
 // linear, matmul, feed_forward: everything that is mostly a matrix product.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "autograd/check.h"
 #include "autograd/ops.h"
 #include "autograd/products.h"
 #include "autograd/with_dtype.h"
+#include "autograd/workspace.h"
+#include "kernels/ceil_div.h"
 #include "kernels/error.h"
 
 namespace selene {
@@ -81,52 +85,119 @@ Var matmul(Tape& t, const Var& a, const Var& b, bool trans_b) {
   });
 }
 
+namespace {
+
+constexpr int64_t kHiddenBytes = 16 << 20;  // of a chunk of hidden rows: three of them stay in a GPU's second cache
+
+// feed_forward over rows begin to end - 1 at a time. x [R, D], hidden rows [n, F].
+struct FeedForwardRows {
+  Tape& t;
+  Tensor x;
+  Var W1, b1, W2, b2;
+  Activation f;
+  DropoutSite drop;
+  int64_t rows;  // of an example
+
+  int64_t R() const { return x.dim(0); }
+  int64_t F() const { return W1.dim(0); }
+  /// What the epilogue of a product can do.
+  bool fused() const { return f == Activation::gelu_tanh && drop.threshold == 65536; }
+  /// Rows of a chunk, the number of chunks being the least whose hidden rows take kHiddenBytes at most.
+  int64_t chunk() const {
+    const int64_t most = std::max<int64_t>(1, kHiddenBytes / (F() * size_of(x.dtype())));
+    return round_up(ceil_div(R(), ceil_div(R(), most)), 16);
+  }
+  Tensor hidden_rows(int64_t n, const char* what) const { return t.empty({n, F()}, x.dtype(), what); }
+
+  void activate(const Tensor& h, const Tensor& a, int64_t begin) const {
+    with_dtype(h.dtype(), [&]<class T>() {
+      run(t.stream(), ActivationFwd<T>{.x = h.data<T>(),
+                                       .y = a.data<T>(),
+                                       .R = h.dim(0),
+                                       .C = F(),
+                                       .rows = rows,
+                                       .f = f,
+                                       .drop = drop,
+                                       .first_row = begin});
+    });
+  }
+  // h = x W1^T + b1, a = dropout(f(h)); a may be h.
+  void hidden(const Tensor& xs, const Tensor& h, const Tensor& a, int64_t begin) const {
+    if (fused()) return product_gelu(t, xs, W1.v, b1.v, h, a);
+    product(t, xs, false, W1.v, true, h, &b1.v);
+    activate(h, a, begin);
+  }
+  // dh = dy W2 f'(h), a = dropout(f(h)); b1 gets its gradient where the activation's kernel sums it, else false.
+  bool hidden_gradient(const Tensor& dy, const Tensor& h, const Tensor& dh, const Tensor& a, int64_t begin) const {
+    if (fused()) {
+      product_gelu_gradient(t, dy, W2.v, h, dh), activate(h, a, begin);
+      return false;
+    }
+    product(t, dy, false, W2.v, false, dh, nullptr);
+    with_dtype(h.dtype(), [&]<class T>() {
+      run_with_workspace(t, ActivationBwd<T>{.x = h.data<T>(),
+                                             .dy = dh.data<T>(),
+                                             .dx = dh.data<T>(),
+                                             .y = a.data<T>(),
+                                             .R = h.dim(0),
+                                             .C = F(),
+                                             .rows = rows,
+                                             .f = f,
+                                             .drop = drop,
+                                             .first_row = begin,
+                                             .sums_dx = t.wants(b1),
+                                             .dx_sum = t.wants(b1) ? t.grad(b1).data<Acc<T>>() : nullptr});
+    });
+    return true;
+  }
+  // Of rows `begin` on. h: empty where it was not kept. dx [R, D]: made where it is wanted and empty.
+  void backward(const Tensor& dy, const Tensor& xs, Tensor h, Tensor& dx, bool wanted, bool add,
+                int64_t begin) const {
+    const int64_t n = xs.dim(0);
+    Tensor a = hidden_rows(n, "feed_forward activation");
+    if (!h) {
+      h = hidden_rows(n, "feed_forward hidden");
+      product(t, xs, false, W1.v, true, h, &b1.v);
+    }
+    const Tensor dh = hidden_rows(n, "feed_forward gradient");
+    const bool summed = hidden_gradient(dy, h, dh, a, begin);
+    weight_gradients(t, dy, a, W2, b2);
+    a = Tensor();
+    weight_gradients(t, dh, xs, W1, summed ? Var{} : b1);
+    if (!wanted) return;
+    if (!dx) dx = t.empty(x.shape(), x.dtype(), "gradient of feed_forward");
+    product(t, dh, false, W1.v, false, dx.slice(0, begin, begin + n), nullptr, add);
+  }
+};
+
+}  // namespace
+
 Var feed_forward(Tape& t, const Var& x, const Var& W1, const Var& b1, const Var& W2, const Var& b2, Activation f,
-                 const DropoutSite& drop) {
-  const int64_t R = rows_of(x.v), D = x.dim(-1), F = W1.dim(0), rows = rows_of_example(x.v);
+                 const DropoutSite& drop, bool recompute) {
+  const int64_t R = rows_of(x.v), D = x.dim(-1), F = W1.dim(0);
   need_linear("feed_forward", x, W1, &b1);
   need_shape("feed_forward", "W2", W2.v, {D, F}, "last axis of x and first axis of W1", W1.v);
   need_shape("feed_forward", "b2", b2.v, {D}, "first axis of W2", W2.v);
-  const Tensor x2 = x.v.reshape({R, D});
-  Tensor y = t.empty(x.shape(), x.dtype(), "feed_forward");
-  const Tensor h = t.empty({R, F}, x.dtype(), "feed_forward hidden");
-  const bool keep = t.wants(x) || t.wants(W1) || t.wants(W2);
-  const bool fused = f == Activation::gelu_tanh && drop.threshold == 65536;  // what a product's epilogue can do
-  const auto activation = [=, &t](const Tensor& to) {
-    with_dtype(h.dtype(), [&]<class T>() {
-      run(t.stream(),
-          ActivationFwd<T>{.x = h.data<T>(), .y = to.data<T>(), .R = R, .C = F, .rows = rows, .f = f, .drop = drop});
-    });
-  };
-  {
-    const Tensor a = keep || fused ? t.empty({R, F}, x.dtype(), "feed_forward activation") : h;
-    if (fused) product_gelu(t, x2, W1.v, b1.v, h, a);
-    else product(t, x2, false, W1.v, true, h, &b1.v), activation(a);
-    product(t, a, false, W2.v, true, y.reshape({R, D}), &b2.v);
+  const FeedForwardRows all{t, x.v.reshape({R, D}), W1, b1, W2, b2, f, drop, rows_of_example(x.v)};
+  const Tensor y = t.empty(x.shape(), x.dtype(), "feed_forward"), y2 = y.reshape({R, D});
+  const bool keep = !recompute && (t.wants(x) || t.wants(W1) || t.wants(W2));
+  const int64_t chunk = recompute && R > 0 ? all.chunk() : std::max<int64_t>(R, 1);
+  const Tensor h = keep ? all.hidden_rows(R, "feed_forward hidden") : Tensor();
+  for (int64_t begin = 0; begin < R; begin += chunk) {
+    const int64_t end = std::min(begin + chunk, R);
+    const Tensor own = keep ? h : all.hidden_rows(end - begin, "feed_forward hidden");
+    const Tensor a = keep || all.fused() ? all.hidden_rows(end - begin, "feed_forward activation") : own;
+    all.hidden(all.x.slice(0, begin, end), own, a, begin);
+    product(t, a, false, W2.v, true, y2.slice(0, begin, end), &b2.v);
   }
   return t.record(y, {&x, &W1, &b1, &W2, &b2}, [=, &t](const Tensor& dy) {
-    const Tensor dy2 = dy.reshape({R, D}), dh = t.empty({R, F}, x.dtype(), "feed_forward gradient");
-    Tensor a = t.empty({R, F}, x.dtype(), "feed_forward activation");
-    if (fused) {
-      product_gelu_gradient(t, dy2, W2.v, h, dh), activation(a);
-    } else {
-      product(t, dy2, false, W2.v, false, dh, nullptr);
-      with_dtype(x.dtype(), [&]<class T>() {
-        run(t.stream(), ActivationBwd<T>{.x = h.data<T>(),
-                                         .dy = dh.data<T>(),
-                                         .dx = dh.data<T>(),
-                                         .y = a.data<T>(),
-                                         .R = R,
-                                         .C = F,
-                                         .rows = rows,
-                                         .f = f,
-                                         .drop = drop});
-      });
+    const Tensor dy2 = dy.reshape({R, D}), sum = t.gathered(x);
+    Tensor dx = sum ? sum.reshape({R, D}) : sum;
+    for (int64_t begin = 0; begin < R; begin += chunk) {
+      const auto rows = [&](const Tensor& m) { return m ? m.slice(0, begin, std::min(begin + chunk, R)) : m; };
+      all.backward(rows(dy2), rows(all.x), rows(h), dx, t.wants(x), bool(sum), begin);
     }
-    weight_gradients(t, dy2, a, W2, b2);
-    a = Tensor();
-    weight_gradients(t, dh, x2, W1, b1);
-    input_gradient(t, dh, W1, x, "gradient of feed_forward");
+    if (dx && !sum) t.add_grad(x, dx.reshape(x.shape()));
   });
 }
 

@@ -1,4 +1,5 @@
 // Elementwise activations with dropout after them, fused: one pass each way. Gradients: docs/math.md, "Activations".
+// The tensors may be rows from `first_row` on of a larger one, whose masks they get.
 #pragma once
 #include "kernels/dropout.h"
 
@@ -16,6 +17,7 @@ struct ActivationFwd {  // y = dropout(f(x))
   Activation f;
   Acc<T> beta = 0;  // softplus only
   DropoutSite drop = {};
+  int64_t first_row = 0;
 };
 template <class T>
 struct ActivationBwd {  // dx = f'(x) dropout(dy)
@@ -26,6 +28,10 @@ struct ActivationBwd {  // dx = f'(x) dropout(dy)
   Activation f;
   Acc<T> beta = 0;
   DropoutSite drop = {};
+  int64_t first_row = 0;
+  int32_t sums_dx = 0;          // 1: dx_sum is wanted
+  Acc<T>* dx_sum = nullptr;     // [C]: += sum over rows of dx as stored, the gradient of a bias in front of f
+  Acc<T>* workspace = nullptr;  // as ColumnSum's
 };
 DECLARE_OPERATION(ActivationFwd)
 DECLARE_OPERATION(ActivationBwd)

@@ -29,8 +29,8 @@ struct ModelConfig {
   std::string tower_features = "concat";  // concat: [second, first] | four: [a, b, a*b, a-b]
   bool tie_output = false;                // language model: the output matrix is the token table
   double dropout = 0.1, attention_dropout = 0.1, activation_dropout = 0.0, head_dropout = 0.0;
-  bool recompute = false;        // keep layer inputs only; set from train.recompute
-  std::string init = "default";  // default (Xavier and uniform) | bert (normal, 0.02)
+  std::string recompute = "none";  // none | feed_forward: keep no hidden rows | layers: keep layer inputs only
+  std::string init = "default";    // default (Xavier and uniform) | bert (normal, 0.02)
 };
 
 /// The second sequence P that goes from layer to layer beside X.

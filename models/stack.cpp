@@ -59,7 +59,7 @@ void Layer::declare_unread(Parameters& parameters, bool reads_p) const {
 }
 
 Stack::Stack(const Builder& b, const Mechanism& mechanism, bool reads_p)
-    : count_(b.config.layers), recompute_(b.config.recompute) {
+    : count_(b.config.layers), recompute_(b.config.recompute == "layers") {
   const int64_t own = b.config.tie_layers ? 1 : count_;
   const bool contextual = mechanism.packed && mechanism.packed(b.config).contextual;
   for (int64_t i = 0; i < own; ++i)

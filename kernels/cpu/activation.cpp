@@ -9,6 +9,7 @@
 #include "kernels/cpu/row.h"
 #include "kernels/cpu/vecmath.h"
 #include "kernels/error.h"
+#include "kernels/matmul.h"
 
 namespace selene {
 namespace {
@@ -179,37 +180,57 @@ template <class T>
 void cpu::run(Stream&, const ActivationFwd<T>& a) {
   const Maps<Acc<T>> maps = maps_of<Acc<T>>(a.f);
   const bool drop = dropout_on(a.drop);
-  parallel_pieces(a.R, a.C, drop ? a.rows : a.R, [&](int64_t begin, int64_t n, int64_t b, int64_t e) {
-    Acc<T> buffer[kPiece];
-    uint16_t scratch[kPiece + 16];
-    const uint16_t* bits = drop ? dropout_row(a.drop, b, e, n, scratch) : nullptr;
-    const Acc<T>* x = widened(a.x + begin, buffer, n);
-    if constexpr (std::is_same_v<T, Acc<T>>) {
-      if (!drop) return maps.values(x, a.y + begin, n, a.beta);
-    }
-    maps.values(x, buffer, n, a.beta);
-    drop_and_round(buffer, bits, a.drop.threshold, a.y + begin, n);
-  });
+  parallel_pieces(
+      a.R, a.C, drop ? a.rows : a.R,
+      [&](int64_t begin, int64_t n, int64_t b, int64_t e) {
+        Acc<T> buffer[kPiece];
+        uint16_t scratch[kPiece + 16];
+        const uint16_t* bits = drop ? dropout_row(a.drop, b, e, n, scratch) : nullptr;
+        const Acc<T>* x = widened(a.x + begin, buffer, n);
+        if constexpr (std::is_same_v<T, Acc<T>>) {
+          if (!drop) return maps.values(x, a.y + begin, n, a.beta);
+        }
+        maps.values(x, buffer, n, a.beta);
+        drop_and_round(buffer, bits, a.drop.threshold, a.y + begin, n);
+      },
+      drop ? a.first_row : 0);
+}
+
+namespace {
+template <class T>
+ColumnSum<T> sums_of(const ActivationBwd<T>& a) {
+  return {a.dx, a.dx_sum, a.R, a.C, a.workspace};
+}
+}  // namespace
+
+template <class T>
+int64_t cpu::workspace(const ActivationBwd<T>& a) {
+  return a.sums_dx ? workspace(sums_of(a)) : 0;
 }
 
 template <class T>
-void cpu::run(Stream&, const ActivationBwd<T>& a) {
+void cpu::run(Stream& s, const ActivationBwd<T>& a) {
   const Maps<Acc<T>> maps = maps_of<Acc<T>>(a.f);
   const bool drop = dropout_on(a.drop);
-  parallel_pieces(a.R, a.C, drop ? a.rows : a.R, [&](int64_t begin, int64_t n, int64_t b, int64_t e) {
-    Acc<T> y[kPiece], buffer[kPiece], *d = buffer;
-    uint16_t scratch[kPiece + 16];
-    const uint16_t* bits = drop ? dropout_row(a.drop, b, e, n, scratch) : nullptr;
-    if constexpr (std::is_same_v<T, Acc<T>>) d = a.dx + begin;
-    const Acc<T>* x = widened(a.x + begin, y, n);
-    widen_dropped(a.dy + begin, bits, a.drop.threshold, d, n);
-    maps.slopes(x, d, y, n, a.beta);
-    if constexpr (!std::is_same_v<T, Acc<T>>) drop_and_round<T>(d, nullptr, 65536, a.dx + begin, n);
-    if (a.y != nullptr) drop_and_round(y, bits, a.drop.threshold, a.y + begin, n);
-  });
+  parallel_pieces(
+      a.R, a.C, drop ? a.rows : a.R,
+      [&](int64_t begin, int64_t n, int64_t b, int64_t e) {
+        Acc<T> y[kPiece], buffer[kPiece], *d = buffer;
+        uint16_t scratch[kPiece + 16];
+        const uint16_t* bits = drop ? dropout_row(a.drop, b, e, n, scratch) : nullptr;
+        if constexpr (std::is_same_v<T, Acc<T>>) d = a.dx + begin;
+        const Acc<T>* x = widened(a.x + begin, y, n);
+        widen_dropped(a.dy + begin, bits, a.drop.threshold, d, n);
+        maps.slopes(x, d, y, n, a.beta);
+        if constexpr (!std::is_same_v<T, Acc<T>>) drop_and_round<T>(d, nullptr, 65536, a.dx + begin, n);
+        if (a.y != nullptr) drop_and_round(y, bits, a.drop.threshold, a.y + begin, n);
+      },
+      drop ? a.first_row : 0);
+  if (a.sums_dx) run(s, sums_of(a));
 }
 
 INSTANTIATE_CPU(ActivationFwd)
 INSTANTIATE_CPU(ActivationBwd)
+INSTANTIATE_CPU_WORKSPACE(ActivationBwd)
 
 }  // namespace selene

@@ -15,16 +15,17 @@ constexpr int64_t kTask = 16 * kPiece;  // elements of one task
 constexpr int64_t rows_per_task(int64_t C) { return std::max<int64_t>(1, kTask / std::max<int64_t>(1, C)); }
 
 /// Calls f(begin, n, example, element) for pieces of n <= kPiece neighbouring elements of dense rows [R, C] whose
-/// examples have `rows` rows: `begin` counts from the tensor's start, `element` from the example's.
+/// examples have `rows` rows: `begin` counts from the tensor's start, `element` from the example's. The tensor may
+/// begin with row `first_row` of all examples.
 template <class F>
-void parallel_pieces(int64_t R, int64_t C, int64_t rows, const F& f) {
-  const int64_t total = R * C, example = rows > 0 ? std::min(rows, R) * C : total;
-  if (total <= 0) return;
-  const int64_t tasks = ceil_div(example, kTask);
-  parallel_for(ceil_div(total, example) * tasks, [&](int64_t i) {
-    const int64_t b = i / tasks, first = i % tasks * kTask, start = b * example;
-    const int64_t end = std::min({first + kTask, example, total - start});
-    for (int64_t e = first; e < end; e += kPiece) f(start + e, std::min(kPiece, end - e), b, e);
+void parallel_pieces(int64_t R, int64_t C, int64_t rows, const F& f, int64_t first_row = 0) {
+  const int64_t begin = first_row * C, end = begin + R * C, example = rows > 0 ? std::min(rows * C, end) : end;
+  if (end <= begin) return;
+  const int64_t first = begin / example, tasks = ceil_div(example, kTask);
+  parallel_for((ceil_div(end, example) - first) * tasks, [&](int64_t i) {
+    const int64_t b = first + i / tasks, start = b * example, task = i % tasks * kTask;
+    const int64_t from = std::max(task, begin - start), to = std::min({task + kTask, example, end - start});
+    for (int64_t e = from; e < to; e += kPiece) f(start + e - begin, std::min(kPiece, to - e), b, e);
   });
 }
 

@@ -7,11 +7,14 @@
 namespace selene {
 
 FeedForward::FeedForward(const Builder& b, int64_t dim, int64_t ffn_dim)
-    : fc1(b, "fc1", dim, ffn_dim), fc2(b, "fc2", ffn_dim, dim), activation(activation_named(b.config.activation)) {}
+    : fc1(b, "fc1", dim, ffn_dim),
+      fc2(b, "fc2", ffn_dim, dim),
+      activation(activation_named(b.config.activation)),
+      recompute(b.config.recompute == "feed_forward") {}
 
 Var FeedForward::operator()(Tape& t, const Var& x, const DropoutSite& drop) const {
   return feed_forward(t, x, t.parameter(fc1.weight), t.parameter(fc1.bias), t.parameter(fc2.weight),
-                      t.parameter(fc2.bias), activation, drop);
+                      t.parameter(fc2.bias), activation, drop, recompute);
 }
 
 Activation activation_named(const std::string& name) {

@@ -10,6 +10,7 @@ namespace selene {
 struct FeedForward {
   Linear fc1, fc2;
   Activation activation = Activation::gelu;
+  bool recompute = false;  // keep no hidden rows
   FeedForward(const Builder& b, int64_t dim, int64_t ffn_dim);
   Var operator()(Tape& t, const Var& x, const DropoutSite& drop) const;
 };

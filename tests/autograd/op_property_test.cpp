@@ -59,6 +59,16 @@ std::string nan_complaint(const OpCase& c, size_t input, Context& cpu, Context& 
   return "";
 }
 
+// feed_forward with dropout on 2 x 2200 rows of 2048 hidden values, which are three chunks in fp32.
+OpCase long_feed_forward(bool recompute) {
+  return {"feed_forward",
+          recompute ? "in chunks" : "at once",
+          {{{2, 2200, 4}}, {{2048, 4}}, {{2048}}, {{4, 2048}, -0.05, 0.05}, {{4}}},
+          [=](Tape& t, const std::vector<Var>& v) {
+            return feed_forward(t, v[0], v[1], v[2], v[3], v[4], Activation::gelu, t.dropout(0.2, 11), recompute);
+          }};
+}
+
 struct Heads {
   int64_t B, Nq, Nk, H, K;
   bool masked, causal;
@@ -128,6 +138,23 @@ TEST_CASE("every operation gives the same bits with 1, 2 and 3 threads") {
         CHECK(one.gradients == more.gradients);
       }
     }
+}
+
+TEST_CASE("feed_forward in chunks of rows: the same values and input gradients, and sums to rounding") {
+  Context cpu({1 << 20, 256 << 20, 0});
+  set_test_step(cpu);
+  const OpCase whole = long_feed_forward(false), chunks = long_feed_forward(true);
+  const OpValues values = random_values(whole, DType::f32, 9);
+  const OpResult a = run_case(whole, values, DType::f32, cpu), b = run_case(chunks, values, DType::f32, cpu);
+  CHECK(a.y == b.y);
+  CHECK(a.gradients[0] == b.gradients[0]);
+  CHECK(a.gradients[1] != b.gradients[1]);  // it was three chunks
+  const OpResult exact = run_case(whole, values, DType::f64, cpu);
+  for (size_t i = 1; i < 5; ++i) {
+    INFO("gradient " << i);  // two more roundings of partial sums, each at most the largest sum's
+    CHECK(distance(b.gradients[i], exact.gradients[i]) <=
+          2 * distance(a.gradients[i], exact.gradients[i]) + 4 * 0x1p-24 * largest(exact.gradients[i]));
+  }
 }
 
 TEST_CASE("every operation shows a NaN of an input in what depends on it, on the CPU and on the device") {

@@ -147,7 +147,7 @@ TEST_CASE("gradients of a language model in double, dropout on") {
 TEST_CASE("a recomputed language model gives the same bits, and a tied one has no output matrix") {
   for (ModelConfig config : variants()) {
     Small kept(config);
-    config.recompute = true;
+    config.recompute = "layers";
     Small again(config);
     CHECK(kept.gradients() == again.gradients());
     CHECK((kept.parameters.find("decoder.output_projection.weight") < 0) == config.tie_output);

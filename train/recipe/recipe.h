@@ -70,7 +70,7 @@ struct TrainConfig {
   int64_t patience = 0;                   // validations without a better value before the run stops; 0 = off
   std::string best_metric = "accuracy";   // a measure of the task
   int64_t preempt_exit_code = 0;          // exit status after a signal
-  bool recompute = false;                 // recompute layer activations in the backward pass
+  std::string recompute = "none";         // what the backward pass computes again: none, feed_forward, layers
 };
 
 /// One recipe, complete: every key has a value. `name` is the run's folder name; the file's

@@ -201,8 +201,9 @@ const std::vector<Key> kCommon = {
      "the best one", kLunaCode},
     {"train.preempt_exit_code", AT(train.preempt_exit_code), "", {.min = 0, .max = 255}, {}, kFree,
      "exit status after a signal that a checkpoint was written for", kSelene},
-    {"train.recompute", AT(train.recompute), "", kAny, {}, kFixed,
-     "save memory: compute the activations of a layer again in the backward pass", "Chen et al. 2016"},
+    {"train.recompute", AT(train.recompute), "", kAny, {"none", "feed_forward", "layers"}, kFixed,
+     "save memory: compute again in the backward pass what lies between fc1 and fc2, some thousand rows at a time, or "
+     "all activations of a layer", "Chen et al. 2016"},
     // clang-format on
 };
 

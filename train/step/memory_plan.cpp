@@ -102,9 +102,9 @@ MemoryPlan tell_plan(const Task& task, const std::vector<const data::Dataset*>& 
       "the run needs {:.0f} MiB of memory, the {} has {:.0f} MiB left; {}", double(plan.total()) / kMiB, place,
       double(has) / kMiB,
       most ? fmt::format("train.batch_size {} would fit (train.accumulation keeps the update the same), or a lower "
-                         "data.max_length, or train.recompute: true",
+                         "data.max_length, or train.recompute: layers",
                          most)
-           : "not even one example fits: lower data.max_length, set train.recompute: true, or make the model "
+           : "not even one example fits: lower data.max_length, set train.recompute: layers, or make the model "
              "smaller"));
 }
 

@@ -71,7 +71,7 @@ Session::Session(const Task& task, std::unique_ptr<Context> context, bool traini
     : task_(task), group_(group), context_(std::move(context)) {
   const TrainConfig& t = recipe().train;
   const DType compute = compute_type(t.precision);
-  model_ = task_.build(parameters_, *context_, compute, recompute && t.recompute);
+  model_ = task_.build(parameters_, *context_, compute, recompute ? t.recompute : "none");
   const int spares = training ? GradientTree::spares(t.accumulation) : 0;
   parameters_.allocate(*context_, compute, training, spares, uint64_t(t.seed));
   sums_ = context_->make(context_->persistent(), {4}, DType::f64, "loss sums");

@@ -100,7 +100,7 @@ std::unique_ptr<Task> Classification::imagine(const Recipe& recipe, int64_t symb
 }
 
 std::unique_ptr<TaskModel> Classification::build(Parameters& parameters, Context& context, DType compute,
-                                                 bool recompute) const {
+                                                 const std::string& recompute) const {
   ModelConfig model = recipe_.model;
   if (!model.max_positions) model.max_positions = size_.max_positions;
   model.recompute = recompute;

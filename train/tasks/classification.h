@@ -29,7 +29,7 @@ class Classification : public Task {
   /// Inputs: for each tower "tokens" i32[B, N] or "pixels" [B, N], "lengths" i32[B] where rows are padded, "longest"
   /// i32[1] (tower_name); target: "labels" i32[B].
   std::unique_ptr<TaskModel> build(Parameters& parameters, Context& context, DType compute,
-                                   bool recompute) const override;
+                                   const std::string& recompute) const override;
   data::Batch shape(int64_t B, int64_t N) const override;
   Extent extent(const data::Dataset& data) const override;
   /// With sinusoidal positions no more of them than the sets' longest row needs, whatever data.max_length allows.

@@ -122,7 +122,7 @@ std::unique_ptr<Task> LanguageModelling::imagine(const Recipe& recipe, int64_t s
 }
 
 std::unique_ptr<TaskModel> LanguageModelling::build(Parameters& parameters, Context& context, DType compute,
-                                                    bool recompute) const {
+                                                    const std::string& recompute) const {
   ModelConfig model = recipe_.model;
   if (!model.max_positions) model.max_positions = positions_;
   model.recompute = recompute;

@@ -20,7 +20,7 @@ class LanguageModelling : public Task {
 
   /// Inputs "tokens" i32[B, N], "lengths" i32[B]; target "next" i32[B, N], kNoLabel where nothing is to be said.
   std::unique_ptr<TaskModel> build(Parameters& parameters, Context& context, DType compute,
-                                   bool recompute) const override;
+                                   const std::string& recompute) const override;
   data::Batch shape(int64_t B, int64_t N) const override;
   /// Examples are blocks.
   Extent extent(const data::Dataset& data) const override;

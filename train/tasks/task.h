@@ -72,9 +72,9 @@ class Task {
   virtual ~Task() = default;
 
   /// Declares the model's parameters in `parameters` (which is not allocated yet) and builds it.
-  /// recompute: keep the inputs of layers only (train.recompute).
+  /// recompute: train.recompute, or none.
   virtual std::unique_ptr<TaskModel> build(Parameters& parameters, Context& context, DType compute,
-                                           bool recompute) const = 0;
+                                           const std::string& recompute) const = 0;
 
   /// A batch of B examples of N tokens without contents: for plans and timings.
   virtual data::Batch shape(int64_t B, int64_t N) const = 0;

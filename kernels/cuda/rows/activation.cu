@@ -3,13 +3,16 @@
 // run time, by all threads alike: eight elements a switch.
 #include "kernels/activation.h"
 
+#include "kernels/cuda/rows/columns.cuh"
 #include "kernels/cuda/rows/dropout_row.cuh"
+#include "kernels/matmul.h"
 
 namespace selene::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kDeep = 2;  // eights of a thread in the forward pass: enough reads under way
+constexpr int64_t kStrip = 256;  // columns of a block that sums them
+constexpr int kDeep = 2;         // eights of a thread in the forward pass: enough reads under way
 
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
@@ -140,31 +143,64 @@ __global__ __launch_bounds__(kThreads) void activation_eights(ActivationFwd<T> a
 #pragma unroll
   for (int k = 0; k < kDeep; ++k) {
     const EightIndex<Fast> e = first + k * kThreads;
-    multiply(y[k], dropout_factors<Fast>(a.drop, drop, e, a.rows * a.C));
+    multiply(y[k], dropout_factors<Fast>(a.drop, drop, e, a.rows * a.C, a.first_row * a.C));
     store_eight<Fast>(a.y + int64_t(e) * 8, y[k], elements_of<Fast>(total, e));
   }
 }
 
+/// Eight e of dx, which is returned as stored, and of y where that is wanted; n of its elements are there.
+template <bool Fast, class T>
+__device__ inline Pack<T, 8> gradient_eight(const ActivationBwd<T>& a, const DropoutEights& drop, EightIndex<Fast> e,
+                                            int n) {
+  const int64_t i = int64_t(e) * 8;
+  const Eight x[1] = {load_eight<Fast>(a.x + i, n)};
+  Eight dx = load_eight<Fast>(a.dy + i, n), y[1], slope[1];
+  const Eight factor = dropout_factors<Fast>(a.drop, drop, e, a.rows * a.C, a.first_row * a.C);
+  map_eights<T>(a.f, a.beta, x, y, slope);
+  multiply(dx, factor), multiply(dx, slope[0]);
+  const Pack<T, 8> stored = narrow<T>(dx);
+  store_packed<Fast>(a.dx + i, stored, n);
+  if (a.y != nullptr) multiply(y[0], factor), store_eight<Fast>(a.y + i, y[0], n);
+  return stored;
+}
 template <class T, bool Fast>
 __global__ __launch_bounds__(kThreads) void activation_gradient_eights(ActivationBwd<T> a, DropoutEights drop) {
   const EightIndex<Fast> e = blockIdx.x * EightIndex<Fast>(kThreads) + threadIdx.x;  // one a thread
-  const int64_t i = int64_t(e) * 8;
-  const int n = elements_of<Fast>(a.R * a.C, e);
-  const Eight x[1] = {load_eight<Fast>(a.x + i, n)};
-  Eight dx = load_eight<Fast>(a.dy + i, n), y[1], slope[1];
-  const Eight factor = dropout_factors<Fast>(a.drop, drop, e, a.rows * a.C);
-  map_eights<T>(a.f, a.beta, x, y, slope);
-  multiply(dx, factor), multiply(dx, slope[0]);
-  store_eight<Fast>(a.dx + i, dx, n);
-  if (a.y == nullptr) return;
-  multiply(y[0], factor);
-  store_eight<Fast>(a.y + i, y[0], n);
+  gradient_eight<Fast>(a, drop, e, elements_of<Fast>(a.R * a.C, e));
+}
+/// Grid: blocks of `rows` rows x strips of 256 columns, whose sums go to the workspace. Warp w takes rows w, w + 8,
+/// ...; the warps are added in order.
+template <class T>
+__global__ __launch_bounds__(kThreads) void activation_gradient_columns(ActivationBwd<T> a, DropoutEights drop,
+                                                                        uint32_t rows, uint32_t strips) {
+  __shared__ float buf[kThreads * 8];
+  const Lanes at = split_block<kThreads>(5);
+  const uint32_t block = blockIdx.x / strips, strip = blockIdx.x % strips, eights = uint32_t(a.C / 8);
+  const uint32_t end = min(uint32_t(a.R), (block + 1) * rows), eight = strip * 32 + uint32_t(at.lane);
+  Eight sum = {};
+  if (eight < eights)
+    for (uint32_t r = block * rows + uint32_t(at.group); r < end; r += uint32_t(at.groups)) {
+      const Eight dx = widen(gradient_eight<true>(a, drop, r * eights + eight, 8));
+#pragma unroll
+      for (int j = 0; j < 8; ++j) sum.v[j] += dx.v[j];
+    }
+  const float total = sum_groups<8>(sum.v, at, buf);
+  const int64_t c = strip * kStrip + threadIdx.x;
+  if (c < a.C) a.workspace[block * a.C + c] = total;
 }
 
 void check_function(Activation f) {
   if (int(f) < 0 || int(f) > int(Activation::softplus))
     throw Error("activation: function number " + std::to_string(int(f)) +
                 " is unknown, wanted 0 (identity) to 9 (softplus)");
+}
+template <class A>
+DropoutEights eights_of(const A& a) {
+  return DropoutEights(a.drop, a.rows * a.C / 8, a.first_row * a.C / 8);
+}
+template <class T>
+ColumnSum<T> sums_of(const ActivationBwd<T>& a) {
+  return {a.dx, a.dx_sum, a.R, a.C, a.workspace};
 }
 
 }  // namespace
@@ -173,20 +209,36 @@ template <class T>
 void run(Stream& s, const ActivationFwd<T>& a) {
   check_function(a.f);
   constexpr int64_t tile = kThreads * kDeep * 8;
-  const bool fast = whole_eights(a, aligned16(a.x) && aligned16(a.y));
+  const bool fast = whole_eights(a, aligned16(a.x) && aligned16(a.y), a.first_row * a.C);
   const auto kernel = fast ? activation_eights<T, true> : activation_eights<T, false>;
-  launch(s, kernel, ceil_div(a.R * a.C, tile), kThreads, 0, a, DropoutEights(a.drop, a.rows * a.C / 8));
+  launch(s, kernel, ceil_div(a.R * a.C, tile), kThreads, 0, a, eights_of(a));
 }
 template <class T>
 void run(Stream& s, const ActivationBwd<T>& a) {
   check_function(a.f);
   constexpr int64_t tile = kThreads * 8;
-  const bool fast = whole_eights(a, aligned16(a.x) && aligned16(a.dy) && aligned16(a.dx) && aligned16(a.y));
+  const bool fast =
+      whole_eights(a, aligned16(a.x) && aligned16(a.dy) && aligned16(a.dx) && aligned16(a.y), a.first_row * a.C);
+  if (a.sums_dx && fast && a.C % 8 == 0 && a.R > 0) {
+    const int64_t strips = ceil_div(a.C, kStrip), rows = rows_of_column_block(a.R, strips);
+    launch(s, activation_gradient_columns<T>, ceil_div(a.R, rows) * strips, kThreads, 0, a, eights_of(a),
+           uint32_t(rows), uint32_t(strips));
+    return add_block_sums(s, a.workspace, ceil_div(a.R, rows), a.C, {a.dx_sum, nullptr, a.C});
+  }
   const auto kernel = fast ? activation_gradient_eights<T, true> : activation_gradient_eights<T, false>;
-  launch(s, kernel, ceil_div(a.R * a.C, tile), kThreads, 0, a, DropoutEights(a.drop, a.rows * a.C / 8));
+  launch(s, kernel, ceil_div(a.R * a.C, tile), kThreads, 0, a, eights_of(a));
+  if (a.sums_dx) run(s, sums_of(a));
+}
+template <class T>
+int64_t workspace(const ActivationBwd<T>& a) {
+  if (!a.sums_dx) return 0;
+  const int64_t blocks = ceil_div(a.R, rows_of_column_block(a.R, ceil_div(a.C, kStrip)));
+  const int64_t own = blocks * a.C * int64_t(sizeof(float)), other = workspace(sums_of(a));
+  return own > other ? own : other;
 }
 
 INSTANTIATE_DEVICE(ActivationFwd)
 INSTANTIATE_DEVICE(ActivationBwd)
+INSTANTIATE_DEVICE_WORKSPACE(ActivationBwd)
 
 }  // namespace selene::cuda

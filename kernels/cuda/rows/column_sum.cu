@@ -13,15 +13,6 @@ constexpr int kThreads = 256;
 template <class T>
 constexpr int64_t kStrip = 32 * kPack<T>;  // columns of a block: 16 bytes a lane
 
-/// Rows of one block: enough blocks for a large device, but at most 512 partial sums a column.
-int64_t rows_of_block(int64_t R, int64_t strips) {
-  constexpr int64_t most = 256, least = 32, wanted = 512;
-  int64_t rows = most;
-  while (rows > least && ceil_div(R, rows) * strips < wanted) rows /= 2;
-  const int64_t few = ceil_div(R, wanted);
-  return rows > few ? rows : few;
-}
-
 /// Grid: blocks of rows x strips of 32 N columns. Warp w adds rows w, w + 8, ...; the warps are added in order.
 template <class T, int N>
 __global__ __launch_bounds__(kThreads) void column_sum_blocks(ColumnSum<T> a, int64_t rows, int64_t strips) {
@@ -45,7 +36,7 @@ void launch_blocks(Stream& s, const ColumnSum<T>& a, int64_t rows, int64_t block
 template <class T>
 void run(Stream& s, const ColumnSum<T>& a) {
   if (a.R == 0 || a.C == 0) return;
-  const int64_t rows = rows_of_block(a.R, ceil_div(a.C, kStrip<T>)), blocks = ceil_div(a.R, rows);
+  const int64_t rows = rows_of_column_block(a.R, ceil_div(a.C, kStrip<T>)), blocks = ceil_div(a.R, rows);
   if (whole_packs<T>(a.C, {a.x})) launch_blocks<T, kPack<T>>(s, a, rows, blocks);
   else launch_blocks<T, 1>(s, a, rows, blocks);
   add_block_sums(s, a.workspace, blocks, a.C, {a.y, nullptr, a.C});
@@ -53,7 +44,7 @@ void run(Stream& s, const ColumnSum<T>& a) {
 template <class T>
 int64_t workspace(const ColumnSum<T>& a) {
   if (a.R == 0 || a.C == 0) return 0;
-  return ceil_div(a.R, rows_of_block(a.R, ceil_div(a.C, kStrip<T>))) * a.C * int64_t(sizeof(float));
+  return ceil_div(a.R, rows_of_column_block(a.R, ceil_div(a.C, kStrip<T>))) * a.C * int64_t(sizeof(float));
 }
 
 INSTANTIATE_DEVICE(ColumnSum)

@@ -11,6 +11,16 @@ struct ColumnTargets {
   int64_t split;
 };
 
+/// Rows of one block of a kernel of the first stage, which takes `strips` of columns side by side: enough blocks for
+/// a large device, but at most 512 partial sums a column.
+inline int64_t rows_of_column_block(int64_t R, int64_t strips) {
+  constexpr int64_t most = 256, least = 32, wanted = 512;
+  int64_t rows = most;
+  while (rows > least && ceil_div(R, rows) * strips < wanted) rows /= 2;
+  const int64_t few = ceil_div(R, wanted);
+  return rows > few ? rows : few;
+}
+
 constexpr int kColumnsLog2 = 3;  // of one block of threads: few, so that many runs of rows are read at once
 
 /// Grid: 8 columns. Adds the sums over `blocks` rows of partial [blocks, width] to their targets.

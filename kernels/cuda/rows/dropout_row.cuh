@@ -107,17 +107,22 @@ class Divisor {
 /// What the host can work out once of a dropout site. Units are what a kernel counts with: rows, or eights.
 class DropoutEights {
  public:
-  /// Where no quotient below fits into 31 bits (`fits`), the fast kernels can't be used. size: units of an example.
-  DropoutEights(const DropoutSite& d, int64_t size)
-      : site_(d), scale_(dropout_scale(d.threshold)), size_(uint32_t(size)), example_(fits(size) ? size : 1) {}
+  /// Where no quotient below fits into 31 bits (`fits`), the fast kernels can't be used. size: units of an example;
+  /// first: of unit 0, counted over all examples.
+  DropoutEights(const DropoutSite& d, int64_t size, int64_t first = 0)
+      : site_(d),
+        scale_(dropout_scale(d.threshold)),
+        size_(uint32_t(size)),
+        first_(uint32_t(first)),
+        example_(fits(size) ? size : 1) {}
   static bool fits(int64_t units) { return units > 0 && units < int64_t(1) << 31; }
 
   struct Place {
     uint32_t b, at;  // example, unit in it
   };
   __device__ Place place(uint32_t unit) const {
-    const uint32_t b = example_(unit);
-    return {b, unit - b * size_};
+    const uint32_t all = unit + first_, b = example_(all);
+    return {b, all - b * size_};
   }
   /// Of the step, where dropout is on; a kernel with a loop reads it before.
   struct Key {
@@ -143,7 +148,7 @@ class DropoutEights {
  private:
   DropoutSite site_;
   float scale_;
-  uint32_t size_;
+  uint32_t size_, first_;
   Divisor example_;
 };
 
@@ -161,16 +166,17 @@ __device__ inline Eight dropout_factors_any(const DropoutSite& d, uint64_t b, ui
 template <bool Fast>
 using EightIndex = std::conditional_t<Fast, uint32_t, int64_t>;
 
-/// Factors of eight e of a whole tensor whose examples have `size` elements; Fast: eights do not straddle examples.
+/// Factors of eight e of a tensor whose examples have `size` elements and whose first element is number `first` of
+/// them all; Fast: eights do not straddle examples, `drop` knows the rest.
 template <bool Fast>
 __device__ inline Eight dropout_factors(const DropoutSite& d, const DropoutEights& drop, EightIndex<Fast> e,
-                                        int64_t size) {
+                                        int64_t size, int64_t first = 0) {
   if (!dropout_on(d)) return {1, 1, 1, 1, 1, 1, 1, 1};
   if constexpr (Fast) {
     const DropoutEights::Place place = drop.place(e);
     return drop.factors(drop.key(), place.b, place.at);
   } else {
-    const uint64_t i = uint64_t(e) * 8, b = i / uint64_t(size);
+    const uint64_t i = uint64_t(e) * 8 + uint64_t(first), b = i / uint64_t(size);
     return dropout_factors_any(d, b, i - b * uint64_t(size), uint64_t(size));
   }
 }
@@ -210,12 +216,13 @@ SELENE_HD int elements_of(int64_t total, EightIndex<Fast> e) {
   if constexpr (Fast) return e < uint32_t(total / 8) ? 8 : 0;
   else return eight_or_rest(total, e * 8);
 }
-/// True where every eight is aligned (`aligned`) and of one example, and 32 bits number them.
+/// True where every eight is aligned (`aligned`) and of one example, and 32 bits number them. first: of all elements,
+/// that with which the tensor begins.
 template <class A>
-bool whole_eights(const A& a, bool aligned) {
+bool whole_eights(const A& a, bool aligned, int64_t first = 0) {
   const int64_t total = a.R * a.C, size = a.rows * a.C;
-  return aligned && total % 8 == 0 && total / 8 < int64_t(1) << 31 &&
-         (!dropout_on(a.drop) || (size % 8 == 0 && DropoutEights::fits(size / 8)));
+  return aligned && total % 8 == 0 && (first + total) / 8 < int64_t(1) << 31 &&
+         (!dropout_on(a.drop) || (size % 8 == 0 && first % 8 == 0 && DropoutEights::fits(size / 8)));
 }
 
 }  // namespace selene::cuda

@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include "autograd/ops.h"
+#include "autograd/workspace.h"
+#include "kernels/activation.h"
 #include "kernels/elementwise.h"
 #include "tests/support/catch.h"
 #include "tests/support/device_module.h"
@@ -127,6 +129,63 @@ TEST_CASE("casts, element-wise operations and fills on the device at any address
     CHECK(flat_results<f16>(on.device, offset) == flat_results<f16>(on.cpu, offset));
     CHECK(flat_results<bf16>(on.device, offset) == flat_results<bf16>(on.cpu, offset));
   }
+}
+
+namespace {
+
+struct Activated {
+  std::vector<double> y, dx, again, sums;
+};
+
+// GELU with dropout in examples of 7 rows, and its gradient with column sums, of rows 0 to `cut` - 1 and of the rest.
+template <class T>
+Activated activated(Context& context, int64_t C, int64_t cut) {
+  constexpr int64_t R = 75, rows = 7;
+  std::vector<double> numbers;
+  for (int64_t i = 0; i < R * C; ++i) numbers.push_back(double(i * 37 % 101) / 16 - 3);
+  const Tensor x = upload_doubles(context, {R, C}, dtype_of<T>, numbers);
+  const Tensor y = context.empty({R, C}, dtype_of<T>, "y"),
+               dx = upload_doubles(context, {R, C}, dtype_of<T>, numbers);
+  const Tensor again = context.empty({R, C}, dtype_of<T>, "again");
+  const Tensor sums = upload_doubles(context, {C}, DType::f32, std::vector<double>(size_t(C), 1.0));
+  Tape t(context, nullptr, Tape::Mode::train);
+  const DropoutSite drop = t.dropout(0.3, 5);
+  for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, cut}, {cut, R}}) {
+    const auto at = [&, begin = begin](const Tensor& m) { return m.data<T>() + begin * C; };
+    run(t.stream(), ActivationFwd<T>{at(x), at(y), end - begin, C, rows, Activation::gelu, 0, drop, begin});
+    run_with_workspace(t, ActivationBwd<T>{at(x), at(dx), at(dx), at(again), end - begin, C, rows, Activation::gelu,
+                                           0, drop, begin, 1, sums.data<float>()});
+  }
+  const auto values = [&](const Tensor& m) { return download_doubles(context, m); };
+  return {values(y), values(dx), values(again), values(sums)};
+}
+
+template <class T>
+void check_activated(Context& context, int64_t C) {
+  INFO(name_of(dtype_of<T>) << ", " << C << " columns");
+  const Activated whole = activated<T>(context, C, 75), parts = activated<T>(context, C, 33);
+  CHECK(parts.y == whole.y);
+  CHECK(parts.dx == whole.dx);
+  CHECK(whole.again == whole.y);
+  CHECK(parts.again == whole.y);
+  for (const Activated* a : {&whole, &parts})
+    for (int64_t c = 0; c < C; ++c) {
+      double sum = 1, size = 1;
+      for (int64_t r = 0; r < 75; ++r) sum += a->dx[size_t(r * C + c)], size += std::abs(a->dx[size_t(r * C + c)]);
+      CHECK(std::abs(a->sums[size_t(c)] - sum) <= 75 * 0x1p-24 * size);  // one rounding for each of 75 terms at most
+    }
+}
+
+}  // namespace
+
+TEST_CASE("rows of an activation have the masks of the whole, and columns of its gradient are summed") {
+  Contexts on;
+  for (Context* context : {&on.cpu, &on.device})
+    for (const int64_t C : {13, 24, 264}) {
+      check_activated<float>(*context, C);
+      check_activated<f16>(*context, C);
+      check_activated<bf16>(*context, C);
+    }
 }
 
 TEST_CASE("every operation gives the same bits in every schedule of a block's threads") {

@@ -17,13 +17,14 @@ constexpr int64_t kB = 3, kN = 17;
 std::vector<Recipe> recipes() {
   std::vector<Recipe> all;
   for (const NamedConfig& variant : model_variants())
-    for (const bool recompute : {false, true}) {
+    for (const char* recompute : {"none", "feed_forward", "layers"}) {
       Recipe r = small_recipe(variant.config);
-      r.name = variant.name + (recompute ? " recomputed" : "");
+      r.name = variant.name + ", recompute " + recompute;
       r.train.recompute = recompute;
       r.train.accumulation = 3;
-      r.train.precision = recompute ? "bf16" : "fp32";
-      r.optim.clip_mode = recompute ? "each" : "total";
+      const bool layers = r.train.recompute == "layers";
+      r.train.precision = layers ? "bf16" : "fp32";
+      r.optim.clip_mode = layers ? "each" : "total";
       all.push_back(r);
     }
   return all;

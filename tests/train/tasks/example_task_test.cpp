@@ -46,7 +46,7 @@ class NextByte : public Task {
  public:
   using Task::Task;
   std::unique_ptr<TaskModel> build(Parameters& parameters, Context& context, DType compute,
-                                   bool recompute) const override {
+                                   const std::string& recompute) const override {
     ModelConfig config = recipe_.model;
     config.max_positions = recipe_.data.max_length, config.recompute = recompute;
     return std::make_unique<NextByteModel>(config, parameters, context, compute);
