@@ -175,6 +175,7 @@ stage_steps() {
   # LRA Text; the most wanted first, in case the time runs out.
   shape 4 256 1024 4 32
   step "$both" --length 4096 2048 1024 --precision "$type" --steps 30
+  step luna-16 --length 4096 --precision "$type" --set train.recompute=feed_forward
   step "luna-128 luna-256" --length 4096 1024 2048 --precision "$type"
   step "$both" --length 4096 --precision "${others[@]}"
   # What a captured step saves.

@@ -236,6 +236,7 @@ void step(const Arguments& a, const train::Recipe& recipe, int64_t N, const Back
                        {"ns_per_token", best * 1e9 / double(N * batch.B)},
                        {"device", module ? module->info().name : "cpu"},
                        {"graph", a.graph},
+                       {"recompute", recipe.train.recompute},
                        {"fallbacks", fallbacks},
                        {"threads", a.threads},
                        {"load", load_average()}};
