@@ -8,6 +8,7 @@
 #include "data/io/checksum.h"
 #include "data/io/image.h"
 #include "kernels/error.h"
+#include "kernels/join.h"
 
 namespace selene::data {
 namespace {
@@ -32,8 +33,8 @@ Column read_column(const SafetensorsFile& file, const ColumnForm& form) {
   const auto tensor = [&](const std::string& name, std::span<const DType> types) -> const TensorEntry& {
     const TensorEntry& entry = file.at(name);
     if (std::find(types.begin(), types.end(), entry.dtype) == types.end())
-      throw Error(
-          fmt::format("{}: tensor {} is {}, wanted {}", file.path(), name, name_of(entry.dtype), name_of(types[0])));
+      throw Error(fmt::format("{}: tensor {} is {}, wanted {}", file.path(), name, name_of(entry.dtype),
+                              join(types, " or ", [](DType type) { return name_of(type); })));
     return entry;
   };
   const TensorEntry& entry = tensor(form.name, form.types);

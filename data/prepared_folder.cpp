@@ -106,7 +106,13 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
   if (!fs::exists(folder / kDescription))
     throw Error(fmt::format("{}: holds files but no {}, wanted prepared data or a new or empty folder",
                             folder.string(), kDescription));
-  const Description found = described_in(folder / kDescription);
+  Description found;
+  try {
+    found = described_in(folder / kDescription);
+  } catch (const Error& e) {
+    throw Error(fmt::format("{}; what belongs to the data set is not known: remove {}, or give another folder",
+                            e.what(), folder.string()));
+  }
   if (found.kind != plan.kind)
     throw Error(fmt::format("{}: holds data of kind {}, wanted {} or a new folder", folder.string(),
                             shown(found.kind), plan.kind));
@@ -118,6 +124,10 @@ bool already_there(const FolderPlan& plan, const fs::path& folder) {
   }
   for (const std::string& file : found.files) same = same && is_whole(folder / file);
   if (same) return true;
+  const Json *format = found.json.find("format"), *now = wanted.find("format");
+  if (!plan.force && format && !(*format == *now))
+    throw Error(fmt::format("{}: holds a {} data set of format {}, wanted {}; --force makes it anew", folder.string(),
+                            plan.kind, format->dump(), now->dump()));
   if (!plan.force)
     throw Error(fmt::format(
         "{}: holds a {} data set made with other options or from other files, or not all of it (see {}); --force "

@@ -71,7 +71,7 @@ TensorEntry parse_entry(const std::string& path, const std::string& name, const 
   const Json &type = info.at("dtype"), &offset_list = info.at("data_offsets"), &shape_list = info.at("shape");
   const auto dtype = type.text() ? dtype_named(*type.text()) : std::nullopt;
   if (!dtype)
-    throw Error(fmt::format("{}: dtype is {}, wanted F32, F16, BF16, F64, I32, I64 or U8", place, brief(type)));
+    throw Error(fmt::format("{}: dtype is {}, wanted F32, F16, BF16, F64, I32, I64, U8 or U16", place, brief(type)));
   const std::vector<int64_t> shape = integers(place, shape_list, "shape");
   const std::vector<int64_t> offsets = integers(place, offset_list, "data_offsets");
   if (offsets.size() != 2 || offsets[0] > offsets[1])

@@ -48,7 +48,7 @@ void append_utf8(std::string& out, int32_t point) {
 
 struct Texts {
   std::vector<std::vector<int32_t>> texts;
-  Json::List files;  // name and digest of each: what decides the content
+  Json::List digests;  // of each file: what decides the content
 };
 
 Texts read_texts(const std::vector<std::string>& paths) {
@@ -58,21 +58,22 @@ Texts read_texts(const std::vector<std::string>& paths) {
     XxHash64 hash;
     hash.update(text.data(), text.size());
     read.texts.push_back(decode_text(text, path));
-    read.files.push_back({{"file", path}, {"digest", fmt::format("{:016x}", hash.digest())}});
+    read.digests.emplace_back(fmt::format("{:016x}", hash.digest()));
   }
   return read;
 }
 
-/// Takes the last `share` off every text. Error where a part is empty.
-std::vector<std::vector<int32_t>> cut_end(Texts& from, const std::vector<std::string>& paths, double share,
-                                          const char* split) {
+/// Takes the last `part` off every text, `share` of the whole. Error where a part is empty.
+std::vector<std::vector<int32_t>> cut_end(Texts& from, const std::vector<std::string>& paths, double part,
+                                          const char* split, double share) {
   std::vector<std::vector<int32_t>> ends;
   for (size_t i = 0; i < from.texts.size(); ++i) {
     std::vector<int32_t>& text = from.texts[i];
-    const auto count = int64_t(share * double(text.size()));
+    const auto count = int64_t(part * double(text.size()));
     if (count < 1 || count >= int64_t(text.size()))
-      throw Error(fmt::format("{}: {} characters leave none for {}; give a longer text, or --{} FILE", paths[i],
-                              text.size(), count < 1 ? split : "train", split));
+      throw Error(
+          fmt::format("{}: with --{}-share {} no characters are left for {}; give a longer text, or --{} FILE",
+                      paths[i], split, share, count < 1 ? split : "train", split));
     ends.emplace_back(text.end() - count, text.end());
     text.resize(text.size() - size_t(count));
   }
@@ -157,13 +158,13 @@ std::string character_text(const Dataset& data, int64_t example) {
 
 Prepared prepare_characters(const CharactersPlan& plan, const Watch&) {
   Texts train = read_texts(plan.files), valid = read_texts(plan.valid), test = read_texts(plan.test);
-  Json options{{"files", train.files}, {"valid", valid.files}, {"test", test.files}};
+  Json options{{"files", train.digests}, {"valid", valid.digests}, {"test", test.digests}};
   if (plan.test.empty()) options.set("test_share", plan.test_share);
   if (plan.valid.empty()) options.set("valid_share", plan.valid_share);
-  if (plan.test.empty()) test.texts = cut_end(train, plan.files, plan.test_share, "test");
+  if (plan.test.empty()) test.texts = cut_end(train, plan.files, plan.test_share, "test", plan.test_share);
   if (plan.valid.empty()) {
     const double rest = plan.test.empty() ? 1 - plan.test_share : 1;
-    valid.texts = cut_end(train, plan.files, plan.valid_share / rest, "valid");
+    valid.texts = cut_end(train, plan.files, plan.valid_share / rest, "valid", plan.valid_share);
   }
   const std::vector<int32_t> characters = characters_of(train.texts);
   const std::string text = options.dump();

@@ -66,6 +66,7 @@ class Characters(Case):
     def test_what_does_not_go_together_is_refused(self):
         self.refuses(self.train('never', {'train.best_metric': 'f1'}), 'train.best_metric is', 'bits_per_character')
         self.refuses(self.train('never', {'data.kind': 'listops'}), 'data.kind is listops, wanted characters')
+        self.refuses(self.train('never', {'model.attention': 'luna'}), '--set model.attention=luna: ', 'a causal form')
         self.refuses(self.train('never', {'task': 'classification', 'train.best_metric': 'loss'}), 'data.kind is characters')
         run('selene-prepare', 'listops', '--out', 'lists', '--train', 20, '--valid', 5, '--test', 5, cwd=self.folder)
         self.refuses(self.train('never', {'data.path': 'lists'}), 'is data of kind listops')
@@ -73,15 +74,57 @@ class Characters(Case):
 
     def test_texts_that_cannot_be_prepared(self):
         for name, content, words in (('none', b'', ['none: is empty']), ('latin', b'caf\xe9 ', ['latin: byte 4', 'UTF-8']),
-                                     ('short', b'abc', ['short: 3 characters']), ('zip', b'\x1f\x8b\x08\0', ['zip: is compressed'])):
+                                     ('short', b'abc', ['short: with --test-share 0.05 no characters are left for test']),
+                                     ('zip', b'\x1f\x8b\x08\0', ['zip: is compressed'])):
             self.write(name, content)
             self.refuses(run('selene-prepare', 'characters', name, '--out', 'new', cwd=self.folder), *words)
         self.assertFalse(os.path.exists(self.path('new')))
         self.write('other', 'other letters: ñ')
         self.succeeds(run('selene-prepare', 'characters', 'book.txt', '--valid', 'other', '--test', 'other', '--out', 'given',
                           cwd=self.folder), 'made')
-        self.succeeds(run('selene-prepare', 'characters', 'book.txt', '--valid', 'other', '--test', 'other', '--out', 'given',
-                          cwd=self.folder), 'already there')
+        self.succeeds(run('selene-prepare', 'characters', './book.txt', '--valid', 'other', '--test', 'other', '--out', 'given',
+                          cwd=self.folder), 'already there')  # the contents decide, not their names
+        self.write('twelve', 'abcdefghijkl')
+        halves = ('--valid-share', 0.5, '--test-share', 0.5)
+        self.refuses(run('selene-prepare', 'characters', 'twelve', *halves, '--out', 'new', cwd=self.folder),
+                     'with --valid-share 0.5 no characters are left for train')
+        wrong = run('selene-prepare', 'characters', 'twelve', '--valid-share', 'nan', '--out', 'new', cwd=self.folder)
+        self.assertEqual(wrong.returncode, 2)
+        self.assertIn("--valid-share: 'nan', wanted a number from 0.000001 to 0.5", wrong.stderr)
+
+    def test_descriptions_of_another_format_and_of_none(self):
+        self.succeeds(run('selene-prepare', 'characters', 'book.txt', '--out', 'again', cwd=self.folder))
+        with open(self.path('again/dataset.json'), encoding='utf-8') as file:
+            text = file.read()
+        prepare = ('selene-prepare', 'characters', 'book.txt', '--out', 'again')
+        self.write('again/dataset.json', text.replace('"format": 3', '"format": 2'))
+        self.refuses(run(*prepare, cwd=self.folder), 'data set of format 2, wanted 3; --force makes it anew')
+        self.succeeds(run(*prepare, '--force', cwd=self.folder), 'made')
+        for broken in ('', '{"kind": 7'):
+            self.write('again/dataset.json', broken)
+            self.refuses(run(*prepare, '--force', cwd=self.folder), 'again/dataset.json', 'remove again, or give another folder')
+
+    def test_characters_that_the_model_does_not_know_are_counted(self):
+        self.write('snow', 'green ☃☃ wall')
+        self.succeeds(run('selene-prepare', 'characters', 'book.txt', '--valid', 'snow', '--test', 'book.txt', '--out', 'known',
+                          cwd=self.folder))
+        told = '2 of its 13 characters are not in the training text'
+        self.succeeds(self.train('unseen', {'train.updates': 5, 'data.path': 'known'}), 'valid.safetensors: ' + told)
+        self.succeeds(run('selene-evaluate', 'unseen', 'snow', cwd=self.folder), 'snow: ' + told)
+        self.assertNotIn('training text', run('selene-evaluate', 'unseen', cwd=self.folder).stderr)
+
+    def test_a_run_of_another_text_is_told_by_its_examples(self):
+        self.succeeds(self.train('told', {'train.updates': 5}))
+        self.write('digits', '0123456789' * 60)
+        self.succeeds(run('selene-prepare', 'characters', 'digits', '--out', 'numbers', cwd=self.folder))
+        os.rename(self.path('data'), self.path('data-before'))
+        os.rename(self.path('numbers'), self.path('data'))
+        try:
+            for updates in (5, 9):
+                self.refuses(self.train('told', {'train.updates': updates}), 'was trained on other examples than data/train')
+        finally:
+            os.rename(self.path('data'), self.path('numbers'))
+            os.rename(self.path('data-before'), self.path('data'))
 
 
 if __name__ == '__main__':

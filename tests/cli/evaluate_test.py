@@ -44,9 +44,9 @@ def xxh64(data):
     return h
 
 
-def forge(source, target, nan=False, **changes):
+def forge(source, target, nan=False, more=(), **changes):
     """A copy of a checkpoint with other metadata, whose checksum is right; each change maps the old text to the new.
-    nan: every number of its tensors is NaN."""
+    nan: every number of its tensors is NaN. more: names of empty tensors besides."""
     with open(source, 'rb') as file:
         length = int.from_bytes(file.read(8), 'little')
         header, tensors = json.loads(file.read(length)), file.read()
@@ -54,6 +54,7 @@ def forge(source, target, nan=False, **changes):
         tensors = b'\0\0\xc0\x7f' * (len(tensors) // 4)
     for key, change in changes.items():
         header['__metadata__'][key] = change(header['__metadata__'][key])
+    header.update({name: {'dtype': 'F32', 'shape': [0], 'data_offsets': [len(tensors)] * 2} for name in more})
     header['__metadata__']['checksum'] = '0' * 16
     text = json.dumps(header, separators=(',', ':')).encode()
     text += b' ' * (-len(text) % 8)
@@ -112,6 +113,7 @@ class Evaluate(Case):
         shutil.copytree(self.path('data'), self.path('swapped'))
         self.succeeds(self.train('swap', {**SMALL, 'data.path': 'swapped'}))
         self.assertNotIn('other examples', self.evaluate('swap').stderr)
+        self.assertNotIn('other examples', self.evaluate('swap', '--examples', '10').stderr)
         made = run('selene-prepare', 'listops', '--out', 'swapped', '--train', 400, '--valid', 40, '--test', 40, '--min-length', 9,
                    '--max-length', 30, '--seed', 8, '--force', '--tsv', cwd=self.folder)
         self.succeeds(made)
@@ -149,6 +151,15 @@ class Evaluate(Case):
         self.refuses(self.evaluate('forged', 'data'), 'forged: __metadata__ "update" is ', 'without a byte of 0')
         forge(source, self.path('forged'), vocabulary=lambda text: text.replace('"[MIN"', '"[MINI"'))
         self.refuses(self.evaluate('forged', 'data'), 'forged: its vocabulary is not that of')
+
+    def test_a_state_that_no_training_writes(self):
+        source, values = self.path('lists/checkpoints/last'), {**SMALL, 'train.updates': 9}
+        forge(source, self.path('forged'))
+        self.succeeds(self.train('alike', values, '--resume', 'forged'), 'resumed from forged')
+        forge(source, self.path('forged'), state=lambda text: text.replace('"update":', '"update":1', 1))
+        self.refuses(self.train('other', values, '--resume', 'forged'), 'forged: its state is of update 1', ', wanted ')
+        forge(source, self.path('forged'), more=['optimizer.third.x'])
+        self.refuses(self.train('more', values, '--resume', 'forged'), 'forged: tensor optimizer.third.x is of no parameter')
 
     def test_lengths_that_no_machine_has_memory_for(self):
         def long(text):

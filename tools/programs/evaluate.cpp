@@ -87,7 +87,7 @@ Described describe(const std::string& given) {
 /// The examples, where they are from, and whether they are a person's own rather than a split.
 struct Given {
   std::shared_ptr<const data::Dataset> set;
-  std::string path;
+  std::string path, digest;  // the digest is of all examples, whatever --examples
   bool own = false;
 };
 
@@ -99,7 +99,8 @@ Given read_data(const Arguments& a, const Described& model) {
   const auto keep = [&](data::Dataset d, bool own) {
     data::need_kind(d, kind, "the model's task");
     task.check(d);
-    return Given{std::make_shared<const data::Dataset>(a.examples ? task.first(d, a.examples) : d), path, own};
+    return Given{std::make_shared<const data::Dataset>(a.examples ? task.first(d, a.examples) : d), path, d.digest(),
+                 own};
   };
   std::error_code none;
   if (a.data.empty() && !fs::exists(path, none))
@@ -120,13 +121,13 @@ void check_predictions(const Arguments& a, const Described& model, const Given& 
 }
 
 /// Says where the recipe's test set is not the one any more that the run was tested with.
-void tell_of_other_examples(const Described& model, const Arguments& a, const data::Dataset& set) {
+void tell_of_other_examples(const Described& model, const Arguments& a, const Given& given) {
   const auto& metadata = model.checkpoint.file.metadata();
   const auto text = metadata.find("state");
   if (!a.data.empty() || a.split != "test" || text == metadata.end()) return;
   const data::Json state = data::parse_json(text->second, model.checkpoint.file.path());
-  if (const data::Json* then = state.find("test_data"); then && then->text() && *then->text() != set.digest())
-    train::log_warning(fmt::format("{}: holds other examples than the test set of the run", set.name));
+  if (const data::Json* then = state.find("test_data"); then && then->text() && *then->text() != given.digest)
+    train::log_warning(fmt::format("{}: holds other examples than the test set of the run", given.set->name));
 }
 
 /// What evaluating these examples takes. Error where the machine does not have it, or the file another model.
@@ -172,7 +173,7 @@ int run(const Arguments& a) {
   const Given given = read_data(a, model);
   if (!a.predictions.empty()) check_predictions(a, model, given);
   model.task->tell_unseen(*given.set);
-  tell_of_other_examples(model, a, *given.set);
+  tell_of_other_examples(model, a, given);
   std::string why;
   const std::unique_ptr<Backend> module = choose_device(a.device, &why);
   if (module) train::need_device(recipe, module.get());

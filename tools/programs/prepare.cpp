@@ -99,7 +99,11 @@ Command characters(CLI::App& app, CharactersPlan& plan) {
     CLI::Option* given = c->add_option(option, files, "texts of this split, instead of a share");
     given->check(selene::not_empty)->type_name("FILE");
     c->add_option(option + "-share", share, "part of every training text, at its end, that makes this split")
-        ->check(CLI::Range(1e-6, 0.5))
+        ->check([](const std::string& text) -> std::string {
+          const double value = strtod(text.c_str(), nullptr);
+          return value >= 1e-6 && value <= 0.5 ? ""
+                                               : "'" + text + "', wanted a number from 0.000001 to 0.5";  // nor nan
+        })
         ->capture_default_str()
         ->excludes(given);
   };

@@ -27,6 +27,7 @@ class Checker {
     input();
     schedule();
     loss_scale();
+    clipping();
     name();
   }
 
@@ -57,6 +58,9 @@ class Checker {
     need(m.positions != "sinusoidal" || (m.dim % 2 == 0 && m.dim >= 4), {"model.dim", "model.positions"},
          fmt::format("model.dim is {}, wanted an even number of at least 4 for sinusoidal positions", m.dim));
     const Mechanism& mechanism = attention_named(m.attention);
+    need(mechanism.causal || r_.task != "language_model", {"model.attention", "task"},
+         fmt::format("model.attention is {}, wanted a mechanism with a causal form for task {}", m.attention,
+                     r_.task));
     need(mechanism.packed || m.pooling != "p", {"model.pooling", "model.attention"},
          fmt::format("model.pooling is p, wanted cls, mean or real_mean: model.attention {} has no P", m.attention));
     if (mechanism.check)
@@ -99,10 +103,17 @@ class Checker {
     need(m.pooling != "cls" || d.frame == "luna", {"model.pooling", "data.frame"},
          fmt::format("model.pooling is cls, wanted mean, real_mean or p: data.frame {} puts no CLS token in front",
                      d.frame));
-    const int64_t shortest = d.frame == "luna" ? 3 : 1;  // CLS, one symbol, EOS
-    need(d.max_length >= shortest, {"data.max_length", "data.frame"},
-         fmt::format("data.max_length is {}, wanted at least {} for data.frame {}", d.max_length, shortest, d.frame));
+    if (d.frame == "luna" && !missing_choice(r_, *find_key("data.frame")))
+      need(d.max_length >= 3, {"data.max_length", "data.frame"},  // CLS, one symbol, EOS
+           fmt::format("data.max_length is {}, wanted at least 3 for data.frame luna", d.max_length));
     need(!d.path.empty(), {"data.path"}, "data.path is empty, wanted the folder of the prepared files");
+  }
+
+  void clipping() const {
+    const OptimConfig& o = r_.optim;
+    need(o.clip_norm > 0 || o.clip_mode == "total", {"optim.clip_mode"},
+         fmt::format("optim.clip_mode is {}, wanted total (its default): optim.clip_norm is 0, which clips nothing",
+                     o.clip_mode));
   }
 
   void loss_scale() const {

@@ -35,6 +35,8 @@ constexpr std::string_view kLunaCodes = "Luna release of 2021; its revision of 2
 // Choices that read a key.
 const std::vector<ReadIf> kClassifier{{"task", {"classification"}}};
 const std::vector<ReadIf> kHiddenHead{kClassifier[0], {"model.head", {"hidden", "gelu"}}};
+const std::vector<ReadIf> kFp16{{"train.precision", {"fp16"}}};
+const std::vector<ReadIf> kFp32{{"train.precision", {"fp32"}}};
 const std::vector<ReadIf> kDecay{{"schedule.name", {"polynomial", "linear"}}};
 
 const std::vector<Key> kCommon = {
@@ -171,15 +173,15 @@ const std::vector<Key> kCommon = {
      "of activations and of the parameters' compute copy; sums, master parameters and the optimiser are fp32",
      kSelene},
     {"train.tf32", AT(train.tf32), "", kAny, {}, kFixed,
-     "GPU: let fp32 matmuls round their inputs to 10-bit fractions", kSelene},
+     "GPU: let fp32 matmuls round their inputs to 10-bit fractions", kSelene, kFp32},
     {"train.attention_kernels", AT(train.attention_kernels), "", kAny, {"own", "cudnn", "auto"}, kFixed,
      "GPU: our attention kernels, cuDNN's, or cuDNN's where it takes the call and is faster (docs/gpu.md)", kSelene},
     {"train.fp16_init_scale", AT(train.fp16_init_scale), "", kScale, {}, kFixed,
-     "fp16: factor of the loss at the start; halved by an overflow, whose update is skipped", kFairseq},
+     "fp16: factor of the loss at the start; halved by an overflow, whose update is skipped", kFairseq, kFp16},
     {"train.fp16_scale_window", AT(train.fp16_scale_window), "updates", kCountOr0, {}, kFixed,
-     "fp16: updates without overflow until the factor doubles; 0: 2^14 / train.accumulation", kFairseq},
+     "fp16: updates without overflow until the factor doubles; 0: 2^14 / train.accumulation", kFairseq, kFp16},
     {"train.fp16_min_scale", AT(train.fp16_min_scale), "", kScale, {}, kFixed,
-     "fp16: an overflow that would take the factor to this value or below stops the run", kFairseq},
+     "fp16: an overflow that would take the factor to this value or below stops the run", kFairseq, kFp16},
     {"train.threads", AT(train.threads), "threads", {.min = 0, .max = 4096}, {}, kFree,
      "CPU threads; 0: all; changes no result", kSelene},
     {"train.label_smoothing", AT(train.label_smoothing), "", kProbability, {}, kFixed,

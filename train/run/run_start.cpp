@@ -65,6 +65,7 @@ Run::Run(const Recipe& recipe, const RunOptions& options)
                    : fmt::format("device: CPU, {} threads, {}{}", omp_get_max_threads(), instruction_set(),
                                  why.empty() ? "" : " (" + why + ")"));
   need_device(recipe_, module_.get());
+  if (!module_ && recipe_.train.tf32) log_info("train.tf32 changes nothing on the CPU");
   const Splits& splits = task_->splits();
   std::vector<const data::Dataset*> sets{splits.train.get(), splits.valid.get()};
   if (splits.test) sets.push_back(splits.test.get());
@@ -91,7 +92,7 @@ void Run::open_folder() {
   if (fs::exists(folder_, failed) && !fs::is_directory(folder_, failed))
     throw Error(fmt::format("{}: is a file, wanted a new folder or the folder of a run", folder_));
   fs::create_directories(checkpoints_, failed);
-  if (failed && fs::is_symlink(folder_, failed))
+  if (std::error_code none; failed && fs::is_symlink(folder_, none))
     throw Error(fmt::format("{}: is a link to {}, which is not there", folder_, fs::read_symlink(folder_).string()));
   if (failed) throw Error(fmt::format("{}: the run folder can't be made: {}", folder_, failed.message()));
   // Better now than when the first checkpoint is due.
@@ -139,7 +140,7 @@ void Run::replace_lost_best(const std::string& folder) {
 // Scores on other examples cannot be compared; in another folder the best score starts anew.
 void Run::take(const Checkpoint& from, bool of_this_folder) {
   const RunState now = state_;
-  state_ = restore_run(from, *session_);
+  state_ = state_of(from, recipe_);
   const auto need_same = [&](const char* what, const std::string& name, const std::string& old,
                              const std::string& found, const char* help) {
     if (old != found)
@@ -162,6 +163,7 @@ void Run::take(const Checkpoint& from, bool of_this_folder) {
     state_.valid_data = now.valid_data, state_.test_data = now.test_data;
     state_.has_best = false, state_.worse_validations = 0;
   }
+  restore_run(from, state_, *session_);
   result_.checkpoint = from.file.path();
 }
 
@@ -227,6 +229,21 @@ void Run::resume() {
   data::write_durably(folder_ + "/recipe.yaml", to_yaml(recipe_));
 }
 
+namespace {
+
+// False where the recipe's data are there and are others than the run's.
+bool same_examples(const Recipe& recipe, const Checkpoint& checkpoint) {
+  std::error_code none;
+  if (!fs::exists(recipe.data.path, none)) return true;
+  const RunState then = state_of(checkpoint, recipe);
+  const auto task = open_task(recipe);
+  const Splits& now = task->splits();
+  return then.train_data == now.train->digest() && then.valid_data == now.valid->digest() &&
+         (then.test_data.empty() || then.test_data == (now.test ? now.test->digest() : ""));
+}
+
+}  // namespace
+
 std::optional<RunResult> finished_before(const Recipe& recipe, const RunOptions& options) {
   const std::string folder = run_folder(recipe, options), metrics = folder + "/metrics.jsonl";
   std::error_code none;
@@ -239,6 +256,7 @@ std::optional<RunResult> finished_before(const Recipe& recipe, const RunOptions&
   for (const MetricsRow& row : read_metrics(metrics).rows)
     // A test before train.updates is that of a shorter run, or of one that patience ended: resuming finds out.
     if (row.kind == "test" && row.update == all.newest->update && row.update >= recipe.train.updates) {
+      if (!same_examples(recipe, *all.newest)) return std::nullopt;  // going on finds out, and says so
       tidy_finished(folder, all, recipe.train.keep);
       log_info(fmt::format("{}: this run is finished and tested; nothing to train", folder));
       return RunResult{row.update, true, false, all.newest->file.path()};

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <set>
 
 #include "data/io/json.h"
 #include "data/io/printable.h"
@@ -130,10 +131,10 @@ std::string save_run(const std::string& folder, Session& session, const RunState
   return write_checkpoint(folder, state.update, tensors, metadata);
 }
 
-RunState restore_run(const Checkpoint& checkpoint, Session& session) {
+RunState state_of(const Checkpoint& checkpoint, const Recipe& recipe) {
   const data::SafetensorsFile& file = checkpoint.file;
-  const Recipe then = parse_recipe(checkpoint.metadata("recipe"), file.path());
-  const std::vector<std::string> changes = changed_keys(then, session.recipe());
+  const std::vector<std::string> changes =
+      changed_keys(parse_recipe(checkpoint.metadata("recipe"), file.path()), recipe);
   if (!changes.empty()) {
     std::string list;
     for (const std::string& change : changes) list += (list.empty() ? "" : "; ") + change;
@@ -142,14 +143,30 @@ RunState restore_run(const Checkpoint& checkpoint, Session& session) {
         file.path(), list));
   }
   const RunState state = state_from_json(file.path(), checkpoint.metadata("state"));
+  if (state.update != checkpoint.update)
+    throw Error(
+        fmt::format("{}: its state is of update {}, wanted {}", file.path(), state.update, checkpoint.update));
+  return state;
+}
+
+void restore_run(const Checkpoint& checkpoint, const RunState& state, Session& session) {
+  const data::SafetensorsFile& file = checkpoint.file;
   load_weights(file, session);
   const Parameters& p = session.parameters();
+  std::set<std::string> known;
+  for (int i = 0; i < int(p.count()); ++i) known.insert(p[i].name);
   for (const OptimizerBuffer& buffer : session.optimizer().buffers())
-    for (int i = 0; i < int(p.count()); ++i)
-      read_segment(file, file_name(buffer, p[i]), p.segment(buffer.flat, i), session.context());
+    for (int i = 0; i < int(p.count()); ++i) {
+      const std::string& name = *known.insert(file_name(buffer, p[i])).first;
+      read_segment(file, name, p.segment(buffer.flat, i), session.context());
+    }
+  for (const data::TensorEntry& entry : file.entries())
+    if (!known.count(entry.name))
+      throw Error(
+          fmt::format("{}: tensor {} is of no parameter of the recipe's model and of no state of its optimiser",
+                      file.path(), data::shown_bare(entry.name)));
   session.set_loss_sums(state.sums);
   session.optimizer().set_state(state.scaling);
-  return state;
 }
 
 void need_weights(const data::SafetensorsFile& file, const Parameters& parameters) {

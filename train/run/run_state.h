@@ -23,9 +23,12 @@ struct RunState {
 /// task's facts; returns the path.
 std::string save_run(const std::string& folder, Session& session, const RunState& state);
 
-/// The inverse: state and optimiser tensors into the session. Error when the checkpoint is of another model (names,
-/// shapes) or of a recipe that differs in more than resuming allows (names the keys).
-RunState restore_run(const Checkpoint& checkpoint, Session& session);
+/// The state in a checkpoint. Error where it is not of that update, or of a recipe that differs in more than resuming
+/// allows (names the keys).
+RunState state_of(const Checkpoint& checkpoint, const Recipe& recipe);
+/// The inverse: parameters, the optimiser's tensors and that state into the session. Error when the checkpoint is of
+/// another model (names, shapes).
+void restore_run(const Checkpoint& checkpoint, const RunState& state, Session& session);
 /// Only the parameters, from a checkpoint or a plain weight file; every parameter must be there.
 void load_weights(const data::SafetensorsFile& file, Session& session);
 

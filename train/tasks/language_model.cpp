@@ -12,6 +12,7 @@
 #include "kernels/ceil_div.h"
 #include "kernels/error.h"
 #include "models/heads/language_model.h"
+#include "train/folder/log.h"
 
 namespace selene::train {
 namespace {
@@ -87,7 +88,7 @@ std::unique_ptr<Task> LanguageModelling::open(const Recipe& recipe) {
   Splits splits = read_splits(recipe);
   auto task = std::make_unique<LanguageModelling>(recipe, characters_in(*splits.train));
   for (const auto& split : {splits.valid, splits.test})
-    if (split) task->check(*split), tell_other_options(*split, *splits.train);
+    if (split) task->check(*split), tell_other_options(*split, *splits.train), task->tell_unseen(*split);
   task->fit(splits.all());
   task->splits_ = std::move(splits);
   return task;
@@ -192,6 +193,20 @@ data::Dataset LanguageModelling::read_own(const std::string& path) const {
 void LanguageModelling::check(const data::Dataset& data) const {
   if (characters_in(data) != characters_)
     throw Error(fmt::format("{}: was prepared with other characters than the model's training text", data.name));
+}
+
+void LanguageModelling::tell_unseen(const data::Dataset& data) const {
+  const data::Column& text = data.column("text");
+  int64_t all = 0, unseen = 0;
+  for (int64_t row = 0; row < text.rows(); ++row) {
+    const std::vector<int32_t> symbols = text.ids(row, 0, text.offsets[size_t(row) + 1] - text.offsets[size_t(row)]);
+    all += int64_t(symbols.size()), unseen += std::count(symbols.begin(), symbols.end(), 0);
+  }
+  if (unseen > 0)
+    log_warning(
+        fmt::format("{}: {} of its {} characters are not in the training text; all of them are one symbol to "
+                    "the model, so the measures are not those of a model that knows them",
+                    data.name, unseen, all));
 }
 
 }  // namespace selene::train

@@ -30,6 +30,7 @@ class LanguageModelling : public Task {
   data::Metadata facts() const override;
   data::Dataset read_own(const std::string& path) const override;
   void check(const data::Dataset& data) const override;
+  void tell_unseen(const data::Dataset& data) const override;
 
   /// Symbols of the model: the characters, the unknown one and the one before a text.
   int64_t symbols() const { return int64_t(characters_.size()) + 2; }

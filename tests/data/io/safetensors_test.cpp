@@ -124,7 +124,7 @@ TEST_CASE("safetensors: what is wrong with a tensor is said") {
   };
   CHECK(tensor("\"F32\"", "[2]", "[0,8]") == "");
   CHECK(tensor("\"F31\"", "[2]", "[0,8]") ==
-        "f: tensor \"w\": dtype is \"F31\", wanted F32, F16, BF16, F64, I32, I64 or U8");
+        "f: tensor \"w\": dtype is \"F31\", wanted F32, F16, BF16, F64, I32, I64, U8 or U16");
   CHECK_THAT(tensor("32", "[2]", "[0,8]"), containing("dtype is 32, wanted"));
   for (const char* shape :
        {"2", "[-2]", "[2.0]", "[\"2\"]", "[99999999999999999999]", "[9223372036854775808]", "null"})

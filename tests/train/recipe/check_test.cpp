@@ -54,6 +54,18 @@ TEST_CASE("recipe: model values that do not fit together") {
         "read it");
 }
 
+TEST_CASE("recipe: keys of a precision, and of clipping, that is not chosen") {
+  CHECK(error_of("train: {fp16_init_scale: 5}\n") ==
+        "r.yaml:1:26: train.fp16_init_scale is 5, wanted 128 (its default): train.precision is fp32, which does not "
+        "read it");
+  CHECK(error_of("train: {precision: fp16, fp16_init_scale: 5, fp16_scale_window: 3}\n") == "no error");
+  CHECK(error_of("train: {precision: bf16, tf32: true}\n").find("train.tf32 is true") != std::string::npos);
+  CHECK(
+      error_of("optim: {clip_mode: each}\n") ==
+      "r.yaml:1:20: optim.clip_mode is each, wanted total (its default): optim.clip_norm is 0, which clips nothing");
+  CHECK(error_of("optim: {clip_mode: each, clip_norm: 1}\n") == "no error");
+}
+
 TEST_CASE("recipe: a key of an attention that is not chosen is refused, unless it has its default value") {
   CHECK(error_of("model:\n  attention: full\n  luna:\n    tie_kv: true\n" + kWarm) ==
         "r.yaml:4:13: model.luna.tie_kv is true, wanted false (its default): model.attention is full, which does not "
