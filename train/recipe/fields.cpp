@@ -54,7 +54,7 @@ Fields::Fields(const Node& map, std::string name) : map_(map), name_(std::move(n
 }
 
 const Node* Fields::find(std::string_view key) {
-  asked_.emplace_back(key);
+  if (std::find(asked_.begin(), asked_.end(), key) == asked_.end()) asked_.emplace_back(key);
   for (const Member& member : members_)
     if (member.key.text == key) return member.value.kind == Node::null ? nullptr : &member.value;
   return nullptr;

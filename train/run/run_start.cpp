@@ -34,6 +34,15 @@ bool holds_something_else(const std::string& folder) {
   return false;
 }
 
+bool holds_recipe(const std::string& path) {
+  try {
+    parse_recipe(data::read_regular_file(path, kLargestRecipe, "a recipe"), path);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 /// Killed runs' temporary files, in both folders of a run.
 void remove_all_leftovers(const std::string& folder) {
   for (const std::string& place : {folder, folder + "/checkpoints"}) data::remove_leftovers(place);
@@ -217,6 +226,7 @@ void Run::resume() {
     if (finished()) {
       log_info(fmt::format("the run is finished: update {}, train.updates is {}; nothing to train", state_.update,
                            recipe_.train.updates));
+      if (!holds_recipe(folder_ + "/recipe.yaml")) data::write_durably(folder_ + "/recipe.yaml", to_yaml(recipe_));
       return;
     }
     truncate_after(metrics_path_, state_.update, state_.validation_due);

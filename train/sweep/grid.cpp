@@ -189,7 +189,7 @@ class Reader {
       if (const Node* node = fields.find("from")) source.from = texts_of(*node, fields.name_of("from"));
       for (const auto& [name, count] :
            {std::pair{"train", &source.train}, {"valid", &source.valid}, {"test", &source.test}})
-        *count = whole_of(fields.need(name), fields.name_of(name), 1);
+        if (const Node* node = fields.find(name)) *count = whole_of(*node, fields.name_of(name), 1);
       fields.need_all_asked();
     }
   }

@@ -20,7 +20,8 @@ struct Choice {
 struct DataSource {
   std::vector<std::string> prepare;        // words of selene-prepare; the first is the kind
   std::vector<std::string> from;           // folders of the official files, the first that is there counts; or none
-  int64_t train = 0, valid = 0, test = 0;  // examples of the whole training set; of the others below scale 1
+  // Examples of the whole training set; of the others below scale 1. 0: this kind of data is not cut.
+  int64_t train = 0, valid = 0, test = 0;
 };
 
 enum class Measure { training, steps, nothing };

@@ -70,14 +70,15 @@ class Preparation {
     }
     append(words, {"--out", result.folder});
     if (options_.scale != 1)
-      append(words, {"--train", std::to_string(train_of(source)), "--valid", std::to_string(source.valid), "--test",
-                     std::to_string(source.test)});
+      for (const auto& [option, count] :
+           {std::pair{"--train", train_of(source)}, {"--valid", source.valid}, {"--test", source.test}})
+        if (count) append(words, {option, std::to_string(count)});
     result.why = prepare(name, words);
     return result;
   }
 
   int64_t train_of(const DataSource& source) const {
-    return std::max<int64_t>(256, std::llround(double(source.train) * options_.scale));
+    return source.train ? std::max<int64_t>(256, std::llround(double(source.train) * options_.scale)) : 0;
   }
 
   /// Without its source, data is taken if it was made with the options of this call.

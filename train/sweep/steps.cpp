@@ -6,6 +6,8 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <sstream>
 #include <thread>
 
 #include "data/io/durable_file.h"
@@ -66,11 +68,11 @@ struct Measured {
   std::string cell, resolved;
 };
 
-Strings lines_of(const std::string& path) {
-  Strings lines;
-  std::ifstream in(path);
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
-  return lines;
+/// The whole lines of a file that need not be there: what a kill or a full disk cut off is measured again.
+std::string whole_lines(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  return text.substr(0, text.rfind('\n') + 1);
 }
 
 /// What is measured. Throws Error where times of a cell that is asked for have another scale, number of steps, batch
@@ -81,8 +83,10 @@ std::vector<Measured> measured_in(const std::string& path, const std::vector<Tim
   const auto refuse = [&](const std::string& what) {
     throw Error(fmt::format("{}: has times with another {}; give another --out, or move it away", path, what));
   };
-  for (const std::string& line : lines_of(path)) {
-    const data::Json j = data::parse_json(line, path);
+  std::istringstream in(whole_lines(path));
+  int64_t number = 0;
+  for (std::string line; std::getline(in, line);) {
+    const data::Json j = data::parse_json(line, fmt::format("{}: line {}", path, ++number));
     if (j.get<std::string>("scale") != scale_text(options.scale) || j.get<int64_t>("timed_steps") != grid.steps)
       refuse("--scale or --steps");
     if (!j.find("cell")) continue;  // it failed
@@ -108,7 +112,8 @@ bool measured(const std::vector<Measured>& done, const Timing& t) {
 
 /// The line of results among what the program printed.
 data::Json result_in(const std::string& file) {
-  for (const std::string& line : lines_of(file))
+  std::istringstream in(whole_lines(file));
+  for (std::string line; std::getline(in, line);)
     if (line.starts_with("{\"model\"")) return data::parse_json(line, file);
   throw Error(file + ": has no line of results, wanted what selene-bench step --json prints");
 }
@@ -166,7 +171,8 @@ class Timings {
       told = "failed: " + why;
     }
     line.set("model", t.model);
-    std::ofstream(folder_ + "/cells.jsonl", std::ios::app) << line.dump() << '\n' << std::flush;
+    const std::string path = folder_ + "/cells.jsonl";
+    data::write_durably(path, whole_lines(path) + line.dump() + '\n');
     say_(title + ": " + told);
     return good;
   }

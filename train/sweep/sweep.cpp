@@ -146,6 +146,8 @@ bool run_trainings(const Grid& grid, const SweepOptions& options, const Say& say
     say(fmt::format("scale {}: a rehearsal; its numbers say nothing about the method", scale_text(options.scale)));
   cells_of(grid, options, prepare_data(grid, options, true, say));  // a grid that is wrong prepares nothing
   std::vector<Cell> cells = cells_of(grid, options, prepare_data(grid, options, false, say));
+  for (const Cell& cell : cells)  // what the command line breaks is no cell's failure
+    if (!options.sets.empty() && !cell.problem.empty()) throw Error(fmt::format("{}: {}", cell.title, cell.problem));
   const size_t count = cells.size();
   Trainings trainings(grid, options, std::move(cells), say);
   trainings.run();

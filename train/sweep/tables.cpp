@@ -71,11 +71,16 @@ void show_headlines(const Strings& folders, const SweepOptions& options, const S
   for (const std::string& folder : folders) {
     const std::string name = fs::path(folder).lexically_relative(options.out).string();
     const auto [status, why] = noted(folder);
-    if (status != "done") others += fmt::format("* {}: {}: {}\n", name, status, why);
-    else data.push_back(load_run(folder)), data.back().name = name;
+    try {
+      if (status != "done") throw Error(fmt::format("{}: {}", status, why));
+      data.push_back(load_run(folder)), data.back().name = name;
+    } catch (const Error& e) {
+      others += fmt::format("* {}: {}\n", name, e.what());
+    }
   }
   if (!data.empty()) show(headline_table(data));
   if (!others.empty()) show(others);
+  if (folders.empty()) show(fmt::format("no runs in {}\n", options.out));
 }
 
 std::string table_of(const std::string& what, const std::vector<LraRun>& runs, const SweepOptions& options,
@@ -108,6 +113,7 @@ bool write_tables(const Grid& grid, const SweepOptions& options, const Say& say,
       say(fmt::format("error: {}", e.what())), whole = false;
     }
   }
+  if (!whole && runs.empty()) return false;
   compare_recipes(runs, recipes_beside(grid.numbers));
   for (const std::string& what : grid.write) {
     const bool figure = what == "figure1";
