@@ -44,9 +44,9 @@ int64_t need_integer(const LraRun& run, const std::string& key) {
 
 // Task, model, sentence vector and seed.
 void take_recipe(LraRun& run, const Paper& paper) {
-  if (const std::string& task = need(run, "task"); task != "classification")
-    throw Error(
-        fmt::format("{}: is a run of {}, wanted classification: the tables are of accuracies", run.folder, task));
+  if (const std::string* task = find(run.keys, "task"); task && *task != "classification")
+    throw Error(fmt::format("{}: is a run of {}, wanted classification: the tables are of accuracies", run.folder,
+                            data::shown_bare(*task)));
   const std::string& name = need(run, "name");
   const std::string first = name.substr(0, name.find('-'));
   const bool named = std::any_of(paper.more_tasks.begin(), paper.more_tasks.end(),

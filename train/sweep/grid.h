@@ -18,8 +18,8 @@ struct Choice {
 
 /// How the data of a recipe is made where it is missing.
 struct DataSource {
-  std::vector<std::string> prepare;        // words of selene-prepare; the first is the kind
-  std::vector<std::string> from;           // folders of the official files, the first that is there counts; or none
+  std::vector<std::string> prepare;  // words of selene-prepare; the first is the kind
+  std::vector<std::string> from;     // folders of the official files, the first that is there counts; or none
   // Examples of the whole training set; of the others below scale 1. 0: this kind of data is not cut.
   int64_t train = 0, valid = 0, test = 0;
 };
