@@ -40,15 +40,21 @@ SELENE_HD AttentionCut attention_cut(const A& a) {
   return c;
 }
 
-/// What a block works on. Blocks of one head and chunk, which read the same rows, are neighbours. Counted in 32
-/// bits, as the grid is: a division in 64 bits takes as long as a small tile.
+/// What a block works on. Neighbours are the tiles of one head and chunk, which read the same rows of the other axis,
+/// then the heads of a chunk: the channels of all heads of a row lie side by side, and what memory sends at a time is
+/// more than a small head has of them. heads_first: heads before tiles, where the other axis has a few rows only.
+/// Counted in 32 bits, as the grid is: a division in 64 bits takes as long as a small tile.
 struct AttentionBlock {
   int64_t b, h, bh;     // example, head, b * H + h
   int64_t tile, chunk;  // of the axis that is owned, of the axis that is looped over
 };
-SELENE_HD AttentionBlock attention_block(uint32_t index, int64_t H, int64_t tiles, int64_t chunks) {
-  const uint32_t n = uint32_t(tiles), m = uint32_t(chunks), heads = uint32_t(H), rest = index / n, bh = rest / m;
-  return {bh / heads, bh % heads, bh, index % n, rest % m};
+SELENE_HD AttentionBlock attention_block(uint32_t index, int64_t H, int64_t tiles, int64_t chunks,
+                                         bool heads_first = false) {
+  const uint32_t m = uint32_t(chunks), heads = uint32_t(H), inner = heads_first ? heads : uint32_t(tiles),
+                 outer = heads_first ? uint32_t(tiles) : heads;
+  const uint32_t i = index % inner, o = index / inner % outer, rest = index / inner / outer, b = rest / m;
+  const uint32_t h = heads_first ? i : o;
+  return {b, h, int64_t(b) * H + h, heads_first ? o : i, rest % m};
 }
 
 /// Partial sums of a chunk of keys in the forward workspace, for all queries: max of scale q k (-inf where no

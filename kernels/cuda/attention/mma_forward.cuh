@@ -16,7 +16,7 @@ struct ForwardShape {
   static constexpr int kTiles = most(2 * (kStage + most(kStage, kOwnSize)), write_tile_bytes<K, Split>() * MT);
   static constexpr int kSharedBytes = kTiles + (2 * kKeys + 2 * kMmaWarps * 16) * 4;
   // Blocks that a multiprocessor shall hold: sets the limit of registers.
-  static constexpr int kBlocks = (K > 64 ? 2 : 4 - MT) + (KeysAWarp == 16);
+  static constexpr int kBlocks = KeysAWarp == 16 ? (K > 64 || MT > 2 ? 3 : 4) : (K > 64 || MT > 1 ? 2 : 3);
 };
 
 /// What a lane has gathered for its rows g and g + 8 of each 16 queries. max: in units of log2.
@@ -274,7 +274,7 @@ __global__ void __launch_bounds__(kMmaThreads, ForwardShape<K, MT, KeysAWarp, Sp
   T* tiles = reinterpret_cast<T*>(dynamic_shared);
   float* bias = reinterpret_cast<float*>(dynamic_shared + Shape::kTiles);
   const int64_t query_tiles = ceil_div(a.Nq, Shape::kQueries);
-  AttentionBlock x = attention_block(blockIdx.x, a.H, query_tiles, cut.k_chunks);
+  AttentionBlock x = attention_block(blockIdx.x, a.H, query_tiles, cut.k_chunks, a.Nk <= Shape::kKeys);
   if (a.causal) x.tile = query_tiles - 1 - x.tile;  // the most work first
   ForwardWork<T, K> work(a, cut, x, Shape::kQueries);
   ForwardState<K, MT> state;
@@ -312,8 +312,9 @@ void launch_forward(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut
 /// Small tiles where one axis is short, large ones where there are blocks enough.
 template <class T, int K>
 void choose_forward(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut) {
-  constexpr int wide = K <= 64 ? 2 : 1;  // more would not fit the registers
-  if (a.Nk <= 16) return launch_forward<T, K, 1, 16, false>(s, a, cut);
+  constexpr int wide = K <= 64 ? 2 : 1;      // more would not fit the registers
+  constexpr int tall = K < 64 ? 64 / K : 1;  // few keys are little work: a block reads 8 KiB of queries or more
+  if (a.Nk <= 16) return launch_forward<T, K, tall, 16, false>(s, a, cut);
   if (a.Nq <= 16) return launch_forward<T, K, 1, 16, true>(s, a, cut);
   if (a.Nq > 64 && a.B * a.H * cut.k_chunks * ceil_div(a.Nq, 128) >= 256)
     return launch_forward<T, K, wide, 64, false>(s, a, cut);

@@ -194,6 +194,16 @@ TEST_CASE("attention on the device where loops are cut into chunks") {
   check_everywhere(cases);
 }
 
+TEST_CASE("attention on the device where several heads have several tiles of queries and few keys") {
+  std::vector<Case> cases;
+  for (const int64_t K : {16, 32, 64}) {
+    cases.push_back({1, 3, 4096 / K + 5, 9, K, true, false, true});  // two tiles of 256, 128, 64 queries
+    cases.push_back({2, 3, 130, 40, K, false, false, K == 32});      // keys in one tile of 64
+  }
+  cases.push_back({1, 2, 1029, 16, 16, true, false, false, true, 8});
+  check_everywhere(cases);
+}
+
 TEST_CASE("attention on the device in the large tiles that full batches take") {
   const Threads two(2);
   Devices on(kNewest);
@@ -209,7 +219,7 @@ TEST_CASE("attention on the device gives the same bits in every schedule of a bl
   for (const Kernels& kernels : {kNewest, kOlder, kPlain}) {
     Devices on(kernels);
     for (const Case& c : {Case{1, 2, 40, 70, 64, true, false, true}, Case{1, 1, 16, 600, 32, true, false, true},
-                          Case{1, 1, 600, 16, 16, false, false, true, true}, Case{1, 1, 70, 70, 128, false, true}}) {
+                          Case{1, 2, 600, 16, 16, false, false, true, true}, Case{1, 1, 70, 70, 128, false, true}}) {
       INFO(c.name() << "capability " << kernels.capability);
       const auto bits = [&](const Result& r) {
         std::string s;
