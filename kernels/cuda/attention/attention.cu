@@ -6,7 +6,8 @@
 #include "kernels/cuda/attention/cudnn.h"
 #include "kernels/cuda/attention/tiles.h"
 #include "kernels/cuda/device.cuh"
-#include "kernels/cuda/rows/rows.cuh"
+#include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/reduce.cuh"
 
 namespace selene::cuda {
 namespace {
@@ -40,20 +41,35 @@ __global__ void __launch_bounds__(kThreads) attention_delta_rows(AttentionBwd<T>
   if (b < a.B && threadIdx.x % kRowLanes == 0) delta[(b * a.H + h) * a.Nq + n] = sum;
 }
 
-// Channels of a row in a block whose warps share the chunks: lane l has channels l, l + 32, ...
+// Channels of a row in a warp: lane l has channels l, l + 32, ...
 struct RowSums {
   float x[kMostChannels / 32] = {};
 };
 
-// x[i] of thread t: the sum of all warps' x[i], in their order. shared: [kWarps, kMostChannels].
-__device__ inline void add_warps(RowSums& row, float (*shared)[kMostChannels]) {
-  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
+// Chunks whose partial sums a warp reads before it adds the first of them: of a thousand chunks, each would be a wait
+// for memory.
+constexpr int kAhead = 8;
+
+// Rows 0 to kAhead - 1 of partial sums, `stride` apart; those from `rows` on, and channels from K on, are 0.
+__device__ inline void load_rows(RowSums (&row)[kAhead], const float* from, int64_t stride, int64_t rows, int64_t K) {
+  const int lane = int(threadIdx.x) % 32;
+  from += lane;
+#pragma unroll
+  for (int r = 0; r < kAhead; ++r, from += stride)
+#pragma unroll
+    for (int i = 0; i < kMostChannels / 32; ++i) row[r].x[i] = r < rows && lane + 32 * i < K ? from[32 * i] : 0.0f;
+}
+
+// In thread t < kMostChannels: the sum of all warps' channel t, in their order.
+template <int Warps>
+__device__ inline float add_warps(const RowSums& row, float (*shared)[kMostChannels]) {  // shared: [Warps]
+  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32, t = int(threadIdx.x);
   for (int i = 0; i < kMostChannels / 32; ++i) shared[warp][lane + 32 * i] = row.x[i];
   __syncthreads();
-  for (int i = 0; i < kMostChannels / 32; ++i) {
-    row.x[i] = shared[0][lane + 32 * i];
-    for (int w = 1; w < kWarps; ++w) row.x[i] += shared[w][lane + 32 * i];
-  }
+  if (t >= kMostChannels) return 0;
+  float sum = shared[0][t];
+  for (int w = 1; w < Warps; ++w) sum += shared[w][t];
+  return sum;
 }
 
 template <class T>
@@ -61,7 +77,7 @@ __global__ void __launch_bounds__(kThreads)
     attention_combine_rows(AttentionFwd<T> a, AttentionCut cut) {  // grid B H Nq
   __shared__ float shared[kWarps][kMostChannels], buffer[kWarps];
   const int64_t q = blockIdx.x % a.Nq, bh = blockIdx.x / a.Nq, b = bh / a.H, h = bh % a.H;
-  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
+  const int warp = int(threadIdx.x) / 32, c = int(threadIdx.x);
   float most = -HUGE_VALF;
   for (int64_t g = threadIdx.x; g < cut.k_chunks; g += kThreads)
     most = max_or_nan(most, attention_partial(a, cut, bh, g).max[q]);
@@ -69,19 +85,26 @@ __global__ void __launch_bounds__(kThreads)
   const float origin = most == -HUGE_VALF ? 0.0f : most;
   float total = 0;
   RowSums o;
-  for (int64_t g = warp; g < cut.k_chunks; g += kWarps) {
+  for (int64_t g = warp; g < cut.k_chunks; g += kWarps * kAhead) {
     const AttentionPartial part = attention_partial(a, cut, bh, g);
-    const float factor = expf(part.max[q] - origin);
-    if (lane == 0) total += part.sum[q] * factor;
-    for (int i = 0; i < kMostChannels / 32; ++i)
-      if (lane + 32 * i < a.K) o.x[i] = fmaf(part.o[q * a.K + lane + 32 * i], factor, o.x[i]);
+    const int64_t rows = ceil_div(cut.k_chunks - g, kWarps);
+    const int64_t mine = c % kAhead, at = mine * kWarps * a.Nq + q;  // every lane has the factor of one chunk
+    const float max = mine < rows ? part.max[at] : -HUGE_VALF, sum = mine < rows ? part.sum[at] : 0.0f;
+    RowSums row[kAhead];
+    load_rows(row, part.o + q * a.K, kWarps * a.Nq * a.K, rows, a.K);
+    const float factor = expf(max - origin);
+#pragma unroll
+    for (int r = 0; r < kAhead; ++r) {
+      const float f = __shfl_sync(kFullMask, factor, r);
+      total += __shfl_sync(kFullMask, sum, r) * f;
+      for (int i = 0; i < kMostChannels / 32; ++i) o.x[i] = fmaf(row[r].x[i], f, o.x[i]);
+    }
   }
-  total = block_sum<kThreads>(total, buffer);
-  add_warps(o, shared);
-  if (threadIdx.x == 0) a.lse[blockIdx.x] = most + logf(total);
-  const float factor = dropout_scale(a.drop.threshold) / total;
-  for (int i = warp; i < kMostChannels / 32; i += kWarps)
-    if (lane + 32 * i < a.K) a.o[b * a.o_batch + q * a.o_row + h * a.K + lane + 32 * i] = down<T>(o.x[i] * factor);
+  total = block_sum<kThreads>(c % 32 == 0 ? total : 0.0f, buffer);
+  const float y = add_warps<kWarps>(o, shared);
+  if (c == 0) a.lse[blockIdx.x] = most + logf(total);
+  if (c < a.K)
+    a.o[b * a.o_batch + q * a.o_row + h * a.K + c] = down<T>(y * (dropout_scale(a.drop.threshold) / total));
 }
 
 // Rows of a gradient [B, n, H, K] out of partial sums [B H, chunks, n, K].
@@ -92,13 +115,25 @@ struct GradientRows {
   int64_t chunks, n, H, K, batch, row;
 };
 
+constexpr int kSumWarps = 8;
+
+// Each warp adds a run of neighbouring chunks.
 template <class T>
-__global__ void __launch_bounds__(kSumThreads) attention_add_rows(GradientRows<T> a) {  // grid B H n
-  __shared__ float buf[kSumThreads * (kMostChannels / 32)];
+__global__ void __launch_bounds__(32 * kSumWarps) attention_add_rows(GradientRows<T> a) {  // grid B H n
+  __shared__ float shared[kSumWarps][kMostChannels];
   const int64_t n = blockIdx.x % a.n, bh = blockIdx.x / a.n, b = bh / a.H, h = bh % a.H, c = threadIdx.x;
   const float* from = a.from + (bh * a.chunks * a.n + n) * a.K;
-  const float sum = sum_rows<kMostChannels / 32>(from, a.chunks, a.n * a.K, 0, a.K, buf);
-  if (c < a.K) a.to[b * a.batch + n * a.row + h * a.K + c] = down<T>(sum);
+  const int64_t run = ceil_div(a.chunks, kSumWarps), begin = c / 32 * run, end = min(begin + run, a.chunks);
+  RowSums sum;
+  for (int64_t g = begin; g < end; g += kAhead) {
+    RowSums row[kAhead];
+    load_rows(row, from + g * a.n * a.K, a.n * a.K, end - g, a.K);
+#pragma unroll
+    for (int r = 0; r < kAhead; ++r)
+      for (int i = 0; i < kMostChannels / 32; ++i) sum.x[i] += row[r].x[i];
+  }
+  const float y = add_warps<kSumWarps>(sum, shared);
+  if (c < a.K) a.to[b * a.batch + n * a.row + h * a.K + c] = down<T>(y);
 }
 
 template <class A>
@@ -164,7 +199,7 @@ void backward_tiles(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut
 template <class T>
 void add_partials(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
   const auto add = [&](const float* from, T* to, int64_t chunks, int64_t n, int64_t batch, int64_t row) {
-    launch(s, attention_add_rows<T>, a.B * a.H * n, kSumThreads, 0,
+    launch(s, attention_add_rows<T>, a.B * a.H * n, 32 * kSumWarps, 0,
            GradientRows<T>{from, to, chunks, n, a.H, a.K, batch, row});
   };
   if (cut.k_chunks > 1) add(attention_dq_partial(a, cut, 0, 0), a.dq, cut.k_chunks, a.Nq, a.dq_batch, a.dq_row);

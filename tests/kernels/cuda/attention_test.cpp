@@ -191,6 +191,8 @@ TEST_CASE("attention on the device where loops are cut into chunks") {
   cases.push_back({1, 2, 40, 900, 16, true, false, false});
   cases.push_back({1, 2, 900, 40, 16, true, false, true, true});
   cases.push_back({1, 1, 20, 600, 32, false, true, true, true, 8});
+  // 67 chunks: each warp of the kernels that add them has more than it reads at a time.
+  cases.push_back({1, 1, 3, 12700, 16, true, false, true});
   check_everywhere(cases);
 }
 
