@@ -40,6 +40,13 @@ struct AttentionBwd {
   Acc<T>* workspace = nullptr;
 };
 
+/// Whether a device's tensor-core kernels make the gradient without o: they have all of few keys at once, so delta is
+/// the sum of probabilities times gradients that o is a short cut for (docs/math.md "Attention").
+template <class T>
+bool gradient_without_o(const AttentionBwd<T>& a) {
+  return sizeof(T) == 2 && a.K <= 64 && a.Nk <= 16 && a.Nq > 16;
+}
+
 DECLARE_OPERATION(AttentionFwd)
 DECLARE_OPERATION(AttentionBwd)
 

@@ -77,7 +77,7 @@ template <class T>
 Operands operands(const AttentionBwd<T>& a) {
   const int64_t queries = a.B * a.H * a.Nq, rows = queries * a.K, keys = a.B * a.H * a.Nk * a.K;
   const bool tied = a.dk == a.dv;
-  return {part(a.q, rows),     part(a.o, rows),
+  return {part(a.q, rows),     part(gradient_without_o(a) ? nullptr : a.o, rows),
           part(a.d_o, rows),   part(a.dq, rows),
           part(a.k, keys),     part(tied ? nullptr : a.v, keys),
           part(a.dk, keys),    part(tied ? nullptr : a.dv, keys),

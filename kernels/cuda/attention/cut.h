@@ -101,7 +101,7 @@ template <class T>
 bool mma_forward(Stream& s, const AttentionFwd<T>& a, const AttentionCut& cut);
 template <class T>
 bool mma_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut);
-/// For an axis of at most 16 rows and K of at most 64, also o aligned: needs no delta.
+/// For an axis of at most 16 rows and K of at most 64, o aligned where it is read: needs no delta.
 template <class T>
 bool mma_short_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut);
 

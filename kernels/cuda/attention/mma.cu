@@ -48,7 +48,7 @@ bool takes_backward(const Stream& s, const AttentionBwd<T>& a) {
 template <class T>
 bool mma_short_backward(Stream& s, const AttentionBwd<T>& a, const AttentionCut& cut) {
   if ((a.Nq > 16 && a.Nk > 16) || a.K > kMostShortChannels || !takes_backward(s, a) ||
-      !rows_aligned(a.o, a.o_batch, a.o_row))
+      (!gradient_without_o(a) && !rows_aligned(a.o, a.o_batch, a.o_row)))
     return false;
   if (a.K == 16) launch_short_backward<T, 16>(s, a, cut);
   if (a.K == 32) launch_short_backward<T, 32>(s, a, cut);

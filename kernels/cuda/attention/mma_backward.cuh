@@ -105,28 +105,47 @@ __device__ inline void hide_future(float (&s)[2][4], int ahead) {
     }
 }
 
-/// s becomes the probabilities after dropout, d_p the gradient of the scores. columns: RowTerms' numbers of the 16
-/// columns, exponents and (Keys) gradients `apart` further on.
+/// s becomes the probabilities. columns: RowTerms' exponents of the 16 columns.
 template <bool Keys>
-__device__ inline void backward_scores(float (&s)[2][4], float (&d_p)[2][4], const RowTerm (&row)[2],
-                                       const float* columns, int apart, float scale, const DropoutKey& key,
-                                       const uint32_t (&kept)[2]) {
+__device__ inline void backward_probabilities(float (&s)[2][4], const RowTerm (&row)[2], const float* columns,
+                                              float scale) {
   const int t = int(threadIdx.x) % 4;
-  const float survivor = dropout_scale(key.threshold);
 #pragma unroll
   for (int n = 0; n < 2; ++n) {
     const float2 exponent = *reinterpret_cast<const float2*>(columns + 8 * n + 2 * t);
-    float2 gradient = make_float2(0, 0);
-    if (Keys) gradient = *reinterpret_cast<const float2*>(columns + apart + 8 * n + 2 * t);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float column = i % 2 ? exponent.y : exponent.x, own = row[i / 2].exponent;
       const float bias = Keys ? own : column, lse = Keys ? column : own;
+      s[n][i] = exp2_fast(fmaf(s[n][i] + bias, scale, -lse));
+    }
+  }
+}
+
+/// What dropout multiplies probability i of an n8 product by: `survivor` is dropout_scale, kept a word of kept_words.
+template <bool Keys>
+__device__ inline float survival(const DropoutKey& key, float survivor, uint32_t kept, int i) {
+  float keep = 1;
+  if (key.on()) keep = kept >> kept_bit<Keys>(i) & 1 ? survivor : 0.0f;
+  return keep;
+}
+
+/// p becomes the probabilities after dropout, d_p the gradient of the scores. columns: (Keys) RowTerms' gradients of
+/// the 16 columns.
+template <bool Keys>
+__device__ inline void backward_scores(float (&p)[2][4], float (&d_p)[2][4], const RowTerm (&row)[2],
+                                       const float* columns, const DropoutKey& key, const uint32_t (&kept)[2]) {
+  const int t = int(threadIdx.x) % 4;
+  const float survivor = dropout_scale(key.threshold);
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+    float2 gradient = make_float2(0, 0);
+    if (Keys) gradient = *reinterpret_cast<const float2*>(columns + 8 * n + 2 * t);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
       const float delta = Keys ? (i % 2 ? gradient.y : gradient.x) : row[i / 2].gradient;
-      const float p = exp2_fast(fmaf(s[n][i] + bias, scale, -lse));
-      float keep = 1;
-      if (key.on()) keep = kept[n] >> kept_bit<Keys>(i) & 1 ? survivor : 0.0f;
-      s[n][i] = p * keep, d_p[n][i] = p * fmaf(d_p[n][i], keep, -delta);
+      const float keep = survival<Keys>(key, survivor, kept[n], i), gain = fmaf(d_p[n][i], keep, -delta);
+      d_p[n][i] = p[n][i] * gain, p[n][i] *= keep;
     }
   }
 }
@@ -197,13 +216,15 @@ __device__ inline void load_own(BackwardState<K, Keys>& state, const BackwardWor
 }
 
 /// Products s and d_p of the warp's own rows and 16 rows of the tiles u and w from `at` on become gradients, which
-/// are added to the sums. ahead: as for hide_future.
+/// are added to the sums. ahead: as for hide_future; columns: RowTerms' numbers of the 16 columns, exponents and
+/// (Keys) gradients `apart` further on.
 template <class T, int K, bool Keys>
 __device__ inline void add_piece(const AttentionBwd<T>& a, int ahead, float (&s)[2][4], float (&d_p)[2][4],
                                  const T* u, const T* w, int at, const float* columns, int apart,
                                  const DropoutKey& key, const uint32_t (&kept)[2], BackwardState<K, Keys>& state) {
   if (a.causal) hide_future<Keys>(s, ahead);
-  backward_scores<Keys>(s, d_p, state.row, columns, apart, a.scale * kLog2e, key, kept);
+  backward_probabilities<Keys>(s, state.row, columns, a.scale * kLog2e);
+  backward_scores<Keys>(s, d_p, state.row, columns + apart, key, kept);
   add_gradients<T, K, Keys>(state, s, d_p, u, w, at);
 }
 

@@ -1,17 +1,18 @@
 // Backward pass of attention on tensor cores where one axis has at most 16 rows, as in Luna's pack and unpack (Ma
 // et al. 2021, eq. 4 and 5): one pass over the long axis makes all gradients and delta, so that its rows are read
 // once. A block keeps the short axis, its sums in registers, and walks over a chunk of the long one. Each 16 x 16
-// scores are made twice, as the sums of either axis want them: products are cheap here, bytes are not.
+// scores are made twice, as the sums of either axis want them: products are cheap here, bytes are not. Few keys are
+// all there, so delta is made of the scores and o is not read.
 #pragma once
 #include "kernels/cuda/attention/mma_backward.cuh"
 
 namespace selene::cuda {
 
-/// WalkKeys: the queries are few; else the keys are. Rows of queries come with those of d_o and o.
+/// WalkKeys: the queries are few; else the keys are. Rows of queries come with those of d_o, few queries also with o.
 template <int K, bool WalkKeys>
 struct ShortShape {
   static constexpr int kRows = 16 * kMmaWarps, kTile = kRows * K;  // of the long axis, a warp has 16 of each tile
-  static constexpr int kStage = (WalkKeys ? 2 : 3) * kTile;        // elements
+  static constexpr int kStage = 2 * kTile;                         // elements
   static constexpr int kOwn = 16 * K, kTiles = (2 * kStage + (WalkKeys ? 3 : 2) * kOwn) * 2;
   static_assert(kTiles >= write_tile_bytes<K, true>(), "the sums pass through the stages");
   // RowTerms' numbers: of the short axis [2][16], of each stage [2][rows].
@@ -33,11 +34,30 @@ __device__ inline float delta_of_rows(const T* d_o, const T* o, int row) {
   return warp_sum<2>(sum);
 }
 
+/// delta of 16 queries, the columns of p, whose rows are all of their keys: sum_k P_ik D_ik dA_ik of docs/math.md
+/// "Attention". p: P; d_p: dA. Visible to the whole warp.
+__device__ inline void delta_of_columns(float* delta, const float (&p)[2][4], const float (&d_p)[2][4],
+                                        const DropoutKey& key, const uint32_t (&kept)[2]) {
+  const int lane = int(threadIdx.x) % 32;
+  const float survivor = dropout_scale(key.threshold);
+#pragma unroll
+  for (int n = 0; n < 2; ++n)
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {  // accumulators i and i + 2 belong to one column
+      float sum = p[n][i] * survival<true>(key, survivor, kept[n], i) * d_p[n][i];
+      sum = fmaf(p[n][i + 2] * survival<true>(key, survivor, kept[n], i + 2), d_p[n][i + 2], sum);
+#pragma unroll
+      for (int o = 4; o < 32; o *= 2) sum += __shfl_xor_sync(kFullMask, sum, o);
+      if (lane < 4) delta[8 * n + 2 * lane + i] = sum;
+    }
+  __syncwarp();
+}
+
 /// Both sides of a block's work, and where its walk begins and ends.
 template <class T, int K, bool WalkKeys>
 struct ShortWork {
   BackwardSide<T> own, walk;
-  TileSource<T> o;
+  TileSource<T> o;  // of few queries
   const float* lse;
   const uint8_t* mask;
   int Nq, Nk, first, end, b, h;  // example and head
@@ -56,7 +76,7 @@ struct ShortWork {
       first = int(x.chunk * chunk), end = min(end, first + int(chunk));
     own = WalkKeys ? query_side<T, K>(a, x, 0) : key_side<T, K>(a, x, 0);
     walk = WalkKeys ? key_side<T, K>(a, x, first) : query_side<T, K>(a, x, first);
-    o = tile_source<K>(a.o + x.b * a.o_batch + x.h * a.K, a.o_row, WalkKeys ? 0 : first);
+    o = tile_source<K>(a.o + x.b * a.o_batch + x.h * a.K, a.o_row, 0);
   }
   /// What query or key n adds to the exponent; as RowTerms has it.
   __device__ float of_query(int n) const { return n < Nq ? lse[n] * kLog2e : INFINITY; }
@@ -117,14 +137,9 @@ __device__ inline void walk_rows(const AttentionBwd<T>& a, int b, int h, int n, 
                                  const T* own, const float* own_terms, const DropoutKey& key,
                                  BackwardState<K, !WalkKeys>& sums) {
   using Shape = ShortShape<K, WalkKeys>;
-  const int at = int(threadIdx.x) / 32 * 16, lane = int(threadIdx.x) % 32;
+  const int at = int(threadIdx.x) / 32 * 16;
   if (at >= rows) return;
   const T* y = WalkKeys && keys_are_values(a) ? tile : tile + Shape::kTile;
-  if (!WalkKeys) {
-    const float delta = delta_of_rows<T, K>(y, tile + 2 * Shape::kTile, at);
-    if (lane % 2 == 0) terms[Shape::kRows + at + lane / 2] = delta;
-    __syncwarp();
-  }
   const int q = WalkKeys ? 0 : n + at, k = WalkKeys ? n + at : 0;
   const T* own_y = own + Shape::kOwn;
   const int ahead = k - (q + int(a.Nk - a.Nq));
@@ -132,7 +147,11 @@ __device__ inline void walk_rows(const AttentionBwd<T>& a, int b, int h, int n, 
   uint32_t kept[2] = {0, 0};
   if (key.on()) kept_words<!WalkKeys>(kept, key, q, k);
   tile_products<T, K>(own, own_y, 0, tile, y, at, s, d_p);
-  add_piece<T, K, !WalkKeys>(a, ahead, s, d_p, tile, y, at, terms + at, Shape::kRows, key, kept, sums);
+  if (a.causal) hide_future<!WalkKeys>(s, ahead);
+  backward_probabilities<!WalkKeys>(s, sums.row, terms + at, a.scale * kLog2e);
+  if (!WalkKeys) delta_of_columns(terms + Shape::kRows + at, s, d_p, key, kept);
+  backward_scores<!WalkKeys>(s, d_p, sums.row, terms + Shape::kRows + at, key, kept);
+  add_gradients<T, K, !WalkKeys>(sums, s, d_p, tile, y, at);
   if (key.on()) kept_words<WalkKeys>(kept, key, q, k);
   tile_products<T, K>(tile, y, at, own, own_y, 0, s, d_p);
   BackwardState<K, WalkKeys> state;
@@ -182,7 +201,6 @@ __device__ inline void walk(const AttentionBwd<T>& a, ShortWork<T, K, WalkKeys>&
     T* tile = tiles + stage * Shape::kStage;
     fetch_tile<K, rows>(tile, work.walk.x, work.walk.rows - n);
     if (!one_tile) fetch_tile<K, rows>(tile + Shape::kTile, work.walk.y, work.walk.rows - n);
-    if (!WalkKeys) fetch_tile<K, rows>(tile + 2 * Shape::kTile, work.o, work.Nq - n);
     cp_async_commit();
     return me < rows ? work.walk_exponent(n + me) : 0.0f;
   };
@@ -210,7 +228,7 @@ __device__ inline void walk(const AttentionBwd<T>& a, ShortWork<T, K, WalkKeys>&
 
 /// Grid: heads x chunks of the long axis.
 template <class T, int K, bool WalkKeys>
-__global__ void __launch_bounds__(kMmaThreads, 3) bwd_mma_short(AttentionBwd<T> a, AttentionCut cut) {
+__global__ void __launch_bounds__(kMmaThreads, K == 16 ? 4 : 3) bwd_mma_short(AttentionBwd<T> a, AttentionCut cut) {
   using Shape = ShortShape<K, WalkKeys>;
   T* tiles = reinterpret_cast<T*>(dynamic_shared);
   const int64_t chunks = WalkKeys ? cut.k_chunks : cut.q_chunks;
