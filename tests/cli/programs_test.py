@@ -161,6 +161,27 @@ class Bench(Case):
         self.assertIn('"dtype":"bf16"', result.stdout)
         self.assertEqual(row['fallbacks'], [])
 
+    def test_bytes_are_those_of_a_real_step(self):
+        words = [*self.recipes('luna-16'), *settings({'model.dim': 16, 'model.ffn_dim': 32, 'model.layers': 2}), '--length', 20,
+                 '--precision', 'bf16', '--json']
+
+        def rows(*more):
+            result = run('selene-bench', 'bytes', *words, *more)
+            self.succeeds(result)
+            found = {row['operation']: row for row in map(json.loads, result.stdout.splitlines())}
+            for what in ('bytes', 'launches', 'far_bytes'):
+                self.assertEqual(sum(row[what] for row in found.values()), 2 * found['all'][what])
+            return found
+        found = rows()
+        step = json.loads(run('selene-bench', 'step', *words, '--steps', 1).stdout)
+        sums = found['Matmul bf16, sums for biases']['bytes']  # passes that a floor could do without
+        self.assertGreater(sums, 0)
+        self.assertEqual(found['all']['bytes'] - sums, step['bytes'])
+        self.assertEqual(found['all']['far_bytes'], 0)
+        self.assertGreater(rows('--set', 'train.recompute=feed_forward')['all']['bytes'], found['all']['bytes'])
+        long = rows('--set', 'data.max_length=400000', '--length', 400000)['all']  # no machine needs the memory
+        self.assertGreater(long['far_bytes'], long['bytes'] / 2)
+
     def test_wrong_names_and_numbers(self):
         for words in (['--length', 0], ['--length', 99999999999], ['--precision', 'fp8'], ['--threads', 100000]):
             with self.subTest(words):
