@@ -121,9 +121,10 @@ class DropoutEights {
     uint32_t b, at;  // example, unit in it
   };
   __device__ Place place(uint32_t unit) const {
-    const uint32_t all = unit + first_, b = example_(all);
-    return {b, all - b * size_};
+    const uint32_t b = example_(unit);
+    return {b, unit - b * size_};
   }
+  __device__ uint32_t first() const { return first_; }
   /// Of the step, where dropout is on; a kernel with a loop reads it before.
   struct Key {
     uint32_t micro_batch, low, high;
@@ -173,7 +174,7 @@ __device__ inline Eight dropout_factors(const DropoutSite& d, const DropoutEight
                                         int64_t size, int64_t first = 0) {
   if (!dropout_on(d)) return {1, 1, 1, 1, 1, 1, 1, 1};
   if constexpr (Fast) {
-    const DropoutEights::Place place = drop.place(e);
+    const DropoutEights::Place place = drop.place(drop.first() + e);
     return drop.factors(drop.key(), place.b, place.at);
   } else {
     const uint64_t i = uint64_t(e) * 8 + uint64_t(first), b = i / uint64_t(size);
