@@ -36,7 +36,6 @@ class Sweep(SweepCase):
         self.write('m.yaml', 'model: {layers: 1}\n')
         good = {'measure': 'training', 'recipes': '{r: r.yaml}', 'models': '{m: m.yaml}', 'seeds': '1', 'out': 'o'}
         cases = {
-            'g.yaml:6:1: unknown key sedes, wanted ': {'sedes': '1'},
             'g.yaml:4:8: seeds is an empty list': {'seeds': '[]'},
             'g.yaml:4:8: seeds has 1 twice': {'seeds': '[1, 2, 1]'},
             'g.yaml:4:8: seeds is "x", wanted a whole number from 1': {'seeds': 'x'},
@@ -56,6 +55,12 @@ class Sweep(SweepCase):
             'g.yaml: r m seed 1 and r m with v seed 1 are one recipe': {'variants': '{u: {}, v: {model.dim: 16}}'},
             'g.yaml:6:11: "r x" is no pair, wanted a name of recipes and one of models': {'instead': '{r x: m.yaml}'},
             'g.yaml:6:8: write is "table9", wanted table1': {'write': 'table9'},
+            'g.yaml:6:17: optim.lr is the text "1", wanted a number\n': {'set': '{optim.lr: "1"}'},
+            'g.yaml:6:29: an item of schedule.milestones is not a plain value, wanted': {'set': '{schedule.milestones: ["1"]}'},
+            'g.yaml:6:7: model.dim has no value, wanted an integer\n': {'set': '{model.dim: }'},
+            'g.yaml:6:11: prepared without data, wanted the file that says how it is made\n': {'prepared': 'p'},
+            'g.yaml:6:1: unknown key sedes, wanted measure, out, numbers, write, recipes, models, set, instead, variants, '
+            'seeds, data, prepared\n': {'sedes': '1'},
             'g.yaml:1:1: has no seeds, wanted it with a value': {'seeds': ''},
             'g.yaml:1:1: has no measure, wanted a grid (docs/sweeps.md) with measure: training, steps, nothing': {'measure': None},
             'g.yaml:6:7: set: model is a section, wanted its keys by their whole names, such as model.attention: VALUE': {
@@ -72,7 +77,8 @@ class Sweep(SweepCase):
                 self.assertTrue(result.err.startswith('error: ' + wanted), result.err)
                 self.assertEqual(result.err.count('\n'), 1, result.err)
         self.assertIn('none.yaml: cannot be opened', self.call('none.yaml', status=1).err)
-        self.write('g.yaml', 'measure: training\nrecipes: {r: r.yaml}\nmodels: {m: m.yaml}\nseeds: 3\nout: o\n')
+        self.write('g.yaml', 'measure: training\nrecipes: {r: r.yaml}\nmodels: {m: m.yaml}\nseeds: 3\nout: o\n'
+                   "set: {description: ''}\n")
         listed = self.call('g.yaml', '--list').out
         self.assertEqual([line.split(': ')[1] for line in listed.splitlines()], [f'r m seed {n}' for n in (1, 2, 3)])
         self.assertEqual(self.call('g.yaml', '--list', '--seeds', '3').out, listed)
@@ -205,6 +211,11 @@ class Sweep(SweepCase):
         found = self.call(grid, '--scale', '0.5', out='words', status=1)
         self.assertIn('words/words/m/seed-1: is a run of language_model, wanted classification', found.err)
         self.assertFalse(os.path.exists(self.path('words/table1.md')))
+        for name in ('from', 'train', 'valid', 'test'):
+            self.write('words.yaml', f'words: {{prepare: [characters, book.txt], {name}: 9}}\n')
+            self.assertRegex(self.call(grid, '--list', status=1).err,
+                             rf'words\.yaml:1:\d+: words\.{name} is for kinds with labels, wanted none for characters\n')
+        self.write('words.yaml', 'words: {prepare: [characters, book.txt]}\n')
         self.assertIn('bits_per_character', self.call(self.write('plain.yaml', text), '--scale', '0.5', out='words').out)
 
     def test_keys_that_may_change_on_resume(self):

@@ -12,6 +12,7 @@
 
 #include "data/io/printable.h"
 #include "train/recipe/recipe.h"
+#include "train/recipe/tree.h"
 
 namespace selene::train {
 
@@ -68,6 +69,9 @@ struct Value {
   bool quoted = false;                   // was a quoted scalar, so it is text
 };
 
+/// The value that a YAML text gives to a key; `key`: the node that names it. Throws Error that begins with the place
+/// for an empty one, for a map, and for items that are no plain values.
+Value value_of(const Key& known, const Node& key, const Node& value);
 /// Checks type, range and choices and stores the value. Throws Error that begins with the value's place.
 void assign(Recipe& recipe, const Key& key, const Value& value);
 /// The value as YAML on one line; text is quoted where YAML could take it for something else.

@@ -62,19 +62,7 @@ class Flattener {
   void entry(const Node& key, const Node& value, const std::string& name) {
     const Key* known = find_key(name);
     if (!known) throw Error(fmt::format("{}: unknown key {}{}", key.place, shown_bare(name), suggest_key(name)));
-    Value out{.place = value.place, .list = value.kind == Node::list, .quoted = value.quoted};
-    if (value.kind == Node::null)
-      throw Error(fmt::format("{}: {} has no value, wanted {}", key.place, name, type_name(*known)));
-    if (value.kind == Node::map)
-      throw Error(fmt::format("{}: {} is a map, wanted {}", value.place, name, type_name(*known)));
-    if (!out.list) out.items = {value.text}, out.places = {out.place};
-    for (const Node& item : value.children) {
-      if (item.kind != Node::scalar || item.quoted)
-        throw Error(
-            fmt::format("{}: an item of {} is not a plain value, wanted {}", item.place, name, type_name(*known)));
-      out.items.push_back(item.text), out.places.push_back(item.place);
-    }
-    document.entries.push_back({known, out});
+    document.entries.push_back({known, value_of(*known, key, value)});
   }
 
   std::map<std::string, int> lines_;  // of the names seen so far
@@ -100,6 +88,22 @@ void flatten(const Node& node, const std::string& name, Values& out) {
 }
 
 }  // namespace
+
+Value value_of(const Key& known, const Node& key, const Node& value) {
+  Value out{.place = value.place, .list = value.kind == Node::list, .quoted = value.quoted};
+  if (value.kind == Node::null)
+    throw Error(fmt::format("{}: {} has no value, wanted {}", key.place, known.name, type_name(known)));
+  if (value.kind == Node::map)
+    throw Error(fmt::format("{}: {} is a map, wanted {}", value.place, known.name, type_name(known)));
+  if (!out.list) out.items = {value.text}, out.places = {out.place};
+  for (const Node& item : value.children) {
+    if (item.kind != Node::scalar || item.quoted)
+      throw Error(
+          fmt::format("{}: an item of {} is not a plain value, wanted {}", item.place, known.name, type_name(known)));
+    out.items.push_back(item.text), out.places.push_back(item.place);
+  }
+  return out;
+}
 
 Document read_document(std::string_view text, const std::string& origin) {
   return naming_unseen(text, origin, [&] {

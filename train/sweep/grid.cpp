@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "data/dataset.h"
 #include "data/io/printable.h"
 #include "data/io/regular_file.h"
 #include "kernels/error.h"
@@ -74,7 +75,7 @@ class Reader {
     return files;
   }
 
-  /// "key=value" for each member of a map.
+  /// "key=value" for each member of a map; a value is what a recipe would take.
   Strings sets_of(const Node& node, const std::string& name) const {
     Strings sets;
     const Fields fields(node, name);
@@ -82,14 +83,17 @@ class Reader {
       if (is_section(key.text))
         throw Error(fmt::format("{}: {}: {} is a section, wanted its keys by their whole names, such as {}: VALUE",
                                 key.place, name, key.text, key_in(key.text)));
-      if (!find_key(key.text))
+      const Key* known = find_key(key.text);
+      if (!known)
         throw Error(fmt::format("{}: {}: unknown key {}{}", key.place, name, data::shown_bare(key.text),
                                 suggest_key(key.text)));
       if (key.text == "train.seed" && grid_.measure == Measure::training)
         throw Error(fmt::format("{}: {}: train.seed is what seeds gives, wanted it there alone", key.place, name));
-      const bool list = value.kind == Node::list;
-      const std::string text = join(list && value.children.empty() ? Strings{} : texts_of(value, key.text), ", ");
-      sets.push_back(fmt::format("{}={}", key.text, list ? "[" + text + "]" : text));
+      const Value given = value_of(*known, key, value);
+      Recipe any;
+      assign(any, *known, given);
+      const std::string text = join(given.items, ", ");
+      sets.push_back(fmt::format("{}={}", key.text, given.list ? "[" + text + "]" : text));
     }
     return sets;
   }
@@ -158,7 +162,10 @@ class Reader {
         throw Error(fmt::format("{}: seeds is {}, wanted at most {}", seeds.place, count, kMostSeeds));
       grid_.seeds = first_seeds(count);
     }
-    if (const Node* node = fields.find("data")) read_data(file_of(*node, "data"), fields);
+    const Node *data = fields.find("data"), *prepared = fields.find("prepared");
+    if (prepared && !data)
+      throw Error(prepared->place + ": prepared without data, wanted the file that says how it is made");
+    if (data) read_data(file_of(*data, "data"), fields);
   }
 
   static void need_once(const Node& node, const std::string& name, const std::vector<int64_t>& values) {
@@ -186,12 +193,23 @@ class Reader {
       Fields fields(value, key.text);
       DataSource& source = grid_.data[key.text];
       source.prepare = texts_of(fields.need("prepare"), fields.name_of("prepare"));
+      need_examples(fields, source.prepare[0]);
       if (const Node* node = fields.find("from")) source.from = texts_of(*node, fields.name_of("from"));
       for (const auto& [name, count] :
            {std::pair{"train", &source.train}, {"valid", &source.valid}, {"test", &source.test}})
         if (const Node* node = fields.find(name)) *count = whole_of(*node, fields.name_of(name), 1);
       fields.need_all_asked();
     }
+  }
+
+  /// A text without labels is no number of examples, and its files stand in `prepare`.
+  static void need_examples(Fields& fields, const std::string& kind) {
+    const bool bare = std::any_of(data::kinds().begin(), data::kinds().end(),
+                                  [&](const data::Kind& k) { return k.name == kind && k.class_names.empty(); });
+    for (const char* name : {"from", "train", "valid", "test"})
+      if (const Node* node = fields.find(name); node && bare)
+        throw Error(fmt::format("{}: {} is for kinds with labels, wanted none for {}", node->place,
+                                fields.name_of(name), kind));
   }
 
   void steps(Fields& fields) {
