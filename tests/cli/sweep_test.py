@@ -177,12 +177,20 @@ class Sweep(SweepCase):
         self.call('table1', *ONE_CELL, out='whole')
         files = ['whole/table1.md', 'whole/listops/luna-16/seed-1.json']
         before = [self.text(file) for file in files]
+        shutil.rmtree(self.path('data/listops'))
         for setting, why in (('train.updatez=3', 'unknown key train.updatez'),
                              ('schedule.name=milestone', 'milestones is empty')):
             wrong = self.call('table1', *ONE_CELL, '--set', setting, out='whole', status=1)
             self.assertIn(why, wrong.err.splitlines()[-1])
             self.assertEqual(wrong.out, '')
+            self.assertFalse(os.path.exists(self.path('data/listops')))
         self.assertEqual([self.text(file) for file in files], before)
+        grid = ('measure: training\nout: o\nseeds: 1\nrecipes: {r: r.yaml}\nmodels: {m: m.yaml}\n'
+                'variants: {p: {model.pooling: p}, q: {model.dim: 8}}\n')
+        self.write('r.yaml', 'data: {path: nowhere}\n')
+        self.write('m.yaml', 'model: {attention: full}\n')
+        broken = self.call(self.write('g.yaml', grid), '--set', 'train.threads=1', status=1)  # what the grid breaks is
+        self.assertRegex(broken.err, r'r m with p seed 1: failed: .*\n.*r m with q seed 1: failed: nowhere')
 
     def test_what_is_missing_of_a_finished_run_is_told_or_made_again(self):
         self.call('table1', *ONE_CELL, '--seeds', '2', out='part')
@@ -236,7 +244,7 @@ class Sweep(SweepCase):
         wait_for_update(process, self.metrics('free'), 7)
         process.terminate()
         process.communicate(timeout=TIMEOUT)
-        self.assertIn('"status":"unfinished","why":"was interrupted"', self.text('free/listops/luna-16/seed-1.json'))
+        self.assertIn('"status":"unfinished","why":"did not come to its end"', self.text('free/listops/luna-16/seed-1.json'))
         patient = [*ONE_CELL, *settings({'train.updates': 100, 'train.validate_every': 1, 'train.patience': 2})]
         self.call('table1', *patient, out='patient')
         self.assertLess(read_metrics(self.metrics('patient'))[-1]['update'], 100)
@@ -261,6 +269,14 @@ class Sweep(SweepCase):
         self.assertIn('lr: 0.01', self.text('own/task/wide-fast/seed-3/recipe.yaml'))
         self.assertIn('dim: 8', self.text('own/task/narrow/seed-3/recipe.yaml'))
         self.assertIn('nothing to do: all 4 cells were done', self.call('own.yaml', out='own').err)
+        full = run('selene-sweep', 'own.yaml', '--models', 'wide', '--out', 'full', '--device', 'cpu', cwd=self.folder,
+                   file_limit=os.path.getsize(self.path('own/task/wide-fast/seed-3.json')) + 50)
+        self.assertEqual(full.returncode, 1)
+        self.assertIn('[1/2] task wide seed 3: failed: full/task/wide/seed-3.out: cannot be written: File too large',
+                      full.stderr)
+        self.write('tables.yaml', 'measure: nothing\nout: own\n')
+        self.assertIn('task/wide/seed-3', self.call('tables.yaml', out='own').out)
+        self.assertEqual(self.call('tables.yaml', out='empty').out, 'no runs in empty\n')
 
     def test_times_and_the_figure(self):
         some = ['--lengths', '8', '--models', 'transformer', 'luna-16', '--rounds', '1', '--device', 'cpu', *settings(TINY)]
@@ -285,7 +301,19 @@ class Sweep(SweepCase):
         self.assertEqual(self.call('table2', *short, '--list', out='times').out.count('to run: '), 1)
         again = self.call('table2', *short, out='times')
         self.assertEqual(again.err.count(' ms ('), 1)
-        self.assertEqual(self.text(cells).count('\n'), 2)
+        lines = self.text(cells).splitlines(keepends=True)
+        self.assertEqual(len(lines), 2)
+        full = run('selene-sweep', grid_file('table2'), *short, '--out', 'full', cwd=self.folder,
+                   file_limit=os.path.getsize(cells) * 3 // 4)
+        self.assertEqual((full.returncode, full.stdout), (1, ''))
+        self.assertRegex(full.stderr, r'error: full/table2/cpu/cells\.jsonl: writing failed after \d+ bytes: File too large\n')
+        self.assertEqual(sorted(os.listdir(self.path('full/table2/cpu'))), ['bench.out', 'cells.jsonl'])
+        self.assertEqual(self.call('table2', *short, out='full').err.count(' ms ('), 1)
+        for bad, why in (('x', 'JSON:1:1: "x", wanted JSON'), ('{}', 'has no "timed_steps"')):
+            self.write(cells, f'{lines[0]}{bad}\n{lines[1]}')
+            self.assertEqual(self.call('table2', *short, '--list', out='times', status=1).err,
+                             f'error: times/table2/cpu/cells.jsonl:2: {why}; wanted a line of selene-sweep\n')
+        self.write(cells, ''.join(lines))
         scaled = self.call('table2', *short, '--scale', '0.5', out='scaled')
         self.assertIn('Scale 0.5: a step has at most 16,384 tokens and a process times 1 steps', scaled.out)
         refused = self.call('figure1', '--device', 'cpu', out='times', status=1)

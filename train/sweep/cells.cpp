@@ -134,7 +134,8 @@ std::vector<Cell> cells_of(const Grid& grid, const SweepOptions& options,
 CellFolder look_into(const Cell& cell) {
   const std::string recipe = cell.folder + "/recipe.yaml", metrics = cell.folder + "/metrics.jsonl";
   std::error_code ignored;
-  if (!fs::exists(recipe, ignored) || !fs::exists(metrics, ignored)) return {CellState::fresh, "was interrupted"};
+  for (const std::string& file : {recipe, metrics})
+    if (!fs::exists(file, ignored)) return {CellState::fresh, file + ": is not there"};
   try {
     const Recipe had = parse_recipe(data::read_regular_file(recipe, kLargestRecipe, "a recipe"), recipe);
     const Recipe wanted = parse_recipe(cell.resolved, cell.title);

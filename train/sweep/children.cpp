@@ -195,7 +195,13 @@ std::string error_of(const std::string& file) {
     if (line.starts_with("error: ")) error = line.substr(7);
     if (!line.empty() && !line.starts_with("Run with --help")) last = line;
   }
-  return !error.empty() ? error : !last.empty() ? last : "ended without a word";
+  if (!error.empty()) return error;
+  // What it said last is lost where a line more cannot be written: a full disk, a quota.
+  const int out = open(file.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  const int problem = out >= 0 && write(out, "\n", 1) != 1 ? errno : 0;
+  close(out);
+  if (problem) return fmt::format("{}: cannot be written: {}", file, strerror(problem));
+  return !last.empty() ? last : "ended without a word";
 }
 
 }  // namespace selene::train

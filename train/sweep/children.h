@@ -59,7 +59,7 @@ int run_alone(const Command& command);
 /// Words as they are typed into a shell.
 std::string shell_line(const std::vector<std::string>& words);
 
-/// The error line of a program's output, or its last line that says something.
+/// The error line of a program's output, why that can't be written, or its last line that says something.
 std::string error_of(const std::string& file);
 
 }  // namespace selene::train

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 #include <thread>
 
@@ -26,6 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
+
+constexpr uint64_t kLargestFile = uint64_t(1) << 28;  // bytes; a line has some thousand
 
 struct Timing {
   int64_t round = 0, length = 0, batch = 0;
@@ -62,16 +62,30 @@ std::vector<Timing> timings_of(const Grid& grid, const SweepOptions& options) {
   return all;
 }
 
-/// A measured cell, as its line says.
+/// A line of cells.jsonl.
 struct Measured {
-  int64_t round = 0, batch = 0;
-  std::string cell, resolved;
+  int64_t round = 0, batch = 0, timed_steps = 0;
+  std::string scale, cell, resolved;  // no cell: it failed
 };
+
+Measured measured_of(const std::string& line, const std::string& place) {
+  try {
+    const data::Json j = data::parse_json(line, "JSON");
+    Measured m;
+    m.timed_steps = j.get<int64_t>("timed_steps"), m.scale = j.get<std::string>("scale");
+    if (!j.find("cell")) return m;
+    m.round = j.get<int64_t>("round"), m.batch = j.get<int64_t>("batch"), m.cell = j.get<std::string>("cell");
+    if (j.find("recipe")) m.resolved = j.get<std::string>("recipe");
+    return m;
+  } catch (const Error& e) {
+    throw Error(fmt::format("{}: {}; wanted a line of selene-sweep", place, e.what()));
+  }
+}
 
 /// The whole lines of a file that need not be there: what a kill or a full disk cut off is measured again.
 std::string whole_lines(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  const std::string text(std::istreambuf_iterator<char>(in), {});
+  if (!fs::exists(path)) return "";
+  const std::string text = data::read_regular_file(path, kLargestFile, "lines of selene-bench step --json");
   return text.substr(0, text.rfind('\n') + 1);
 }
 
@@ -86,16 +100,11 @@ std::vector<Measured> measured_in(const std::string& path, const std::vector<Tim
   std::istringstream in(whole_lines(path));
   int64_t number = 0;
   for (std::string line; std::getline(in, line);) {
-    const data::Json j = data::parse_json(line, fmt::format("{}: line {}", path, ++number));
-    if (j.get<std::string>("scale") != scale_text(options.scale) || j.get<int64_t>("timed_steps") != grid.steps)
-      refuse("--scale or --steps");
-    if (!j.find("cell")) continue;  // it failed
-    if (!j.find("recipe")) refuse("version, without recipes");
-    done.push_back({.round = j.get<int64_t>("round"),
-                    .batch = j.get<int64_t>("batch"),
-                    .cell = j.get<std::string>("cell"),
-                    .resolved = j.get<std::string>("recipe")});
-    const Measured& m = done.back();
+    const Measured m = measured_of(line, fmt::format("{}:{}", path, ++number));
+    if (m.scale != scale_text(options.scale) || m.timed_steps != grid.steps) refuse("--scale or --steps");
+    if (m.cell.empty()) continue;
+    if (m.resolved.empty()) refuse("version, without recipes");
+    done.push_back(m);
     const auto t = std::find_if(all.begin(), all.end(), [&](const Timing& timing) { return timing.cell == m.cell; });
     if (t == all.end()) continue;
     if (t->batch != m.batch) refuse(fmt::format("batch of {}: {} -> {}", m.cell, m.batch, t->batch));

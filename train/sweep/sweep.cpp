@@ -100,7 +100,7 @@ class Trainings {
       return fail(i, why.starts_with("no data at ") ? "no data" : "failed", why);
     if (!cell.problem.empty()) return fail(i, "failed", cell.problem);
     if (noted(cell.folder).status == "done" && look_into(cell).state == CellState::done) return;
-    note(i, "unfinished", "was interrupted");  // true until more is known, whatever ends this process
+    note(i, "unfinished", "did not come to its end");  // until more is known, and where a disk is too full for that
     begun_[i] = Clock::now();
     Command command{words_of(cell, options_), cell.folder + ".out"};
     if (!gpus_.empty()) command.environment.emplace_back("CUDA_VISIBLE_DEVICES", gpus_[children_.free_slot()]);
@@ -120,7 +120,7 @@ class Trainings {
     const Cell& cell = cells_[ended.id];
     const CellFolder found = look_into(cell);
     const bool tested = ended.status == 0 && found.state >= CellState::tested;
-    if (data::stop_signal() && !tested) return;  // its notes say that it was interrupted
+    if (data::stop_signal() && !tested) return;  // its notes say that it is unfinished
     if (ended.status != 0)
       return fail(
           ended.id, "failed",
@@ -141,13 +141,24 @@ class Trainings {
   std::vector<Clock::time_point> begun_;
 };
 
+/// What the command line breaks is no cell's failure; before anything is prepared, as a wrong grid is told.
+void need_good_sets(const Grid& grid, const SweepOptions& options, const Say& say) {
+  const auto data = prepare_data(grid, options, true, say);
+  const std::vector<Cell> cells = cells_of(grid, options, data);
+  if (options.sets.empty()) return;
+  SweepOptions plain = options;
+  plain.sets.clear();
+  const std::vector<Cell> without = cells_of(grid, plain, data);
+  for (size_t i = 0; i < cells.size(); ++i)
+    if (without[i].problem.empty() && !cells[i].problem.empty())
+      throw Error(fmt::format("{}: {}", cells[i].title, cells[i].problem));
+}
+
 bool run_trainings(const Grid& grid, const SweepOptions& options, const Say& say) {
   if (options.scale != 1)
     say(fmt::format("scale {}: a rehearsal; its numbers say nothing about the method", scale_text(options.scale)));
-  cells_of(grid, options, prepare_data(grid, options, true, say));  // a grid that is wrong prepares nothing
+  need_good_sets(grid, options, say);
   std::vector<Cell> cells = cells_of(grid, options, prepare_data(grid, options, false, say));
-  for (const Cell& cell : cells)  // what the command line breaks is no cell's failure
-    if (!options.sets.empty() && !cell.problem.empty()) throw Error(fmt::format("{}: {}", cell.title, cell.problem));
   const size_t count = cells.size();
   Trainings trainings(grid, options, std::move(cells), say);
   trainings.run();

@@ -80,7 +80,6 @@ void show_headlines(const Strings& folders, const SweepOptions& options, const S
   }
   if (!data.empty()) show(headline_table(data));
   if (!others.empty()) show(others);
-  if (folders.empty()) show(fmt::format("no runs in {}\n", options.out));
 }
 
 std::string table_of(const std::string& what, const std::vector<LraRun>& runs, const SweepOptions& options,
@@ -101,6 +100,7 @@ bool write_tables(const Grid& grid, const SweepOptions& options, const Say& say,
   const Strings folders = known_runs(options.out);
   if (grid.write.empty()) {
     show_headlines(folders, options, show);
+    if (folders.empty() && grid.measure == Measure::nothing) show(fmt::format("no runs in {}\n", options.out));
     return true;
   }
   const Paper paper = load_paper(grid.numbers);
