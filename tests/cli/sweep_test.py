@@ -219,6 +219,12 @@ class Sweep(SweepCase):
         found = self.call(grid, '--scale', '0.5', out='words', status=1)
         self.assertIn('words/words/m/seed-1: is a run of language_model, wanted classification', found.err)
         self.assertFalse(os.path.exists(self.path('words/table1.md')))
+        shutil.copytree(self.path('words'), self.path('vanished'))
+        shutil.rmtree(self.path('vanished/words/m/seed-1'))  # its notes alone do not say of which task it was
+        tables = self.write('tables.yaml', f'measure: nothing\nout: o\nnumbers: {SOURCE}/recipes/paper/luna.yaml\nwrite: [table1, table3]\n')
+        self.assertIn("vanished/words/m/seed-1: is a run of words, wanted one of the tables' tasks: listops, text,",
+                      self.call(tables, out='vanished', status=1).err)
+        self.assertFalse(os.path.exists(self.path('vanished/table1.md')))
         for name in ('from', 'train', 'valid', 'test'):
             self.write('words.yaml', f'words: {{prepare: [characters, book.txt], {name}: 9}}\n')
             self.assertRegex(self.call(grid, '--list', status=1).err,
@@ -303,12 +309,12 @@ class Sweep(SweepCase):
         self.assertEqual(again.err.count(' ms ('), 1)
         lines = self.text(cells).splitlines(keepends=True)
         self.assertEqual(len(lines), 2)
-        full = run('selene-sweep', grid_file('table2'), *short, '--out', 'full', cwd=self.folder,
+        full = run('selene-sweep', grid_file('table2'), *short, '--out', 'full-times', cwd=self.folder,
                    file_limit=os.path.getsize(cells) * 3 // 4)
         self.assertEqual((full.returncode, full.stdout), (1, ''))
-        self.assertRegex(full.stderr, r'error: full/table2/cpu/cells\.jsonl: writing failed after \d+ bytes: File too large\n')
-        self.assertEqual(sorted(os.listdir(self.path('full/table2/cpu'))), ['bench.out', 'cells.jsonl'])
-        self.assertEqual(self.call('table2', *short, out='full').err.count(' ms ('), 1)
+        self.assertRegex(full.stderr, r'error: full-times/table2/cpu/cells\.jsonl: writing failed after \d+ bytes: File too large\n')
+        self.assertEqual(sorted(os.listdir(self.path('full-times/table2/cpu'))), ['bench.out', 'cells.jsonl'])
+        self.assertEqual(self.call('table2', *short, out='full-times').err.count(' ms ('), 1)
         for bad, why in (('x', 'JSON:1:1: "x", wanted JSON'), ('{}', 'has no "timed_steps"')):
             self.write(cells, f'{lines[0]}{bad}\n{lines[1]}')
             self.assertEqual(self.call('table2', *short, '--list', out='times', status=1).err,
