@@ -28,17 +28,18 @@ void need_attention(const Var& q, const Var& k, const Var& v, int64_t heads, con
   need_shape(op, "key_mask", key_mask, {k.dim(0), k.dim(1)}, "batch and length of k", k.v);
 }
 
-// The backward pass of f, with dense gradients.
+// The backward pass of f.
 template <class T>
-AttentionBwd<T> backward_of(const AttentionFwd<T>& f, const T* d_o, T* dq, T* dk, T* dv) {
+AttentionBwd<T> backward_of(const AttentionFwd<T>& f, const T* d_o, const Tensor& dq, const Tensor& dk,
+                            const Tensor& dv) {
   AttentionBwd<T> b{};
   b.q = f.q, b.k = f.k, b.v = f.v, b.o = f.o, b.d_o = d_o, b.key_mask = f.key_mask, b.lse = f.lse;
-  b.dq = dq, b.dk = dk, b.dv = dv;
+  b.dq = dq.data<T>(), b.dk = dk.data<T>(), b.dv = dv.data<T>();
   b.B = f.B, b.H = f.H, b.Nq = f.Nq, b.Nk = f.Nk, b.K = f.K;
   b.q_batch = f.q_batch, b.q_row = f.q_row, b.k_batch = f.k_batch, b.k_row = f.k_row;
   b.v_batch = f.v_batch, b.v_row = f.v_row, b.o_batch = f.o_batch, b.o_row = f.o_row;
-  b.dq_row = b.dk_row = b.dv_row = f.H * f.K;
-  b.dq_batch = f.Nq * b.dq_row, b.dk_batch = b.dv_batch = f.Nk * b.dk_row;
+  b.dq_batch = dq.stride(0), b.dq_row = dq.stride(1), b.dk_batch = dk.stride(0), b.dk_row = dk.stride(1);
+  b.dv_batch = dv.stride(0), b.dv_row = dv.stride(1);
   b.scale = f.scale, b.causal = f.causal, b.drop = f.drop;
   return b;
 }
@@ -64,13 +65,12 @@ Var attention(Tape& t, const Var& q, const Var& k, const Var& v, int64_t heads, 
     run_with_workspace(t, f);
     // The tensors o, lse and key_mask are kept for their memory, which f points into.
     return t.record(o, {&q, &k, &v}, [=, &t, o = o, lse = lse, key_mask = key_mask](const Tensor& d_o) {
-      const Tensor dq = t.empty({B, Nq, D}, q.dtype(), "gradient of queries");
-      const Tensor dk = t.empty({B, Nk, D}, q.dtype(), "gradient of keys");
-      const Tensor dv = tied ? dk : t.empty({B, Nk, D}, q.dtype(), "gradient of values");
-      run_with_workspace(t, backward_of(f, d_o.data<T>(), dq.data<T>(), dk.data<T>(), dv.data<T>()));
-      t.add_grad(q, dq);
-      t.add_grad(k, dk);
-      if (!tied) t.add_grad(v, dv);
+      Tensor dq = t.empty_gradient(q, "gradient of queries"), dk = t.empty_gradient(k, "gradient of keys");
+      Tensor dv = tied ? dk : t.empty_gradient(v, "gradient of values");
+      run_with_workspace(t, backward_of(f, d_o.data<T>(), dq, dk, dv));
+      t.add_grad(q, std::move(dq));
+      t.add_grad(k, std::move(dk));
+      if (!tied) t.add_grad(v, std::move(dv));
     });
   });
 }

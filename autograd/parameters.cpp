@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "kernels/ceil_div.h"
 #include "kernels/elementwise.h"
@@ -56,6 +58,23 @@ int Parameters::add(std::string name, Shape shape, Init init) {
   return int(list_.size()) - 1;
 }
 
+void Parameters::arrange(const std::vector<int>& order) {
+  int64_t begin = elements_, end = 0, sum = 0;
+  for (const int i : order) {
+    const Parameter& p = list_[size_t(i)];
+    const int64_t size = p.shape.numel();
+    if (size % kSegment) return;
+    begin = std::min(begin, p.offset), end = std::max(end, p.offset + size), sum += size;
+  }
+  if (end - begin != sum)
+    throw Error(fmt::format("parameter {}: laid beside others that were not declared next to it",
+                            list_[size_t(order.at(0))].name));
+  for (const int i : order) {
+    list_[size_t(i)].offset = begin;
+    begin += list_[size_t(i)].shape.numel();
+  }
+}
+
 int Parameters::find(const std::string& name) const {
   for (size_t i = 0; i < list_.size(); ++i)
     if (list_[i].name == name) return int(i);
@@ -100,6 +119,19 @@ Tensor Parameters::segment(const Tensor& flat, int i) const {
   return flat.slice(0, p.offset, p.offset + p.shape.numel()).reshape(p.shape);
 }
 
+Tensor Parameters::neighbours(const std::vector<int>& indices) const {
+  const Parameter& first = list_[size_t(indices.at(0))];
+  int64_t end = first.offset;
+  for (const int i : indices) {
+    const Parameter& p = list_[size_t(i)];
+    if (p.offset != end || !(p.shape == first.shape)) return {};
+    end += p.shape.numel();
+  }
+  Shape shape = first.shape;
+  shape[0] *= int64_t(indices.size());
+  return compute_values_.slice(0, first.offset, end).reshape(shape);
+}
+
 void Parameters::set(Context& context, int i, const float* v) {
   context.upload(master(i), v);
   const Tensor from = master(i), to = value(i);
@@ -114,13 +146,22 @@ void Parameters::refresh(Context& context) {
 
 std::vector<UpdateRange> Parameters::update_ranges() const {
   std::vector<UpdateRange> ranges;
-  for (const Parameter& p : list_) {
+  for (const int i : in_memory_order()) {
+    const Parameter& p = list_[size_t(i)];
     if (!p.has_gradient_path) continue;
     const int64_t end = p.offset + round_up(p.shape.numel(), kSegment);
     if (!ranges.empty() && ranges.back().end == p.offset) ranges.back().end = end;
     else ranges.push_back({p.offset, end});
   }
   return ranges;
+}
+
+std::vector<int> Parameters::in_memory_order() const {
+  std::vector<int> order(list_.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(),
+            [&](int a, int b) { return list_[size_t(a)].offset < list_[size_t(b)].offset; });
+  return order;
 }
 
 }  // namespace selene

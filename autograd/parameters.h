@@ -37,6 +37,10 @@ class Parameters {
   int add(std::string name, Shape shape, Init init);
   /// Declares that a parameter does not reach the loss (Luna: the last layer norm of P).
   void no_gradient_path(int index) { list_[size_t(index)].has_gradient_path = false; }
+  /// Lays parameters that were declared one after another into memory in this order, where each fills whole segments:
+  /// then neighbours() of this order has no gaps. Else they stay as they are. Names, indices and initial values do
+  /// not change. Error where the parameters are not one run of the flat buffers.
+  void arrange(const std::vector<int>& order);
 
   /// Allocates the flat buffers in the persistent arena and fills the values from `seed`. `compute`: element type of
   /// the activations: f32, f64, or bf16/f16 with an fp32 master copy. `spare_gradients`: buffers of the micro-batch
@@ -58,6 +62,9 @@ class Parameters {
   const Tensor& gradients() const { return gradients_; }
   const std::vector<Tensor>& spares() const { return spares_; }
   Tensor segment(const Tensor& flat, int i) const;
+  /// Parameters of one shape one above the other, [n rows, columns] or [n rows]: empty unless that is how they lie in
+  /// memory.
+  Tensor neighbours(const std::vector<int>& indices) const;
   /// One more flat buffer in the persistent arena, of zeros in the type of values().
   Tensor make_flat(Context& context, const char* what) const { return make_flat(context, what, values_.dtype()); }
 
@@ -66,6 +73,7 @@ class Parameters {
   /// Refreshes the compute copy from the master.
   void refresh(Context& context);
   std::vector<UpdateRange> update_ranges() const;
+  std::vector<int> in_memory_order() const;  // all indices, offsets ascending
 
  private:
   void initialise(Context& context, uint64_t seed);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "autograd/products.h"
 #include "autograd/with_dtype.h"
@@ -37,6 +38,10 @@ Var Tape::leaf(Tensor v) { return Var{std::move(v), new_slot(), -1}; }
 
 Var Tape::parameter(int i) { return Var{parameters_->value(i), -1, i}; }
 
+Var Tape::neighbours(const std::vector<int>& indices) {
+  return Var{parameters_->neighbours(indices), -1, indices[0]};
+}
+
 bool Tape::wanted(std::initializer_list<const Var*> inputs) const {
   for (const Var* x : inputs)
     if (wants(*x)) return true;
@@ -45,8 +50,10 @@ bool Tape::wanted(std::initializer_list<const Var*> inputs) const {
 
 Tensor Tape::grad(const Var& weight) {
   if (weight.parameter >= 0) {
-    touched_[size_t(weight.parameter)] = true;
-    return parameters_->gradient(weight.parameter);
+    const int64_t begin = (*parameters_)[weight.parameter].offset, end = begin + weight.v.numel();
+    for (size_t i = 0; i < touched_.size(); ++i)
+      if (const int64_t at = (*parameters_)[int(i)].offset; begin <= at && at < end) touched_[i] = true;
+    return parameters_->gradients().slice(0, begin, end).reshape(weight.shape());
   }
   if (weight.slot < 0) throw Error(fmt::format("gradient of {}: nobody wants one", weight.v.text()));
   Slot& slot = slots_[size_t(weight.slot)];
@@ -54,8 +61,8 @@ Tensor Tape::grad(const Var& weight) {
   const DType wide = weight.dtype() == DType::f64 ? DType::f64 : DType::f32;
   const Tensor sum = zeros(weight.shape(), wide, "gradient of a weight");
   if (const Tensor& before = slot.gradient)  // may be 16-bit, or shared with another value's gradient
-    copy_strided(stream(), cast(*this, before, wide).reshape({-1}), sum.reshape({-1}), true);
-  slot = {sum, true, weight.dtype()};
+    copy_strided(stream(), cast(*this, made_dense(before), wide).reshape({-1}), sum.reshape({-1}), true);
+  slot.gradient = sum, slot.own = true, slot.dtype = weight.dtype();
   return sum;
 }
 
@@ -69,23 +76,41 @@ void Tape::add_to_parameter(const Var& x, Tensor dx) {
 void Tape::add_grad(const Var& x, Tensor dx) {
   if (!x.wants_gradient()) return;
   if (!(dx.shape() == x.shape())) throw Error(fmt::format("gradient of {}: got {}", x.v.text(), dx.text()));
-  if (!dx.dense()) {
-    const Tensor to = empty(dx.shape(), dx.dtype(), "gradient");
-    copy_strided(stream(), dx, to, false);
-    dx = to;
-  }
-  if (x.parameter >= 0) return add_to_parameter(x, dx);
+  if (x.parameter >= 0) return add_to_parameter(x, made_dense(std::move(dx)));
   Tensor& slot = slots_[size_t(x.slot)].gradient;
   if (!slot) {
-    slot = std::move(dx);
+    const int split = slots_[size_t(x.slot)].split;
+    const bool in_place = split >= 0 && splits_[size_t(split)].whole.storage() == dx.storage();
+    slot = in_place ? std::move(dx) : made_dense(std::move(dx));
     return;
   }
-  dx = cast(*this, dx, slot.dtype());
+  dx = cast(*this, made_dense(std::move(dx)), slot.dtype());
+  if (!slot.dense()) return copy_strided(stream(), dx, slot, true);  // in its place among the parts of a value
   const Tensor sum = slot.unique() ? slot : empty(slot.shape(), slot.dtype(), "gradient");
   with_dtype(slot.dtype(), [&]<class T>() {
     run(stream(), Elementwise<T>{slot.data<T>(), dx.data<T>(), sum.data<T>(), sum.numel(), Binary::add, 1});
   });
   slot = sum;
+}
+
+Tensor Tape::made_dense(Tensor x) {
+  if (x.dense()) return x;
+  const Tensor to = empty(x.shape(), x.dtype(), "gradient");
+  copy_strided(stream(), x, to, false);
+  return to;
+}
+
+Tensor Tape::empty_gradient(const Var& x, const char* what) {
+  Slot* slot = x.slot >= 0 ? &slots_[size_t(x.slot)] : nullptr;
+  if (!slot || slot->split < 0 || slot->gradient || slot->placed) return empty(x.shape(), x.dtype(), what);
+  slot->placed = true;
+  Split& split = splits_[size_t(slot->split)];
+  if (!split.whole) {
+    Shape shape = x.shape();
+    shape[-1] *= split.parts;
+    split.whole = empty(shape, x.dtype(), "gradients side by side");
+  }
+  return split.part(split.whole, x.slot - split.first);
 }
 
 Tensor Tape::gathered(const Var& x) const {
@@ -145,6 +170,37 @@ std::vector<Var> Tape::checkpoint(const Function& f, const std::vector<Var>& inp
       if (Tensor dx = inner.gradient(leaves[i]); dx && inputs[i].slot >= 0) add_grad(inputs[i], std::move(dx));
     for (size_t i = 0; i < touched_.size(); ++i)
       if (inner.touched_[i]) touched_[i] = true;
+  });
+  return results;
+}
+
+Tensor Tape::Split::part(const Tensor& x, int i) const {
+  const int64_t C = x.dim(-1) / parts;
+  return x.slice(x.rank() - 1, i * C, (i + 1) * C);
+}
+
+std::vector<Var> Tape::split(const Var& x, int parts) {
+  if (parts < 1 || x.dim(-1) % parts)
+    throw Error(fmt::format("split: x is {}, wanted channels divisible by {} parts", x.v.text(), parts));
+  const Split split{int(slots_.size()), parts, {}};
+  std::vector<Var> results;
+  for (int i = 0; i < parts; ++i) results.push_back(constant(split.part(x.v, i)));
+  if (!wants(x)) return results;
+  const int index = int(splits_.size());
+  splits_.push_back(split);
+  for (Var& y : results) y.slot = new_slot(), slots_[size_t(y.slot)].split = index;
+  push(split.first, parts, [this, x, index](std::span<Tensor> dy) {
+    Split& s = splits_[size_t(index)];
+    Tensor whole = std::exchange(s.whole, {});
+    if (!whole) whole = empty(x.shape(), x.dtype(), "gradients side by side");
+    for (int i = 0; i < s.parts; ++i) {
+      Tensor from = std::exchange(dy[size_t(i)], {});
+      const Tensor to = s.part(whole, i);
+      if (from.storage() == whole.storage()) continue;
+      from = from ? cast(*this, from, to.dtype()) : zeros(to.shape(), to.dtype(), "gradient");
+      copy_strided(stream(), from, to, false);
+    }
+    add_grad(x, std::move(whole));
   });
   return results;
 }

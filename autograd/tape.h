@@ -17,7 +17,7 @@ namespace selene {
 struct Var {
   Tensor v;
   int slot = -1;       // where its gradient is gathered; -1: nobody wants one
-  int parameter = -1;  // index in Parameters; its gradient goes to the flat buffer
+  int parameter = -1;  // index in Parameters; its gradient goes to the flat buffer. Of neighbours: of the first
 
   bool wants_gradient() const { return slot >= 0 || parameter >= 0; }
   const Shape& shape() const { return v.shape(); }
@@ -48,6 +48,8 @@ class Tape {
   Var leaf(Tensor v);
   /// Parameter i in the compute type.
   Var parameter(int i);
+  /// Parameters one above the other as one matrix, whose gradient is one too; v is empty where they do not lie so.
+  Var neighbours(const std::vector<int>& indices);
 
   /// Records the result of an operation. `backward(dy)` gets the gradient of y (its only owner unless other tensors
   /// share the memory: see Tensor::unique) and must pass gradients on with add_grad or into grad(). Nothing is
@@ -67,6 +69,9 @@ class Tape {
   Tensor grad(const Var& weight);
   /// Adds dx to the gradient of x; takes dx over where it is the first. Ignored when nobody wants it.
   void add_grad(const Var& x, Tensor dx);
+  /// Memory for a gradient of x that an operation is about to write and give to add_grad: dense, or where x is a part
+  /// of split() a strided view, which saves a copy. Inner stride 1.
+  Tensor empty_gradient(const Var& x, const char* what);
   /// The gradient of x so far, for an operation that can add to it in place: one pass over memory less than add_grad.
   /// Empty where there is none yet, where another tensor shares its memory or where it is of another type.
   Tensor gathered(const Var& x) const;
@@ -93,6 +98,10 @@ class Tape {
   /// so the rerun is the same to the bit. f must depend on `inputs`, parameters and constants only.
   using Function = std::function<std::vector<Var>(Tape&, const std::vector<Var>&)>;
   std::vector<Var> checkpoint(const Function& f, const std::vector<Var>& inputs);
+
+  /// The last axis in equal parts: views of x, for operations that take strided ones. Their gradients come back to x
+  /// as one, in which a part that got none is 0.
+  std::vector<Var> split(const Var& x, int parts);
 
   /// The dropout site of the model with this id and this probability; off in evaluation.
   DropoutSite dropout(double probability, uint32_t site) const;
@@ -129,9 +138,17 @@ class Tape {
     Tensor gradient;
     bool own = false;          // made by grad(): fp32 (fp64), shares its memory with no other gradient
     DType dtype = DType::f32;  // own: element type of the value, which the closure that reads the gradient wants
+    int split = -1;            // index in splits_ of a part
+    bool placed = false;       // a part whose memory in Split::whole is given away
+  };
+  struct Split {  // one call of split()
+    int first, parts;
+    Tensor whole;  // the gradients of the parts side by side, made when the first of them asks for memory
+    Tensor part(const Tensor& x, int i) const;
   };
   bool wanted(std::initializer_list<const Var*> inputs) const;
   int new_slot();
+  Tensor made_dense(Tensor x);
   void add_to_parameter(const Var& x, Tensor dx);
   void run_nodes();
 
@@ -143,6 +160,7 @@ class Tape {
   int64_t closure_bytes_ = 0;
   std::vector<Node> nodes_;
   std::vector<Slot> slots_;
+  std::vector<Split> splits_;
   std::vector<bool> touched_;
 };
 

@@ -28,7 +28,7 @@ State Layer::operator()(Tape& t, const State& in, const Masks& masks, Where at, 
   const bool first = wanted == Wanted::first;
   const Var query = first ? first_position(t, xn) : xn;
   const Var residual = !pre_ ? query : first ? first_position(t, in.x) : in.x;
-  View view{masks, xn, {}, at, weights_(t, at)};
+  View view{masks, xn, {}, at, weights_(t, at), wanted == Wanted::x};
   State out;
   if (has_p_) {
     view.packed = attention_->pack(t, pn, view);

@@ -4,7 +4,7 @@
 
 namespace selene {
 
-Var Attention::pack(Tape&, const Var&, const View&) const {
+Var Attention::pack(Tape&, const Var&, View&) const {
   throw Error("attention: pack is called, wanted a mechanism with a P");
 }
 

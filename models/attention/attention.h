@@ -20,19 +20,21 @@ struct Masks {
 
 /// What one application of a mechanism sees.
 struct View : Masks {
-  Var context;       // [B, N, D]: what is looked at
-  Var packed;        // [B, l', D]: what pack() gave; empty where there is no P
-  Where at;          // for the mechanism's own dropout sites
-  DropoutSite drop;  // for weights that sum to 1: model.attention_dropout
+  Var context;        // [B, N, D]: what is looked at
+  Var packed;         // [B, l', D]: what pack() gave; empty where there is no P
+  Where at;           // for the mechanism's own dropout sites
+  DropoutSite drop;   // for weights that sum to 1: model.attention_dropout
+  bool self = false;  // the query of mix() is the context itself
+  Var queries = {};   // what pack() made of the context for mix() on the way; mix() takes it
 };
 
 class Attention {
  public:
   virtual ~Attention() = default;
   /// query[B, Nq, D] -> [B, Nq, D].
-  virtual Var mix(Tape& t, const Var& query, const View& view) const = 0;
+  virtual Var mix(Tape& t, const Var& query, View& view) const = 0;
   /// P's own step, p[B, l', D] -> [B, l', D]: only mechanisms whose row has `packed`.
-  virtual Var pack(Tape& t, const Var& p, const View& view) const;
+  virtual Var pack(Tape& t, const Var& p, View& view) const;
   /// Declares what only mix() uses as without a gradient path: nobody reads X after the last layer.
   virtual void leave_out_mix(Parameters& parameters) const;
 };

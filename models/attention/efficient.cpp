@@ -11,7 +11,7 @@ class Efficient : public Attention {
  public:
   explicit Efficient(const Builder& b) : projections_(b), heads_(b.config.heads) {}
 
-  Var mix(Tape& t, const Var& query, const View& view) const override {
+  Var mix(Tape& t, const Var& query, View& view) const override {
     const auto& [q, k, v, out] = projections_;
     const Var maps = transpose(t, split_heads(t, k(t, view.context), heads_), 2, 3);      // [B, H, K, N]
     const Var values = split_heads(t, v(t, view.context), heads_);                        // [B, H, N, K]

@@ -8,14 +8,19 @@ namespace {
 
 class Full : public Attention {
  public:
-  explicit Full(const Builder& b) : projections_(b), heads_(b.config.heads) {}
-
-  Var mix(Tape& t, const Var& query, const View& view) const override {
+  explicit Full(const Builder& b) : projections_(b), heads_(b.config.heads) {
     const auto& [q, k, v, out] = projections_;
-    const Var queries = q(t, query);
+    side_by_side(b, {&q, &v, &k});
+  }
+
+  Var mix(Tape& t, const Var& query, View& view) const override {
+    const auto& [q, k, v, out] = projections_;
+    std::vector<Var> all;  // queries, values, keys
+    if (view.self) all = together(t, query, {&q, &v, &k});
+    else all = together(t, view.context, {&v, &k}), all.insert(all.begin(), q(t, query));
+    const Var& queries = all[0];
     const double scale = 1 / std::sqrt(double(queries.dim(2) / heads_));
-    return out(t, attention(t, queries, k(t, view.context), v(t, view.context), heads_, view.padding, scale,
-                            view.causal, view.drop));
+    return out(t, attention(t, queries, all[2], all[1], heads_, view.padding, scale, view.causal, view.drop));
   }
 
  private:

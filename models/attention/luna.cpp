@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "models/attention/attention.h"
 
@@ -24,22 +25,26 @@ class Luna : public Attention {
     pq_ = projection(b, "pq_proj"), q_ = projection(b, "q_proj");
     pk_ = projection(b, tied_ ? "pc_proj" : "pk_proj"), pv_ = tied_ ? pk_ : projection(b, "pv_proj");
     k_ = projection(b, tied_ ? "c_proj" : "k_proj"), v_ = tied_ ? k_ : projection(b, "v_proj");
+    side_by_side(b, with_values(pk_, pv_, &q_)), side_by_side(b, with_values(k_, v_));
     out_ = Linear(b, "out_proj", b.config.dim, b.config.dim, b.config.attention_bias, Linear::Start::output);
   }
 
   // P attends to the context; there is no output projection.
-  Var pack(Tape& t, const Var& p, const View& view) const override {
+  Var pack(Tape& t, const Var& p, View& view) const override {
     const double scale = 1 / std::sqrt(double(p.dim(2) / pack_heads_));
-    const Var keys = pk_(t, view.context), values = tied_ ? keys : pv_(t, view.context);
-    return attention(t, pq_(t, p), keys, values, pack_heads_, view.padding, scale, false, view.drop);
+    const std::vector<Var> of_context = together(t, view.context, with_values(pk_, pv_, view.self ? &q_ : nullptr));
+    if (view.self) view.queries = of_context.back();
+    return attention(t, pq_(t, p), of_context[0], of_context[tied_ ? 0 : 1], pack_heads_, view.padding, scale, false,
+                     view.drop);
   }
 
   // X attends to what P packed.
-  Var mix(Tape& t, const Var& query, const View& view) const override {
+  Var mix(Tape& t, const Var& query, View& view) const override {
     const double scale = 1 / std::sqrt(double(query.dim(2) / heads_));
-    const Var keys = k_(t, view.packed), values = tied_ ? keys : v_(t, view.packed);
-    return out_(
-        t, attention(t, q_(t, query), keys, values, heads_, view.packed_padding, scale, false, unpack_(t, view.at)));
+    const Var queries = view.self ? std::exchange(view.queries, {}) : q_(t, query);
+    const std::vector<Var> of_packed = together(t, view.packed, with_values(k_, v_));
+    return out_(t, attention(t, queries, of_packed[0], of_packed[tied_ ? 0 : 1], heads_, view.packed_padding, scale,
+                             false, unpack_(t, view.at)));
   }
 
   void leave_out_mix(Parameters& parameters) const override {
@@ -47,6 +52,15 @@ class Luna : public Attention {
   }
 
  private:
+  // Keys and values, which may be tied, and where given one more of the same input.
+  std::vector<const Linear*> with_values(const Linear& keys, const Linear& values,
+                                         const Linear* more = nullptr) const {
+    std::vector<const Linear*> layers{&keys};
+    if (!tied_) layers.push_back(&values);
+    if (more) layers.push_back(more);
+    return layers;
+  }
+
   Linear pq_, pk_, pv_, q_, k_, v_, out_;  // tied: pk = pv, k = v
   int64_t heads_, pack_heads_;
   bool tied_;

@@ -42,6 +42,28 @@ void Linear::no_gradient_path(Parameters& p) const {
   if (bias >= 0) p.no_gradient_path(bias);
 }
 
+void side_by_side(const Builder& b, const std::vector<const Linear*>& layers) {
+  std::vector<int> order;
+  for (const Linear* l : layers) order.push_back(l->weight);
+  for (const Linear* l : layers)
+    if (l->bias >= 0) order.push_back(l->bias);
+  b.parameters.arrange(order);
+}
+
+std::vector<Var> together(Tape& t, const Var& x, const std::vector<const Linear*>& layers) {
+  std::vector<int> weights, biases;
+  for (const Linear* l : layers) {
+    weights.push_back(l->weight);
+    if (l->bias >= 0) biases.push_back(l->bias);
+  }
+  const Var W = t.neighbours(weights), b = biases.empty() ? Var{} : t.neighbours(biases);
+  if (layers.size() > 1 && W.v && (biases.empty() || b.v))
+    return t.split(linear(t, x, W, b.v ? &b : nullptr), int(layers.size()));
+  std::vector<Var> results;
+  for (const Linear* l : layers) results.push_back((*l)(t, x));
+  return results;
+}
+
 Projections::Projections(const Builder& b)
     : q(projection(b, "q_proj")),
       k(projection(b, "k_proj")),

@@ -2,6 +2,7 @@
 // pointer and no device. Parameter names follow the reference implementation (fairseq).
 #pragma once
 #include <string>
+#include <vector>
 
 #include "autograd/ops.h"
 #include "models/blocks/builder.h"
@@ -22,6 +23,13 @@ struct Linear {
   Var operator()(Tape& t, const Var& x) const;
   void no_gradient_path(Parameters& p) const;
 };
+
+/// Lays the parameters of layers that were declared one after another, with as many inputs and outputs each, side by
+/// side in this order where their sizes allow it: for together() of any neighbours among them.
+void side_by_side(const Builder& b, const std::vector<const Linear*>& layers);
+/// Every layer's y of one x: one product, whose results are parts of one tensor (strided, see Tape::split), where the
+/// parameters lie side by side; else one product each.
+std::vector<Var> together(Tape& t, const Var& x, const std::vector<const Linear*>& layers);
 
 /// A projection of an attention: D -> model.attention_dim (0: D) channels.
 Linear projection(const Builder& b, const std::string& name);

@@ -1,6 +1,8 @@
 // The tape: what it records, keeps and adds up, recomputation, and its errors.
 #include <cmath>
 
+#include "autograd/products.h"
+#include "autograd/with_dtype.h"
 #include "kernels/error.h"
 #include "tests/support/catch.h"
 #include "tests/support/data_folder.h"
@@ -183,6 +185,56 @@ TEST_CASE("checkpoint of one value given twice, of a constant, and of an unused 
   const std::vector<Var> out = t.checkpoint(body, {x, x, c});
   t.backward(out[0], f.tensor({2}, {1, 1}));
   CHECK(f.values(t.gradient(x)) == std::vector<double>{6, 10});
+}
+
+TEST_CASE("parts of a value give their gradients back as one, whoever wrote them and where") {
+  Fixture f;
+  for (const DType dtype : {DType::f64, DType::bf16}) {
+    INFO(name_of(dtype));
+    Tape t(f.context, nullptr, Tape::Mode::train);
+    f.tensor({1024}, std::vector<double>(1024, NAN), dtype);  // what the memory holds that is taken next
+    const Var x = t.leaf(f.tensor({1, 2, 6}, ramp(12), dtype));
+    const std::vector<Var> y = t.split(x, 3);
+    const auto put = [&](const Var& part, double first) {
+      const Tensor to = t.empty_gradient(part, "gradient");
+      CHECK(!to.dense());
+      CHECK(t.empty_gradient(part, "gradient").dense());  // its place is taken
+      copy_strided(t.stream(), f.tensor({1, 2, 2}, {first, 2, 3, 4}, dtype), to, false);
+      t.add_grad(part, to);
+    };
+    put(y[0], 1), put(y[1], 10);
+    CHECK(t.empty_gradient(y[0], "gradient").dense());
+    t.add_grad(y[0], f.tensor({1, 2, 2}, {5, 5, 5, 5}, dtype));
+    const Tensor across = f.tensor({1, 2, 2}, {7, 8, 9, 10}, dtype).transpose(1, 2);
+    SECTION("a third one that is copied in") {
+      t.backward({{y[2], across}});
+      CHECK(f.values(t.gradient(x)) == std::vector<double>{6, 7, 10, 2, 7, 9, 8, 9, 3, 4, 8, 10});
+    }
+    SECTION("one that came as a weight's") {
+      copy_strided(t.stream(), cast(t, f.tensor({1, 2, 2}, {1, 1, 1, 1}, dtype), t.grad(y[1]).dtype()), t.grad(y[1]),
+                   true);
+      t.backward({{y[2], across}});
+      CHECK(f.values(t.gradient(x)) == std::vector<double>{6, 7, 11, 3, 7, 9, 8, 9, 4, 5, 8, 10});
+    }
+    SECTION("none for the third") {
+      t.backward({{y[1], across}});
+      CHECK(f.values(t.gradient(x)) == std::vector<double>{6, 7, 17, 11, 0, 0, 8, 9, 11, 14, 0, 0});
+    }
+    SECTION("a second one that is added") {
+      t.backward({{y[0], across}, {y[2], across}});
+      CHECK(f.values(t.gradient(x)) == std::vector<double>{13, 16, 10, 2, 7, 9, 16, 19, 3, 4, 8, 10});
+    }
+  }
+}
+
+TEST_CASE("parts of a value nobody differentiates are constants") {
+  Fixture f;
+  Tape t(f.context, nullptr, Tape::Mode::train);
+  const Var c = t.constant(f.tensor({2, 4}, ramp(8))), leaf = t.leaf(f.tensor({2, 4}, ramp(8)));
+  CHECK(!t.split(c, 2)[1].wants_gradient());
+  CHECK(!t.no_grad([&] { return t.split(leaf, 2); })[0].wants_gradient());
+  CHECK(t.records() == 0);
+  CHECK(message_of([&] { t.split(leaf, 3); }) == "split: x is f64[2, 4], wanted channels divisible by 3 parts");
 }
 
 TEST_CASE("evaluation and probability 0 switch dropout off; impossible probabilities are errors") {

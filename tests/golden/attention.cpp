@@ -49,7 +49,8 @@ void multihead_attention(Session& s) {
   Tape& t = s.tape();
   const Var x = s.leaf("in.query");
   View view;
-  view.context = s.golden.has("in.context") ? s.leaf("in.context") : x;
+  view.self = !s.golden.has("in.context");
+  view.context = view.self ? x : s.leaf("in.context");
   view.padding = s.optional("in.key_padding_mask"), view.causal = s.golden.flag("causal");
   s.output("y", attention->mix(t, x, view));
   const Var p = probabilities(t, named(s, "q_proj")(t, x), named(s, "k_proj")(t, view.context), config.heads,
@@ -85,7 +86,7 @@ void incremental_attention(Session& s) {
   Tape& t = s.tape();
   const Var x = s.leaf("in.query");
   View view;
-  view.context = x, view.causal = true;
+  view.context = x, view.causal = view.self = true;
   s.output("full", attention->mix(t, x, view));
   s.expect("out.step", t.no_grad([&] { return step_by_step(s, config.heads, x.v); }));
   s.backward();
@@ -99,7 +100,8 @@ void luna_attention(Session& s) {
   Tape& t = s.tape();
   const Var x = s.leaf("in.query"), p = s.leaf("in.pquery");
   View view;
-  view.context = c.flag("self_attention") ? x : s.leaf("in.context");
+  view.self = c.flag("self_attention");
+  view.context = view.self ? x : s.leaf("in.context");
   view.padding = s.optional("in.context_padding_mask");
   view.packed_padding = s.optional("in.pcontext_padding_mask");
   view.packed = attention->pack(t, p, view);

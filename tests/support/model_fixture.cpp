@@ -58,6 +58,13 @@ std::vector<NamedConfig> model_variants() {
   add("luna sinusoidal", luna, [](ModelConfig& c) {
     c.positions = "sinusoidal", c.scale_embedding = true, c.init = "bert", c.activation = "tanh";
   });
+  // Widths at which the layers that read one input are one product.
+  const auto wide = [](ModelConfig& c) { c.dim = 64, c.heads = 4; };
+  add("transformer wide", transformer, wide);
+  add("luna wide", luna, wide);
+  add("luna wide pre tied p", luna, [&](ModelConfig& c) {
+    wide(c), c.norm = "pre", c.own.at("luna.tie_kv") = true, c.pooling = "p", c.attention_bias = false;
+  });
   add("luna bare", luna, [](ModelConfig& c) { c.positions = "none", c.embedding_norm = false, c.norm = "pre"; });
   return all;
 }

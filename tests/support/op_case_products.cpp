@@ -90,6 +90,19 @@ OpCase attention_case(const AttentionSizes& s, bool masked, bool causal, bool ti
           }};
 }
 
+// Queries, keys and values side by side in one tensor, as Tape::split gives them: strided, and so are the gradients.
+OpCase split_attention_case(int64_t B, int64_t N, int64_t H, int64_t K) {
+  const double scale = 1 / std::sqrt(double(K));
+  return {"attention",
+          "parts of " + text({B, N, 3 * H * K}),
+          {{{B, N, 3 * H * K}, -2, 2}},
+          [=](Tape& t, const std::vector<Var>& v) {
+            const std::vector<Var> parts = t.split(v[0], 3);
+            return attention(t, parts[0], parts[1], parts[2], H, key_mask(t, B, N), scale, false,
+                             t.dropout(0.25, 12));
+          }};
+}
+
 void add_attention(std::vector<OpCase>& cases, const std::vector<AttentionSizes>& sizes) {
   for (const AttentionSizes& s : sizes)
     for (int variant = 0; variant < (s.Nk < s.Nq ? 4 : 8); ++variant)  // causal: every query sees a key
@@ -104,8 +117,11 @@ void add_product_cases(std::vector<OpCase>& cases, Extent extent) {
   add_matmul(cases, sizes);
   add_feed_forward(cases, extent == Extent::threads ? std::vector<Sizes>{{140, 64, 192}} : sizes);
   if (extent == Extent::threads) {
+    cases.push_back(split_attention_case(2, 300, 2, 16));
     add_attention(cases, {{2, 300, 300, 2, 16}, {1, 16, 5000, 3, 16}, {1, 5000, 16, 3, 16}});
   } else if (extent == Extent::small) {
+    cases.push_back(split_attention_case(1, 1, 2, 4));
+    cases.push_back(split_attention_case(2, 17, 2, 3));
     add_attention(
         cases,
         {{1, 1, 1, 1, 1}, {2, 3, 7, 2, 3}, {2, 8, 8, 1, 8}, {3, 17, 33, 2, 8}, {2, 33, 5, 3, 7}, {1, 5, 65, 1, 16}});
@@ -113,6 +129,9 @@ void add_product_cases(std::vector<OpCase>& cases, Extent extent) {
     cases.push_back(attention_case({2, 4, 1100, 2, 4}, true, false, true, 0.1));
     cases.push_back(attention_case({2, 1100, 4, 2, 4}, false, false, true, 0.1));
   } else {  // tiles of 16 and 64 rows, head sizes of 16 to 128, long axes that are cut
+    cases.push_back(split_attention_case(2, 65, 2, 16));
+    cases.push_back(split_attention_case(1, 130, 2, 64));
+    cases.push_back(split_attention_case(2, 33, 1, 20));
     add_attention(cases, {{1, 64, 64, 2, 16},
                           {2, 65, 130, 1, 32},
                           {1, 16, 257, 2, 64},

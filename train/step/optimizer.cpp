@@ -103,7 +103,7 @@ void Optimizer::set_state(const UpdateState& state) { context_.upload(state_, &s
 std::string Optimizer::first_not_finite() {
   const int64_t first = state().bad_block * kNormBlock;
   std::string in_block;
-  for (int i = 0; i < int(parameters_.count()); ++i) {  // a block may hold several parameters: look at the numbers
+  for (const int i : parameters_.in_memory_order()) {  // a block may hold several parameters: look at the numbers
     const Parameter& p = parameters_[i];
     const int64_t end = p.offset + p.shape.numel();
     if (end <= first) continue;
