@@ -112,7 +112,9 @@ class Evaluate(Case):
     def test_another_test_set_at_the_same_path(self):
         shutil.copytree(self.path('data'), self.path('swapped'))
         self.succeeds(self.train('swap', {**SMALL, 'data.path': 'swapped'}))
-        self.assertNotIn('other examples', self.evaluate('swap').stderr)
+        whole = self.evaluate('swap')
+        self.assertNotIn('other examples', whole.stderr)
+        self.assertRegex(whole.stdout, r'\naccuracy +0\.\d{4}\nloss +\d\.\d{4} nats\n')
         self.assertNotIn('other examples', self.evaluate('swap', '--examples', '10').stderr)
         made = run('selene-prepare', 'listops', '--out', 'swapped', '--train', 400, '--valid', 40, '--test', 40, '--min-length', 9,
                    '--max-length', 30, '--seed', 8, '--force', '--tsv', cwd=self.folder)

@@ -161,8 +161,10 @@ void print(const Given& given, const train::Score& s, const Measured& values, co
   fmt::print("{}: {} examples, {:.0f} a second\n", data::printable(given.set->name), s.examples, s.examples_per_s());
   size_t width = 15;  // as the yardsticks
   for (const auto& [measure, value] : values) width = std::max(width, measure->name.size());
-  for (const auto& [measure, value] : values)
-    fmt::print("{:<{}} {:.4f}{}{}\n", measure->name, width, value, measure->unit.empty() ? "" : " ", measure->unit);
+  for (const auto& [measure, value] : values) {
+    const bool named = !measure->unit.empty() && measure->unit != "fraction";
+    fmt::print("{:<{}} {:.4f}{}{}\n", measure->name, width, value, named ? " " : "", named ? measure->unit : "");
+  }
   if (findings) fmt::print("{}", findings->after_measures());
 }
 
