@@ -242,6 +242,14 @@ class Sweep(SweepCase):
         shutil.copytree(self.path('data/listops'), self.path('moved'))  # only the training can say that it is the same
         moved = self.call('table1', *ONE_CELL, '--set', 'data.path=moved', out='free')
         self.assertRegex(moved.err, r'\[1/1\] listops luna-16 seed 1: accuracy \d+\.\d\d %')
+        stamp = os.stat(self.path('moved/dataset.json'))
+        made = ('selene-prepare', 'listops', '--train', 256, '--valid', 100, '--test', 200, '--seed', 9, '--out', 'moved',
+                '--force')
+        self.assertEqual(run(*made, cwd=self.folder).returncode, 0)  # other data in its place, whatever their times
+        os.utime(self.path('moved/dataset.json'), ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        other = self.call('table1', *ONE_CELL, '--set', 'data.path=moved', out='free', status=1)
+        self.assertIn('other examples', other.err)
+        self.assertIn('accuracy', self.call('table1', *ONE_CELL, out='free').err)
         more = [*ONE_CELL, *settings({'train.updates': 6})]
         self.assertIn('to go on with: ', self.call('table1', *more, '--list', out='free').out)
         self.call('table1', *more, out='free')

@@ -13,11 +13,15 @@
 #include "data/io/durable_file.h"
 #include "data/io/json.h"
 #include "data/io/regular_file.h"
+#include "data/io/xxhash64.h"
 #include "kernels/error.h"
+#include "train/recipe/recipe.h"
 #include "train/sweep/children.h"
 
 namespace selene::train {
 namespace {
+
+constexpr uint64_t kLargestFacts = uint64_t(1) << 24;  // bytes of dataset.json
 
 std::string processor() {
   std::ifstream in("/proc/cpuinfo");
@@ -47,6 +51,17 @@ std::string device_of(const std::string& folder) {
   return device.substr(0, device.find(" (no backend module"));
 }
 
+/// Of dataset.json beside the cell's data; empty where there is none.
+std::string digest_of_data(const Cell& cell) {
+  const std::string path = parse_recipe(cell.resolved, cell.title).data.path + "/dataset.json";
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return "";
+  const std::string text = data::read_regular_file(path, kLargestFacts, "a data set's facts");
+  data::XxHash64 hash;
+  hash.update(text.data(), text.size());
+  return fmt::format("{:016x}", hash.digest());
+}
+
 }  // namespace
 
 Place this_place(const std::string& source_folder) {
@@ -65,6 +80,7 @@ void write_notes(const Cell& cell, const SweepOptions& options, const Place& pla
                          {"seed", cell.seed},
                          {"scale", scale_text(options.scale)},
                          {"stand_in", cell.data.stand_in},
+                         {"data", status == "done" ? digest_of_data(cell) : ""},
                          {"command", shell_line(words)},
                          {"device", device_of(cell.folder)},
                          {"machine", place.machine},
@@ -79,10 +95,15 @@ Noted noted(const std::string& folder) {
   if (!std::filesystem::exists(path, ignored)) return {};
   try {
     const data::Json notes = data::parse_json(data::read_regular_file(path, 1 << 20, "notes"), path);
-    return {notes.get<std::string>("status"), notes.get<std::string>("why")};
+    return {notes.get<std::string>("status"), notes.get<std::string>("why"), notes.get<std::string>("data")};
   } catch (const Error&) {
     return {};  // written anew
   }
+}
+
+bool done_before(const Cell& cell) {
+  const Noted before = noted(cell.folder);
+  return before.status == "done" && look_into(cell).state == CellState::done && before.data == digest_of_data(cell);
 }
 
 }  // namespace selene::train

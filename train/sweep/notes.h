@@ -20,7 +20,11 @@ void write_notes(const Cell& cell, const SweepOptions& options, const Place& pla
 /// What the notes beside a run's folder say; nothing where there are none.
 struct Noted {
   std::string status = {}, why = {};
+  std::string data = {};  // a digest of what stood beside its data, dataset.json
 };
 Noted noted(const std::string& folder);
+
+/// Whether nothing is to do for a cell: it was done, with the data that are there now, and asks for no more.
+bool done_before(const Cell& cell);
 
 }  // namespace selene::train

@@ -99,7 +99,7 @@ class Trainings {
     if (const std::string& why = cell.data.why; !why.empty())
       return fail(i, why.starts_with("no data at ") ? "no data" : "failed", why);
     if (!cell.problem.empty()) return fail(i, "failed", cell.problem);
-    if (noted(cell.folder).status == "done" && look_into(cell).state == CellState::done) return;
+    if (done_before(cell)) return;
     note(i, "unfinished", "did not come to its end");  // until more is known, and where a disk is too full for that
     begun_[i] = Clock::now();
     Command command{words_of(cell, options_), cell.folder + ".out"};
@@ -201,7 +201,7 @@ bool list_sweep(const Grid& grid, const SweepOptions& options, const Say& show) 
     const CellState state = problem.empty() ? look_into(cell).state : CellState::fresh;
     whole = whole && problem.empty();
     if (!problem.empty()) show(fmt::format("cannot run: {}: {}", cell.title, problem));
-    else if (state == CellState::done && noted(cell.folder).status == "done") show("done: " + cell.title);
+    else if (done_before(cell)) show("done: " + cell.title);
     else
       show(fmt::format("{}: {}: {}", state == CellState::fresh ? "to run" : "to go on with", cell.title,
                        shell_line(words_of(cell, options))));

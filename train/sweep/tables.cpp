@@ -72,9 +72,9 @@ void show_headlines(const Strings& folders, const SweepOptions& options, const S
   std::string others;
   for (const std::string& folder : folders) {
     const std::string name = fs::path(folder).lexically_relative(options.out).string();
-    const auto [status, why] = noted(folder);
+    const Noted notes = noted(folder);
     try {
-      if (status != "done") throw Error(fmt::format("{}: {}", status, why));
+      if (notes.status != "done") throw Error(fmt::format("{}: {}", notes.status, notes.why));
       data.push_back(load_run(folder)), data.back().name = name;
     } catch (const Error& e) {
       others += fmt::format("* {}: {}\n", name, e.what());
