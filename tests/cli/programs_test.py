@@ -178,6 +178,7 @@ class Bench(Case):
         self.assertGreater(sums, 0)
         self.assertEqual(found['all']['bytes'] - sums, step['bytes'])
         self.assertEqual(found['all']['far_bytes'], 0)
+        self.assertEqual(found['all']['slab_mib'], step['slab_mib'])
         self.assertGreater(rows('--set', 'train.recompute=feed_forward')['all']['bytes'], found['all']['bytes'])
         long = rows('--set', 'data.max_length=400000', '--length', 400000)['all']  # no machine needs the memory
         self.assertGreater(long['far_bytes'], long['bytes'] / 2)

@@ -7,6 +7,7 @@
 #include "kernels/matmul.h"
 #include "tools/programs/bench.h"
 #include "train/measure/cost.h"
+#include "train/step/memory_plan.h"
 #include "train/step/step_graphs.h"
 
 namespace selene::bench {
@@ -71,9 +72,10 @@ void bytes(const Arguments& a, const train::Recipe& recipe, int64_t N, const Bac
   Row all;
   for (const auto& [name, row] : rows) all += row;
   const std::string model = label_of(recipe);
+  const double slab = double(train::plan_memory(*task, {batch}, true, module).total()) / kMiB;
   if (!a.json)
-    fmt::print("{} {} x {} {}\n  {:40} {:>8} {:>9} {:>6} {:>18}\n", model, batch.B, N, recipe.train.precision,
-               "operation", "launches", "MiB", "%", "MiB beyond 16 MiB");
+    fmt::print("{} {} x {} {}, slab {:.1f} MiB\n  {:40} {:>8} {:>9} {:>6} {:>18}\n", model, batch.B, N,
+               recipe.train.precision, slab, "operation", "launches", "MiB", "%", "MiB beyond 16 MiB");
   const auto print = [&](const std::string& name, const Row& row) {
     if (a.json)
       fmt::print("{}\n", data::Json{{"model", model},
@@ -82,7 +84,8 @@ void bytes(const Arguments& a, const train::Recipe& recipe, int64_t N, const Bac
                                     {"operation", name},
                                     {"launches", row.launches},
                                     {"bytes", row.bytes},
-                                    {"far_bytes", row.far}}
+                                    {"far_bytes", row.far},
+                                    {"slab_mib", slab}}
                              .dump());
     else
       fmt::print("  {:40} {:8} {:9.1f} {:6.1f} {:18.1f}\n", name, row.launches, row.bytes / kMiB,
