@@ -24,7 +24,7 @@ bin=$PWD/build/tools
 say "data: 40,000 ListOps expressions of 9 to 64 symbols"
 "$bin/selene-prepare" listops --out data-out/listops-quickstart --min-length 9 --max-length 64 \
   --train 36000 --valid 2000 --test 2000 --seed 1
-say "training (about three minutes on two cores)"
+say "training (about two minutes on two cores)"
 # Ctrl-C ends this script too, not only the training.
 "$bin/selene-train" recipes/quickstart.yaml --out runs/quickstart --set train.preempt_exit_code=130
 say "test set"

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import unittest
 
-from common import SOURCE, Case, program, read_metrics, read_tensors, run, settings, wait_for_update
+from common import SOURCE, Case, program, read_metrics, read_tensors, run, sanitized, settings, wait_for_update
 
 TEXT = ''.join(f'{i} green bottles stood on the wall, and é if {i % 7} should fall\n' for i in range(400))
 SMALL = {'data.path': 'data', 'data.max_length': 32, 'model.layers': 1, 'model.dim': 32, 'model.ffn_dim': 64, 'model.heads': 2,
@@ -103,6 +103,16 @@ class Characters(Case):
         for broken in ('', '{"kind": 7'):
             self.write('again/dataset.json', broken)
             self.refuses(run(*prepare, '--force', cwd=self.folder), 'again/dataset.json', 'remove again, or give another folder')
+
+    def test_a_dry_run_needs_no_memory_that_the_run_does_not(self):
+        if sanitized('selene-train'):
+            self.skipTest('AddressSanitizer takes more address space')
+        # The scores of 8 heads over 20,000 tokens, which the floor is measured with, would be 13 GB.
+        self.write('long.txt', TEXT * 3)
+        self.succeeds(run('selene-prepare', 'characters', 'long.txt', '--out', 'long', cwd=self.folder))
+        words = [*self.command('never', {'data.path': 'long', 'data.max_length': 20000, 'model.heads': 8, 'train.batch_size': 1}),
+                 '--dry-run']
+        self.succeeds(run('selene-train', *words, cwd=self.folder, space_limit=4 << 30), 'of matrix products')
 
     def test_characters_that_the_model_does_not_know_are_counted(self):
         self.write('snow', 'green ☃☃ wall')

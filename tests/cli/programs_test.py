@@ -168,19 +168,19 @@ class Bench(Case):
         def rows(*more):
             result = run('selene-bench', 'bytes', *words, *more)
             self.succeeds(result)
-            found = {row['operation']: row for row in map(json.loads, result.stdout.splitlines())}
+            found = {(row['operation'], row['dtype']): row for row in map(json.loads, result.stdout.splitlines())}
             for what in ('bytes', 'launches', 'far_bytes'):
-                self.assertEqual(sum(row[what] for row in found.values()), 2 * found['all'][what])
+                self.assertEqual(sum(row[what] for row in found.values()), 2 * found['all', ''][what])
             return found
         found = rows()
         step = json.loads(run('selene-bench', 'step', *words, '--steps', 1).stdout)
-        sums = found['Matmul bf16, sums for biases']['bytes']  # passes that a floor could do without
+        sums = found['Matmul, sums for biases', 'bf16']['bytes']  # passes that a floor could do without
         self.assertGreater(sums, 0)
-        self.assertEqual(found['all']['bytes'] - sums, step['bytes'])
-        self.assertEqual(found['all']['far_bytes'], 0)
-        self.assertEqual(found['all']['slab_mib'], step['slab_mib'])
-        self.assertGreater(rows('--set', 'train.recompute=feed_forward')['all']['bytes'], found['all']['bytes'])
-        long = rows('--set', 'data.max_length=400000', '--length', 400000)['all']  # no machine needs the memory
+        self.assertEqual(found['all', '']['bytes'] - sums, step['bytes'])
+        self.assertEqual(found['all', '']['far_bytes'], 0)
+        self.assertEqual(found['all', '']['slab_mib'], step['slab_mib'])
+        self.assertGreater(rows('--set', 'train.recompute=feed_forward')['all', '']['bytes'], found['all', '']['bytes'])
+        long = rows('--set', 'data.max_length=400000', '--length', 400000)['all', '']  # no machine needs the memory
         self.assertGreater(long['far_bytes'], long['bytes'] / 2)
 
     def test_wrong_names_and_numbers(self):

@@ -166,6 +166,8 @@ class Sweep(SweepCase):
     def test_a_mistaken_call_takes_nothing_from_a_finished_run(self):
         first = self.call('table1', *ONE_CELL, out='kept')
         before = self.text('kept/listops/luna-16/seed-1/metrics.jsonl')
+        listed = self.call('table1', *ONE_CELL, '--set', 'model.luna.tie_kv=true', '--list', out='kept', status=1)
+        self.assertIn('cannot run: listops luna-16 seed 1: the folder has the run of another recipe', listed.out)
         mistaken = self.call('table1', *ONE_CELL, '--set', 'model.luna.tie_kv=true', out='kept', status=1)
         self.assertIn('the recipe has changed', mistaken.err)
         self.assertIn('| Luna-16 | 37.43 / failed |', mistaken.out)  # a number would be another recipe's

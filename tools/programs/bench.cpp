@@ -65,7 +65,8 @@ struct Commands {
 Commands declare(CLI::App& app, Arguments& a) {
   Commands c;
   c.step = app.add_subcommand("step", "a training step: forward, backward, Adam");
-  c.kernels = app.add_subcommand("kernels", "every operation of that step, and each of its matrix products alone");
+  c.kernels = app.add_subcommand(
+      "kernels", "every operation of that step; without --json each of its matrix products alone too");
   c.bytes =
       app.add_subcommand("bytes", "what the operations of that step read and write, counted without running it");
   c.matmul = app.add_subcommand("matmul", "how a GPU's matrix library runs the products of that step");

@@ -9,6 +9,7 @@
 #include "autograd/with_dtype.h"
 #include "data/io/machine.h"
 #include "kernels/attention.h"
+#include "kernels/ceil_div.h"
 #include "kernels/error.h"
 #include "kernels/matmul.h"
 #include "train/folder/log.h"
@@ -57,6 +58,10 @@ class Collector {
   }
   std::vector<Product> products;
 };
+
+constexpr int64_t kMostTimed = 1 << 30;  // bytes of operands
+
+int64_t bytes_of(const Product& p) { return p.batch * (p.M * p.K + p.K * p.N + p.M * p.N) * size_of(p.dtype); }
 
 // The product of two dense batches of matrices.
 template <class T>
@@ -107,7 +112,14 @@ std::vector<Product> products_of_step(const Task& task, const data::Batch& shape
 }
 
 double best_seconds(const Product& product, int repeats, const Backend* module) {
-  return with_dtype(product.dtype, [&]<class T>() { return time_product<T>(product, repeats, module); });
+  Product part = product;  // the scores of long sequences fit no memory, though no step ever holds them
+  double share = 1;
+  while (bytes_of(part) > kMostTimed && part.batch * part.M > 1) {
+    int64_t& rows = part.batch > 1 ? part.batch : part.M;
+    const int64_t half = ceil_div(rows, 2);
+    share *= double(rows) / double(half), rows = half;
+  }
+  return share * with_dtype(part.dtype, [&]<class T>() { return time_product<T>(part, repeats, module); });
 }
 
 Floor measure_floor(const std::vector<Product>& products, int repeats, const Backend* module) {

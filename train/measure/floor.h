@@ -19,7 +19,8 @@ struct Product {
 /// four of the backward pass (the recomputed scores don't count). From a dry run.
 std::vector<Product> products_of_step(const Task& task, const data::Batch& shape);
 
-/// Seconds of one call on a device (null: the CPU), the least of `repeats` runs after one to warm up.
+/// Seconds of one call on a device (null: the CPU), the least of `repeats` runs after one to warm up. Of a product
+/// whose operands take more than 1 GiB a part is timed.
 double best_seconds(const Product& product, int repeats, const Backend* module = nullptr);
 
 struct Floor {

@@ -58,9 +58,12 @@ class Checker {
     need(m.positions != "sinusoidal" || (m.dim % 2 == 0 && m.dim >= 4), {"model.dim", "model.positions"},
          fmt::format("model.dim is {}, wanted an even number of at least 4 for sinusoidal positions", m.dim));
     const Mechanism& mechanism = attention_named(m.attention);
-    need(mechanism.causal || r_.task != "language_model", {"model.attention", "task"},
-         fmt::format("model.attention is {}, wanted a mechanism with a causal form for task {}", m.attention,
-                     r_.task));
+    std::vector<std::string_view> causal;
+    for (const Mechanism& one : attentions())
+      if (one.causal) causal.push_back(one.name);
+    need(mechanism.causal || !is_causal(r_.task), {"model.attention", "task"},
+         fmt::format("model.attention is {}, wanted one with a causal form ({}) for task {}", m.attention,
+                     join(causal, ", "), r_.task));
     need(mechanism.packed || m.pooling != "p", {"model.pooling", "model.attention"},
          fmt::format("model.pooling is p, wanted cls, mean or real_mean: model.attention {} has no P", m.attention));
     if (mechanism.check)
@@ -89,9 +92,9 @@ class Checker {
     const DataConfig& d = r_.data;
     const data::Kind& kind = data::kind_named(d.kind);
     const bool labelled = !kind.class_names.empty();
-    need(labelled == (r_.task != "language_model"), {"data.kind", "task"},
-         fmt::format("data.kind is {}, wanted {} for task {}", d.kind, labelled ? "characters" : "data with classes",
-                     r_.task));
+    need(labelled == has_classes(r_.task), {"data.kind", "task"},
+         fmt::format("data.kind is {}, wanted {} for task {}", d.kind,
+                     labelled ? "characters, which have no classes," : "data with classes", r_.task));
     const bool pixels = m.input == "pixels";
     need(!pixels || kind.image, {"model.input", "data.kind"},
          fmt::format("model.input is pixels, wanted tokens: {} has no pixels", d.kind));

@@ -140,7 +140,7 @@ CellFolder look_into(const Cell& cell) {
     const Recipe had = parse_recipe(data::read_regular_file(recipe, kLargestRecipe, "a recipe"), recipe);
     const Recipe wanted = parse_recipe(cell.resolved, cell.title);
     if (const Strings keys = changed_keys(had, wanted); !keys.empty())
-      return {CellState::broken_off, fmt::format("the folder has the run of another recipe ({})", join(keys, ", "))};
+      return {CellState::another, fmt::format("the folder has the run of another recipe ({})", join(keys, ", "))};
     const auto rows = read_metrics(metrics).rows;
     if (rows.empty() || rows.back().kind != "test") return {CellState::broken_off, "was interrupted"};
     const bool same_data = fs::weakly_canonical(had.data.path) == fs::weakly_canonical(wanted.data.path);

@@ -50,9 +50,10 @@ std::string scale_text(double scale);
 std::vector<Cell> cells_of(const Grid& grid, const SweepOptions& options,
                            const std::map<std::string, PreparedData>& data);
 
-/// What a cell's folder holds: no run; a run; the test of the cell's recipe but for keys that may change on resume,
-/// though they may ask for more training; the same, and nothing is left to train.
-enum class CellState { fresh, broken_off, tested, done };
+/// What a cell's folder holds: no run; a run of another recipe, which nothing goes on with; a run; the test of the
+/// cell's recipe but for keys that may change on resume, though they may ask for more training; the same, and nothing
+/// is left to train.
+enum class CellState { fresh, another, broken_off, tested, done };
 
 struct CellFolder {
   CellState state = CellState::fresh;

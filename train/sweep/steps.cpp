@@ -43,7 +43,7 @@ std::vector<Timing> timings_of(const Grid& grid, const SweepOptions& options) {
       for (const Choice& model : grid.models) {
         if (!asked(options.models, model.name)) continue;
         Timing t{round, length, grid.batch, model.name, {"selene-bench", "step"}, "", ""};
-        if (options.scale != 1) t.batch = std::max<int64_t>(1, 16384 / length);
+        if (options.scale != 1) t.batch = std::clamp<int64_t>(16384 / length, 1, grid.batch);
         Strings files = grid.recipes[0].files, sets = grid.sets;
         append(files, model.files), append(sets, options.sets);
         append(t.words, files);

@@ -197,13 +197,14 @@ bool list_sweep(const Grid& grid, const SweepOptions& options, const Say& show) 
   if (grid.measure == Measure::nothing) return true;
   bool whole = true;
   for (const Cell& cell : cells_of(grid, options, prepare_data(grid, options, true, show))) {
-    const std::string problem = cell.data.why.empty() ? cell.problem : cell.data.why;
-    const CellState state = problem.empty() ? look_into(cell).state : CellState::fresh;
+    std::string problem = cell.data.why.empty() ? cell.problem : cell.data.why;
+    const CellFolder found = problem.empty() ? look_into(cell) : CellFolder{};
+    if (found.state == CellState::another) problem = found.why;
     whole = whole && problem.empty();
     if (!problem.empty()) show(fmt::format("cannot run: {}: {}", cell.title, problem));
     else if (done_before(cell)) show("done: " + cell.title);
     else
-      show(fmt::format("{}: {}: {}", state == CellState::fresh ? "to run" : "to go on with", cell.title,
+      show(fmt::format("{}: {}: {}", found.state == CellState::fresh ? "to run" : "to go on with", cell.title,
                        shell_line(words_of(cell, options))));
   }
   return whole;

@@ -15,6 +15,7 @@ namespace {
 
 struct Row {
   std::string_view task;
+  bool classes, causal;
   std::vector<Measure> measures;
 };
 
@@ -34,8 +35,8 @@ const std::vector<Row>& table() {
   Measure perplexities = perplexity;  // what people ask of a language model first
   perplexities.told = everywhere;
   static const std::vector<Row> rows{
-      {"classification", {nats, smoothed, accuracy, perplexity}},
-      {"language_model", {nats, smoothed, bits, perplexities, accuracy}},
+      {"classification", true, false, {nats, smoothed, accuracy, perplexity}},
+      {"language_model", false, true, {nats, smoothed, bits, perplexities, accuracy}},
   };
   return rows;
 }
@@ -48,11 +49,17 @@ std::vector<std::string_view> task_names() {
   return names;
 }
 
-const std::vector<Measure>& measures_of(std::string_view task) {
+namespace {
+const Row& row_of(std::string_view task) {
   for (const Row& row : table())
-    if (row.task == task) return row.measures;
+    if (row.task == task) return row;
   throw Error(fmt::format("task is '{}', wanted one of {}", std::string(task), join(task_names(), ", ")));
 }
+}  // namespace
+
+bool has_classes(std::string_view task) { return row_of(task).classes; }
+bool is_causal(std::string_view task) { return row_of(task).causal; }
+const std::vector<Measure>& measures_of(std::string_view task) { return row_of(task).measures; }
 
 const Measure* find_measure(std::string_view task, std::string_view name) {
   for (const Measure& m : measures_of(task))

@@ -22,6 +22,11 @@ struct Measure {
   bool of_smoothed = false;       // told only where train.label_smoothing is not 0
 };
 
+/// Whether a task's data have classes, and whether its positions may see none after them: what a recipe's data.kind
+/// and model.attention must then be. Error for an unknown name.
+bool has_classes(std::string_view task);
+bool is_causal(std::string_view task);
+
 /// Names of all tasks.
 std::vector<std::string_view> task_names();
 /// The measures of a task. Error, with the known ones, for an unknown name.
