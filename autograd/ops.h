@@ -16,10 +16,11 @@ Var linear(Tape& t, const Var& x, const Var& W, const Var* b);
 /// a[..., M, K] b[..., K, N] -> [..., M, N], or a b^T with trans_b and b[..., N, K]; at most two batch axes, equal in
 /// both.
 Var matmul(Tape& t, const Var& a, const Var& b, bool trans_b);
+/// Bytes of a chunk of feed_forward's hidden rows: three of them stay in a GPU's second cache.
+constexpr int64_t kHiddenBytes = 16 << 20;
 /// The two-layer network of a Transformer layer, x[B, N, D] -> [B, N, D]:
 /// W2 dropout(f(W1 x + b1)) + b2 with W1[F, D], W2[D, F]. Keeps W1 x + b1 only; the activation is recomputed.
-/// recompute: keeps nothing but x; both passes go over chunks of rows whose hidden values take 16 MiB, so that they
-/// stay in a GPU's second cache.
+/// recompute: keeps nothing but x; both passes go over chunks of rows whose hidden values take kHiddenBytes.
 Var feed_forward(Tape& t, const Var& x, const Var& W1, const Var& b1, const Var& W2, const Var& b2, Activation f,
                  const DropoutSite& drop, bool recompute = false);
 

@@ -87,8 +87,6 @@ Var matmul(Tape& t, const Var& a, const Var& b, bool trans_b) {
 
 namespace {
 
-constexpr int64_t kHiddenBytes = 16 << 20;  // of a chunk of hidden rows: three of them stay in a GPU's second cache
-
 // feed_forward over rows begin to end - 1 at a time. x [R, D], hidden rows [n, F].
 struct FeedForwardRows {
   Tape& t;

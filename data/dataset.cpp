@@ -39,7 +39,7 @@ std::string Dataset::digest() const {
     hash.update(c.bytes.data(), c.bytes.size());
     hash.update(c.offsets.data(), c.offsets.size_bytes());
   }
-  return fmt::format("{:016x}", hash.digest());
+  return hash.text();
 }
 
 Dataset labelled(std::string name, const Kind& kind, std::span<const uint8_t> symbols,

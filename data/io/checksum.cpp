@@ -23,8 +23,6 @@ std::string with_checksum(const std::string& path, std::string header, std::stri
   return header.replace(at, digits.size(), digits);
 }
 
-std::string hex(uint64_t checksum) { return fmt::format("{:016x}", checksum); }
-
 }  // namespace
 
 void write_checked(const std::string& path, std::span<const TensorBytes> tensors, const Metadata& metadata) {
@@ -38,7 +36,7 @@ void write_checked(const std::string& path, std::span<const TensorBytes> tensors
   XxHash64 hash;
   hash.update(header.data(), header.size());
   for (const TensorBytes& t : tensors) hash.update(t.data, byte_count(t));
-  header = with_checksum(path, std::move(header), hex(hash.digest()));
+  header = with_checksum(path, std::move(header), hash.text());
   DurableFile file(path);
   file.write(header.data(), header.size());
   for (const TensorBytes& t : tensors) file.write(t.data, byte_count(t));
@@ -52,9 +50,9 @@ void verify_checksum(const SafetensorsFile& file) {
   XxHash64 hash;
   hash.update(zeroed.data(), zeroed.size());
   hash.update(tensors.data(), tensors.size());
-  if (hex(hash.digest()) != wanted)
+  if (hash.text() != wanted)
     throw Error(fmt::format("{}: damaged: checksum of its bytes is {}, the file says {:.40}", file.path(),
-                            hex(hash.digest()), wanted));
+                            hash.text(), wanted));
 }
 
 const std::string& metadata_string(const SafetensorsFile& file, const std::string& key) {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 
 namespace selene::data {
 
@@ -44,6 +45,14 @@ class XxHash64 {
     h = (h ^ (h >> 33)) * kP2;
     h = (h ^ (h >> 29)) * kP3;
     return h ^ (h >> 32);
+  }
+
+  /// The same as 16 hexadecimal digits.
+  std::string text() const {
+    std::string digits;
+    const uint64_t h = digest();
+    for (int at = 60; at >= 0; at -= 4) digits += "0123456789abcdef"[h >> at & 15];
+    return digits;
   }
 
  private:

@@ -48,7 +48,8 @@ void append_utf8(std::string& out, int32_t point) {
 
 struct Texts {
   std::vector<std::vector<int32_t>> texts;
-  Json::List digests;  // of each file: what decides the content
+  std::vector<size_t> sizes;  // of the whole texts, before ends were cut off
+  Json::List digests;         // of each file: what decides the content
 };
 
 Texts read_texts(const std::vector<std::string>& paths) {
@@ -58,18 +59,19 @@ Texts read_texts(const std::vector<std::string>& paths) {
     XxHash64 hash;
     hash.update(text.data(), text.size());
     read.texts.push_back(decode_text(text, path));
-    read.digests.emplace_back(fmt::format("{:016x}", hash.digest()));
+    read.sizes.push_back(read.texts.back().size());
+    read.digests.emplace_back(hash.text());
   }
   return read;
 }
 
-/// Takes the last `part` off every text, `share` of the whole. Error where a part is empty.
-std::vector<std::vector<int32_t>> cut_end(Texts& from, const std::vector<std::string>& paths, double part,
-                                          const char* split, double share) {
+/// Takes `share` of every whole text off what is left of it. Error where a part is empty.
+std::vector<std::vector<int32_t>> cut_end(Texts& from, const std::vector<std::string>& paths, double share,
+                                          const char* split) {
   std::vector<std::vector<int32_t>> ends;
   for (size_t i = 0; i < from.texts.size(); ++i) {
     std::vector<int32_t>& text = from.texts[i];
-    const auto count = int64_t(part * double(text.size()));
+    const auto count = int64_t(share * double(from.sizes[i]));
     if (count < 1 || count >= int64_t(text.size()))
       throw Error(
           fmt::format("{}: with --{}-share {} no characters are left for {}; give a longer text, or --{} FILE",
@@ -161,11 +163,8 @@ Prepared prepare_characters(const CharactersPlan& plan, const Watch&) {
   Json options{{"files", train.digests}, {"valid", valid.digests}, {"test", test.digests}};
   if (plan.test.empty()) options.set("test_share", plan.test_share);
   if (plan.valid.empty()) options.set("valid_share", plan.valid_share);
-  if (plan.test.empty()) test.texts = cut_end(train, plan.files, plan.test_share, "test", plan.test_share);
-  if (plan.valid.empty()) {
-    const double rest = plan.test.empty() ? 1 - plan.test_share : 1;
-    valid.texts = cut_end(train, plan.files, plan.valid_share / rest, "valid", plan.valid_share);
-  }
+  if (plan.test.empty()) test.texts = cut_end(train, plan.files, plan.test_share, "test");
+  if (plan.valid.empty()) valid.texts = cut_end(train, plan.files, plan.valid_share, "valid");
   const std::vector<int32_t> characters = characters_of(train.texts);
   const std::string text = options.dump();
   return prepare_folder({plan.folder, "characters", text, plan.force}, [&](const std::string& folder) {

@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "autograd/ops.h"
 #include "autograd/with_dtype.h"
 #include "kernels/matmul.h"
 #include "tools/programs/bench.h"
@@ -14,11 +15,10 @@ namespace selene::bench {
 namespace {
 
 constexpr double kMiB = 1 << 20;
-constexpr int64_t kStays = 16 << 20;  // bytes of a tensor that a GPU's second cache keeps from one launch to the next
 
 struct Row {
   int64_t launches = 0;
-  double bytes = 0, far = 0;  // far: in tensors of more than kStays
+  double bytes = 0, far = 0;  // far: in tensors larger than chunks that a GPU's second cache keeps
   Row& operator+=(const Row& o) { return launches += o.launches, bytes += o.bytes, far += o.far, *this; }
 };
 
@@ -48,7 +48,7 @@ Rows rows_of_step(const train::Task& task, const data::Batch& batch, const Backe
     Row row{1};
     for (const train::Operand& o : operands) {
       const Storage* block = o.bytes > 0 ? block_of(context, o.at) : nullptr;
-      row.bytes += o.bytes, row.far += block && block->bytes > kStays ? o.bytes : 0;
+      row.bytes += o.bytes, row.far += block && block->bytes > kHiddenBytes ? o.bytes : 0;
     }
     rows[{name, name_of(dtype)}] += row;
   };

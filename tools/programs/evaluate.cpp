@@ -87,7 +87,8 @@ Described describe(const std::string& given) {
 /// The examples, where they are from, and whether they are a person's own rather than a split.
 struct Given {
   std::shared_ptr<const data::Dataset> set;
-  std::string path, digest;  // the digest is of all examples, whatever --examples
+  data::Dataset all;  // whatever --examples
+  std::string path;
   bool own = false;
 };
 
@@ -99,8 +100,7 @@ Given read_data(const Arguments& a, const Described& model) {
   const auto keep = [&](data::Dataset d, bool own) {
     data::need_kind(d, kind, "the model's task");
     task.check(d);
-    return Given{std::make_shared<const data::Dataset>(a.examples ? task.first(d, a.examples) : d), path, d.digest(),
-                 own};
+    return Given{std::make_shared<const data::Dataset>(a.examples ? task.first(d, a.examples) : d), d, path, own};
   };
   std::error_code none;
   if (a.data.empty() && !fs::exists(path, none))
@@ -126,7 +126,7 @@ void tell_of_other_examples(const Described& model, const Arguments& a, const Gi
   const auto text = metadata.find("state");
   if (!a.data.empty() || a.split != "test" || text == metadata.end()) return;
   const data::Json state = data::parse_json(text->second, model.checkpoint.file.path());
-  if (const data::Json* then = state.find("test_data"); then && then->text() && *then->text() != given.digest)
+  if (const data::Json* then = state.find("test_data"); then && then->text() && *then->text() != given.all.digest())
     train::log_warning(fmt::format("{}: holds other examples than the test set of the run", given.set->name));
 }
 

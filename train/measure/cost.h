@@ -18,7 +18,8 @@ struct Operand {
   double bytes;
 };
 
-/// Of one launch, from its argument struct (kernels/*.h). Statistics of a row and what is smaller don't count.
+/// Of one launch, from its argument struct (kernels/*.h). Parameters of norms, biases, masks and lengths don't count,
+/// nor what is not there.
 std::vector<Operand> operands_of(Operation operation, DType dtype, const void* arguments);
 /// Their bytes, and operations: products count two per multiplication; attention its two products forward and four
 /// backward (the scores that are computed again don't count). Everything else is memory.

@@ -59,7 +59,7 @@ std::string digest_of_data(const Cell& cell) {
   const std::string text = data::read_regular_file(path, kLargestFacts, "a data set's facts");
   data::XxHash64 hash;
   hash.update(text.data(), text.size());
-  return fmt::format("{:016x}", hash.digest());
+  return hash.text();
 }
 
 }  // namespace

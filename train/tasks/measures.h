@@ -1,5 +1,5 @@
-// What each task measures, by name: the columns of metrics.jsonl, what train.best_metric may be, what selene-evaluate
-// prints.
+// What recipes and reports know of each task, by name: whether its data have classes and it is causal, and what it
+// measures: the columns of metrics.jsonl, what train.best_metric may be, what selene-evaluate prints.
 #pragma once
 #include <string>
 #include <string_view>
