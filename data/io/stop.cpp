@@ -7,20 +7,31 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <string_view>
 
 namespace selene::data {
 namespace {
 
+// timeout(1) and some launchers send one signal twice, to the process and to its group.
+constexpr int64_t kSameSignal = 20;  // ms
+
 std::atomic<int> first_signal{0}, last_signal{0};
-bool watched = false;  // by somebody at a terminal, who wants to see that the key was noticed
-static_assert(std::atomic<int>::is_always_lock_free);  // it is written by a signal handler
+std::atomic<int64_t> first_at{0};  // ms
+bool watched = false;              // by somebody at a terminal, who wants to see that the key was noticed
+// Written by a signal handler.
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free);
 
 void on_signal(int number) {
   last_signal = number;
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const int64_t at = now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+  int64_t never = 0;
+  first_at.compare_exchange_strong(never, at);
   int none = 0;
   if (!first_signal.compare_exchange_strong(none, number)) {
-    if (none == number) signal(number, SIG_DFL), raise(number);
+    if (none == number && at - first_at > kSameSignal) signal(number, SIG_DFL), raise(number);
     return;
   }
   constexpr std::string_view text =

@@ -8,8 +8,8 @@ namespace selene::data {
 
 /// From now on SIGINT, SIGTERM, SIGHUP (the terminal is gone), SIGUSR1, SIGUSR2 and SIGXCPU (schedulers' warnings)
 /// are noted instead of ending the process; the same one again ends it at once (another one does not: schedulers and
-/// terminals send several). A signal that was ignored when the program started stays ignored: nohup and a shell's
-/// background jobs rely on that.
+/// terminals send several; nor does one within 20 ms, which is the same sent twice). A signal that was ignored when
+/// the program started stays ignored: nohup and a shell's background jobs rely on that.
 void listen_for_stop();
 
 /// Number of the first signal that came since listen_for_stop(); 0: none did. Callable from any thread.

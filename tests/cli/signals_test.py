@@ -97,6 +97,7 @@ class Signals(Case):
                     end = time.monotonic() + TIMEOUT
                     while not os.listdir(self.path('out')) and time.monotonic() < end and process.poll() is None:
                         time.sleep(0.002)
+                    process.send_signal(number)  # as timeout(1) does: to the process, and to its group
                     _, err, status = self.stop(process, number)
                 self.assertEqual(status, -number, err)
                 self.assertIn(f'error: interrupted by {number.name}; nothing was kept', err)
